@@ -1,0 +1,5 @@
+"""`python -m timonel`: the command line."""
+
+from timonel.cli.main import main
+
+main()

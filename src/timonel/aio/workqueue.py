@@ -1,0 +1,102 @@
+"""A queue of keys in which no key is ever processed twice at the same time.
+
+Upstream: client-go/util/workqueue/queue.go (dirty and processing sets), delaying_queue.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+from typing import Generic, TypeVar
+
+from timonel.aio.clock import Clock, Timer
+
+K = TypeVar("K", bound=Hashable)
+
+
+class WorkQueue(Generic[K]):
+    """`add` is idempotent while a key waits; a key added while in process is queued again when it is done.
+
+    Single-threaded: `add` is a plain call, so informer handlers need not await.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._waiting: deque[K] = deque()
+        self._dirty: set[K] = set()  # needs processing
+        self._processing: set[K] = set()  # some worker holds it
+        self._delayed: dict[K, tuple[float, Timer]] = {}  # due time and timer; the earliest wins
+        self._takers: deque[asyncio.Future[None]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, key: K) -> None:
+        if key in self._dirty:
+            return
+        self._dirty.add(key)
+        if key not in self._processing:
+            self._offer(key)
+
+    def add_after(self, key: K, delay: float) -> None:
+        """Add after `delay` seconds; an earlier pending delay for the key stands, a later one is replaced."""
+        if delay <= 0:
+            self.add(key)
+            return
+        due = self._clock.monotonic() + delay
+        pending = self._delayed.get(key)
+        if pending is not None:
+            if pending[0] <= due:
+                return
+            pending[1].cancel()
+        self._delayed[key] = (due, self._clock.call_later(delay, lambda: self._fire(key)))
+
+    def _fire(self, key: K) -> None:
+        self._delayed.pop(key, None)
+        self.add(key)
+
+    def _offer(self, key: K) -> None:
+        self._waiting.append(key)
+        while self._takers:
+            taker = self._takers.popleft()
+            if not taker.done():
+                taker.set_result(None)
+                break
+
+    @asynccontextmanager
+    async def take(self) -> AsyncIterator[K]:
+        """Hold the next key for the length of the block."""
+        while not self._waiting:
+            taker = asyncio.get_running_loop().create_future()
+            self._takers.append(taker)
+            try:
+                await taker
+            except asyncio.CancelledError:
+                if self._waiting and taker.done() and not taker.cancelled():
+                    self._pass_on()
+                raise
+        key = self._waiting.popleft()
+        self._processing.add(key)
+        self._dirty.discard(key)
+        try:
+            yield key
+        finally:
+            self._processing.discard(key)
+            if key in self._dirty:
+                self._offer(key)
+
+    def _pass_on(self) -> None:
+        """A taker was cancelled after it was woken: wake another one in its place."""
+        while self._takers:
+            taker = self._takers.popleft()
+            if not taker.done():
+                taker.set_result(None)
+                return
+
+    def close(self) -> None:
+        """Cancel pending timers; the owner calls this when its workers have stopped."""
+        for _, timer in self._delayed.values():
+            timer.cancel()
+        self._delayed.clear()

@@ -1,0 +1,134 @@
+"""What a reconcile may ask for. Plain values: compared in tests, executed by the runtime.
+
+A `resource` is `plural` or `plural.group` (`pods`, `deployments.apps`). Every action on an existing object may carry
+`uid`: the server refuses it (Conflict) when the object was replaced by a namesake.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from timonel.objects.meta import Key, Object
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    """Runs of Creates of one resource are sent in slow-start batches (1, 2, 4, …).
+
+    `exists_ok`: AlreadyExists counts as done. `event`: record SuccessfulCreate/FailedCreate on the owner, as
+    upstream's RealPodControl does.
+    """
+
+    resource: str
+    obj: Object
+    exists_ok: bool = False
+    event: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """PUT of a whole object, with its resourceVersion; `subresource` is "", "status", "scale" or "finalize"."""
+
+    resource: str
+    obj: Object
+    subresource: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """`kind` is merge, strategic, json or apply."""
+
+    resource: str
+    key: Key
+    patch: Any
+    kind: str = "merge"
+    subresource: str = ""
+    uid: str = ""
+    missing_ok: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """NotFound counts as done. `event`: record SuccessfulDelete/FailedDelete on the owner."""
+
+    resource: str
+    key: Key
+    uid: str  # precondition: never delete a namesake
+    resource_version: str = ""
+    grace_period: int | None = None
+    propagation: str = ""  # Foreground, Background, Orphan; empty: the server's default
+    event: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteCollection:
+    """Everything of `resource` in `namespace`. The result is how many objects still exist."""
+
+    resource: str
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Set a controller reference to the reconciled object, after re-reading it live (deleted or replaced: refused)."""
+
+    resource: str
+    key: Key
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Remove the owner reference to the reconciled object."""
+
+    resource: str
+    key: Key
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Evict:
+    key: Key
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """An Event on the reconciled object, or on `about`."""
+
+    type: str  # Normal or Warning
+    reason: str
+    message: str
+    about: Object | None = None
+
+
+Action = Create | Update | Patch | Delete | DeleteCollection | Adopt | Release | Evict | Record
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What to do now, in order, and when to look again (seconds) if nothing changes before."""
+
+    actions: tuple[Action, ...] = ()
+    requeue_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a plan. `results[action index]` is the server's answer of those that were done.
+
+    The first failure stops the plan and is in `error`; the status function may report it.
+    """
+
+    plan: Plan = field(default_factory=Plan)
+    error: Exception | None = None
+    results: Mapping[int, Any] = field(default_factory=dict)
+
+
+Status = dict[str, Any]
+
+
+class Terminal(Exception):
+    """Retrying cannot help: report it and wait for the object to change."""

@@ -1,0 +1,96 @@
+"""How a controller is declared: a value, like a resource type. `runtime` runs it and knows no kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
+
+from timonel.control.actions import Outcome, Plan, Status
+from timonel.objects.meta import Key, Object, controller_of, key_of
+
+Seen = TypeVar("Seen")
+
+
+class Cache(Protocol):
+    """Read-only, in-memory, never waits. What it returns is shared: do not mutate.
+
+    Only resources that the controller declares in `watches` (or `reads`) can be asked for.
+    """
+
+    def now(self) -> float:
+        """Seconds since the epoch, from the cluster's clock; `observe` copies it into Observed where time matters."""
+
+    def get(self, resource: str, key: Key) -> Object | None: ...
+
+    def list(self, resource: str, namespace: str | None = None) -> Sequence[Object]:
+        """All objects, or those of one namespace; in no particular order."""
+
+    def controlled_by(self, owner: Object, resource: str) -> Sequence[Object]:
+        """Objects in the owner's namespace whose controller reference has the owner's uid."""
+
+    def owned_by(self, uid: str, resource: str) -> Sequence[Object]:
+        """Objects with any owner reference to `uid`."""
+
+    def select(
+        self, resource: str, namespace: str, labels: Callable[[dict[str, str]], bool]
+    ) -> Sequence[Object]:
+        """Objects of a namespace whose labels satisfy the predicate (`machinery.selectors`)."""
+
+
+Wakes = Callable[[Object, "Cache"], Iterable[Key]]
+
+
+def _itself(obj: Object, cache: Cache) -> Iterable[Key]:
+    return (key_of(obj),)
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """A change to `resource` wakes the objects that `wakes` names.
+
+    The runtime calls `wakes` on the old and on the new object. It must be cheap and must not wait; it may look at the
+    cache (to find the Services that select a Pod).
+    """
+
+    resource: str
+    wakes: Wakes = _itself
+
+
+def its_controller(kind: str) -> Wakes:
+    """For `Watch.wakes`: the object that controls the changed one, if it is of this kind."""
+
+    def wakes(obj: Object, cache: Cache) -> Iterable[Key]:
+        ref = controller_of(obj)
+        if ref is not None and ref["kind"] == kind:
+            return (Key(obj["metadata"].get("namespace", ""), ref["name"]),)
+        return ()
+
+    return wakes
+
+
+def nobody(obj: Object, cache: Cache) -> Iterable[Key]:
+    """For resources that a controller only reads."""
+    return ()
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerType(Generic[Seen]):
+    """`name` is upstream's (`deployment-controller`); it runs as system:serviceaccount:kube-system:NAME.
+
+    One pass for one key: `desired` (the watched object; see `absent`) → observe → reconcile → the plan is applied →
+    `status`, if given, is written to /status when it differs from the stored one. `status` returns the whole new
+    status, or None to leave it.
+    """
+
+    name: str
+    watches: tuple[Watch, ...]  # the first one is the reconciled resource
+    observe: Callable[[Object, Cache], Seen]
+    reconcile: Callable[[Object, Seen], Plan]
+    status: Callable[[Object, Seen, Outcome], Status | None] | None = None
+    # called instead of reconcile when the object is gone (or never was): what to clean up for its key
+    absent: Callable[[Key, Cache], Plan] | None = None
+    workers: int = 5
+
+
+AnyControllerType = ControllerType[Any]

@@ -1,0 +1,102 @@
+"""Makes the causes of a 422 answer, in upstream's words. A path is a plain string: `spec.containers[0].name`.
+
+Validation functions are generators that *yield* causes, so that all errors are reported at once.
+
+Upstream: apimachinery/pkg/util/validation/field/errors.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import orjson
+
+from timonel.machinery.errors import Cause
+
+
+def quote(text: str) -> str:
+    """As Go's %q: double quotes, escapes for what is not printable."""
+    out = ['"']
+    for c in text:
+        if c in '"\\':
+            out.append("\\" + c)
+        elif c.isprintable():
+            out.append(c)
+        elif c in _SHORT:
+            out.append(_SHORT[c])
+        elif ord(c) < 0x80:
+            out.append(f"\\x{ord(c):02x}")
+        elif ord(c) <= 0xFFFF:
+            out.append(f"\\u{ord(c):04x}")
+        else:
+            out.append(f"\\U{ord(c):08x}")
+    out.append('"')
+    return "".join(out)
+
+
+_SHORT = {"\a": "\\a", "\b": "\\b", "\f": "\\f", "\n": "\\n", "\r": "\\r", "\t": "\\t", "\v": "\\v"}
+
+
+def show(value: Any) -> str:
+    """A bad value as upstream prints it in a message."""
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return quote(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return f"{value:g}" if isinstance(value, float) else str(value)
+    return orjson.dumps(value).decode()
+
+
+def required(path: str, detail: str = "") -> Cause:
+    return Cause("FieldValueRequired", f"Required value: {detail}" if detail else "Required value", path)
+
+
+def invalid(path: str, value: Any, detail: str) -> Cause:
+    return Cause(
+        "FieldValueInvalid", f"Invalid value: {show(value)}" + (f": {detail}" if detail else ""), path
+    )
+
+
+def type_invalid(path: str, value: Any, detail: str) -> Cause:
+    return Cause("FieldValueTypeInvalid", f"Invalid value: {show(value)}: {detail}", path)
+
+
+def not_supported(path: str, value: Any, valid: Iterable[str]) -> Cause:
+    """The valid values are listed in the order given; pass them sorted where upstream sorts (it does, for sets)."""
+    listed = ", ".join(quote(v) for v in valid)
+    text = f"Unsupported value: {show(value)}" + (f": supported values: {listed}" if listed else "")
+    return Cause("FieldValueNotSupported", text, path)
+
+
+def forbidden(path: str, detail: str) -> Cause:
+    return Cause("FieldValueForbidden", f"Forbidden: {detail}" if detail else "Forbidden", path)
+
+
+def duplicate(path: str, value: Any) -> Cause:
+    return Cause("FieldValueDuplicate", f"Duplicate value: {show(value)}", path)
+
+
+def not_found(path: str, value: Any) -> Cause:
+    return Cause("FieldValueNotFound", f"Not found: {show(value)}", path)
+
+
+def too_long(path: str, limit: int) -> Cause:
+    detail = f"may not be more than {limit} bytes" if limit >= 0 else "value is too long"
+    return Cause("FieldValueTooLong", f"Too long: {detail}", path)
+
+
+def too_many(path: str, actual: int, limit: int) -> Cause:
+    items = "item" if limit == 1 else "items"
+    return Cause("FieldValueTooMany", f"Too many: {actual}: must have at most {limit} {items}", path)
+
+
+def internal(path: str, detail: str) -> Cause:
+    return Cause("InternalError", f"Internal error: {detail}", path)
+
+
+def child(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
