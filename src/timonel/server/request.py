@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from timonel.apis.resource import ResourceType
 from timonel.objects.meta import Object
@@ -110,6 +110,8 @@ class AdmissionCall:
     dry_run: bool = False
     options: Object = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    # what plugins reserved for this write (addresses, ports, quota): called, last first, when the write does not happen
+    undo: list[Callable[[], None]] = field(default_factory=list)
 
 
 class Reader(Protocol):
@@ -136,3 +138,121 @@ class AdmissionPlugin(Protocol):
 
     async def validate(self, call: AdmissionCall) -> None:
         """Refuse; must not mutate."""
+
+
+class Objects(Protocol):
+    """Reads and writes of one server by its own hands (binding, eviction, quota): no authorization, no admission.
+
+    `resource` is the qualified plural (`pods`, `deployments.apps`). Objects that come out may be changed freely.
+    """
+
+    async def get(self, resource: str, namespace: str, name: str) -> Object:
+        """From the store, not from a cache. Raises errors.NotFound."""
+
+    async def create(self, resource: str, obj: Object, *, namespace: str = "") -> Object: ...
+
+    async def change(
+        self,
+        resource: str,
+        namespace: str,
+        name: str,
+        change: Callable[[Object], None],
+        *,
+        dry_run: bool = False,
+    ) -> Object:
+        """Read, `change` in place, write if it differs; again when somebody else was faster.
+
+        `change` may be called several times and may raise. Skips the hooks of the resource type.
+        """
+
+    async def delete(
+        self, resource: str, namespace: str, name: str, *, options: Object, user: User, dry_run: bool = False
+    ) -> Object:
+        """As the delete verb does it (grace period, finalizers, preconditions of `options`)."""
+
+
+@dataclass(slots=True)
+class ActionCall:
+    """A POST that acts and answers, but stores nothing of its own: reviews, tokens, bindings, evictions.
+
+    `obj` has been decoded, pruned and defaulted as its own kind (TokenRequest, Binding, SubjectAccessReview…).
+    """
+
+    user: User
+    namespace: str
+    name: str  # of the object that a subresource belongs to
+    obj: Object
+    dry_run: bool = False
+    options: Object = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    audiences: tuple[str, ...] = ()
+
+
+class ActionHandler(Protocol):
+    """Handles POST; the answer goes out with status 201."""
+
+    async def act(self, call: ActionCall) -> Object: ...
+
+
+@dataclass(frozen=True, slots=True)
+class PartialUpdate:
+    """A subresource that reads as its object and writes a part of it: as status, with hooks of its own.
+
+    `prepare` (new, old) resets in place what this subresource may not write; `validate` (new, old) yields causes.
+    """
+
+    resource: str  # qualified plural
+    name: str
+    prepare: Callable[[Object, Object], None]
+    validate: Callable[[Object, Object], Any]
+    verbs: tuple[str, ...] = ("get", "patch", "update")
+    warnings: Callable[[Object, Object], Any] = lambda new, old: ()
+
+
+class Duplex(Protocol):
+    """The raw bytes of a connection after its HTTP head."""
+
+    async def read(self) -> bytes:
+        """Empty at the end."""
+
+    async def write(self, data: bytes) -> None: ...
+    async def write_eof(self) -> None:
+        """No more will be written in this direction, where the transport can say so (TLS cannot)."""
+
+
+@dataclass(slots=True)
+class ConnectCall:
+    """A request that is answered with bytes: logs, or an upgrade that is relayed (exec, attach, port-forward, proxy)."""
+
+    user: User
+    method: str
+    namespace: str
+    name: str
+    subresource: str
+    path: str  # what follows the subresource, with its slash; "" when nothing does
+    query: str  # raw
+    headers: Sequence[tuple[str, str]]
+    body: bytes = b""
+
+    def header(self, name: str) -> str:
+        return next((v for k, v in self.headers if k.lower() == name), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes | AsyncIterator[bytes] = b""
+
+
+@dataclass(frozen=True, slots=True)
+class Upgraded:
+    """Send this head, then hand the connection to `relay`; close it when `relay` returns."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    relay: Callable[[Duplex], Awaitable[None]]
+
+
+class ConnectHandler(Protocol):
+    async def connect(self, call: ConnectCall) -> Answer | Upgraded: ...
