@@ -72,6 +72,21 @@ class Retired:
     stored_group: str | None = None  # None: the same group
 
 
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A served version whose objects are kept in another version's form (Events, HorizontalPodAutoscalers).
+
+    `default` of this version's ResourceType sees its own form, then `to_stored` runs, and every later hook (prepare,
+    validate, warnings, columns, selectable) sees the stored form. Answers pass through `from_stored`. Both convert in
+    place, apiVersion included.
+    """
+
+    stored_group: str
+    stored_version: str
+    to_stored: Callable[[Object], None]
+    from_stored: Callable[[Object], None]
+
+
 ALL_VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
 
 
@@ -106,6 +121,10 @@ class ResourceType:
     selectable: Mapping[str, Callable[[Object], str]] = field(default_factory=dict)
     secret: bool = False  # encrypted at rest
     retired: Retired | None = None
+    converted: Converted | None = None  # kept in the form of another served version
+    # retired field shapes inside this version: sees the raw tree before the codec when legacy APIs are on, rewrites it
+    # in place and returns warnings
+    legacy_shape: Callable[[Object], list[str]] | None = None
     ttl: float | None = None  # seconds after which objects vanish (Events)
 
     # name rule for metadata.name: (name, is_prefix) -> messages; None: the usual DNS subdomain
