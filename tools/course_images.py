@@ -307,7 +307,11 @@ def serve(folder: Path, address: str) -> None:
             }
         )
     )
-    with subprocess.Popen(["docker-registry", "serve", str(config)]) as registry:
+    log = folder / "registry.log"  # it reports every layer that a push asks for as an error
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(["docker-registry", "serve", str(config)], stderr=output, stdout=output) as registry,
+    ):
         try:
             wait_for(f"http://{address}/v2/", registry)
             push(folder, address)
@@ -320,7 +324,7 @@ def serve(folder: Path, address: str) -> None:
 def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
     for _ in range(100):
         if process.poll() is not None:
-            raise SystemExit("docker-registry ended; its message is above")
+            raise SystemExit("docker-registry ended; its message is in registry.log")
         try:
             with urllib.request.urlopen(url, timeout=1):
                 return
