@@ -38,7 +38,9 @@ def _no_warnings(*_: object) -> Iterator[str]:
 class Column:
     """One printer column after Name. `value` gets the object and the time now (seconds) and returns the cell.
 
-    `type` is integer, number, string, boolean or date; `priority` above 0 shows with -o wide only.
+    `type` is integer, number, string, boolean or date; `priority` above 0 shows with -o wide only. `doc` is the path
+    of the field (`spec.ports`, `metadata.creationTimestamp`) whose published description the column shows when it has
+    no `description` of its own.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Column:
     priority: int = 0
     format: str = ""
     description: str = ""
+    doc: str = ""
 
 
 @dataclass(frozen=True, slots=True)
