@@ -6,11 +6,11 @@ A `resource` is `plural` or `plural.group` (`pods`, `deployments.apps`). Every a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from timonel.objects.meta import Key, Object
+from timonel.objects.meta import Key, Object, key_of, uid_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +105,14 @@ class Record:
 
 
 Action = Create | Update | Patch | Delete | DeleteCollection | Adopt | Release | Evict | Record
+
+
+def claims(resource: str, *, adopt: Iterable[Object], release: Iterable[Object]) -> list[Action]:
+    """The actions of an `objects.workloads.Claim`."""
+    return [
+        *(Adopt(resource, key_of(obj), uid_of(obj)) for obj in adopt),
+        *(Release(resource, key_of(obj), uid_of(obj)) for obj in release),
+    ]
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from timonel.control.actions import Outcome, Plan, Status
-from timonel.objects.meta import Key, Object, controller_of, key_of
+from timonel.objects.meta import Key, Object, controller_of, key_of, labels_of
+from timonel.objects.workloads import selector_of
 
 Seen = TypeVar("Seen")
 
@@ -65,6 +66,26 @@ def its_controller(kind: str) -> Wakes:
         if ref is not None and ref["kind"] == kind:
             return (Key(obj["metadata"].get("namespace", ""), ref["name"]),)
         return ()
+
+    return wakes
+
+
+def controller_or_adopters(kind: str, resource: str) -> Wakes:
+    """For `Watch.wakes`: the controller of the changed object or, for an orphan, all who would adopt it.
+
+    `resource` is that of the controllers, which have a `spec.selector`.
+    """
+    controlled = its_controller(kind)
+
+    def wakes(obj: Object, cache: Cache) -> Iterable[Key]:
+        if controller_of(obj) is not None:
+            return controlled(obj, cache)
+        labels = labels_of(obj)
+        return [
+            key_of(owner)
+            for owner in (cache.list(resource, obj["metadata"].get("namespace", "")) if labels else ())
+            if selector_of(owner).matches(labels)
+        ]
 
     return wakes
 

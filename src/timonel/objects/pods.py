@@ -1,0 +1,139 @@
+"""Pure helpers over Pods: phases, conditions, readiness, and which pod costs least to lose.
+
+Upstream: pkg/api/v1/pod/util.go, pkg/controller/controller_utils.go.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from timonel.objects.meta import Object, annotations_of, is_deleting, parse_time
+
+DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+_PHASE_RANK = {"Pending": 0, "Unknown": 1, "Running": 2}
+
+
+def phase_of(pod: Object) -> str:
+    found: str = (pod.get("status") or {}).get("phase", "")
+    return found
+
+
+def node_of(pod: Object) -> str:
+    found: str = (pod.get("spec") or {}).get("nodeName", "")
+    return found
+
+
+def is_terminal(pod: Object) -> bool:
+    return phase_of(pod) in ("Succeeded", "Failed")
+
+
+def is_active(pod: Object) -> bool:
+    return not is_terminal(pod) and not is_deleting(pod)
+
+
+def is_terminating(pod: Object) -> bool:
+    """Asked to go and not gone: still holds what it holds."""
+    return not is_terminal(pod) and is_deleting(pod)
+
+
+def condition_of(pod: Object, type_: str) -> dict[str, Any] | None:
+    conditions: list[dict[str, Any]] = (pod.get("status") or {}).get("conditions") or []
+    return next((c for c in conditions if c["type"] == type_), None)
+
+
+def is_condition_true(pod: Object, type_: str) -> bool:
+    condition = condition_of(pod, type_)
+    return condition is not None and condition["status"] == "True"
+
+
+def is_ready(pod: Object) -> bool:
+    return is_condition_true(pod, "Ready")
+
+
+def ready_since(pod: Object) -> float | None:
+    """When the Ready condition turned true; None for a pod that is not ready."""
+    condition = condition_of(pod, "Ready")
+    if condition is None or condition["status"] != "True":
+        return None
+    return parse_time(condition.get("lastTransitionTime")) or 0.0
+
+
+def seconds_to_available(pod: Object, min_ready_seconds: int, now: float) -> float | None:
+    """0 for an available pod, what is left of min_ready_seconds for a ready one, None for one that is not ready."""
+    since = ready_since(pod)
+    if since is None:
+        return None
+    if not min_ready_seconds:
+        return 0.0
+    return max(0.0, since + min_ready_seconds - now)
+
+
+def is_available(pod: Object, min_ready_seconds: int, now: float) -> bool:
+    return seconds_to_available(pod, min_ready_seconds, now) == 0.0
+
+
+def next_availability(pods: Iterable[Object], min_ready_seconds: int, now: float) -> float | None:
+    """Seconds until the first ready pod becomes available; None when none is on its way."""
+    waits = (seconds_to_available(p, min_ready_seconds, now) for p in pods)
+    return min((w for w in waits if w), default=None)
+
+
+def restart_counts(pod: Object) -> tuple[int, int]:
+    """Highest restart count among the containers, and among the sidecars (restartable init containers)."""
+    status = pod.get("status") or {}
+    sidecars = {
+        c["name"]
+        for c in (pod.get("spec") or {}).get("initContainers") or ()
+        if c.get("restartPolicy") == "Always"
+    }
+    main = max((s.get("restartCount", 0) for s in status.get("containerStatuses") or ()), default=0)
+    side = max(
+        (
+            s.get("restartCount", 0)
+            for s in status.get("initContainerStatuses") or ()
+            if s["name"] in sidecars
+        ),
+        default=0,
+    )
+    return main, side
+
+
+def deletion_cost(pod: Object) -> int:
+    try:
+        return int(annotations_of(pod).get(DELETION_COST, "0"))
+    except ValueError:
+        return 0
+
+
+def _age_rank(since: float | None, now: float) -> int:
+    """Ages count on a logarithmic scale, so that a scale-down does not always hit the same generation of pods."""
+    if not since:
+        return -2
+    age = now - since
+    return int(math.log2(age * 1e9)) if age > 0 else -1
+
+
+def cheapest_first(pods: Sequence[Object], related: Iterable[Object], now: float) -> list[Object]:
+    """In the order in which to delete. `related`: the active pods of the same family, which should stay spread."""
+    on_node = Counter(node_of(p) for p in related if is_active(p) and node_of(p))
+
+    def rank(pod: Object) -> tuple[Any, ...]:
+        ready = is_ready(pod)
+        restarts, side_restarts = restart_counts(pod)
+        return (
+            bool(node_of(pod)),
+            _PHASE_RANK.get(phase_of(pod), 0),
+            ready,
+            deletion_cost(pod),
+            -on_node[node_of(pod)] if node_of(pod) else 0,
+            _age_rank(ready_since(pod), now) if ready else 0,
+            -restarts,
+            -side_restarts,
+            _age_rank(parse_time(pod["metadata"].get("creationTimestamp")), now),
+            pod["metadata"].get("uid", ""),
+        )
+
+    return sorted(pods, key=rank)
