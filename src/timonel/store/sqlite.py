@@ -1,0 +1,400 @@
+"""A store in one SQLite file: durable, kill -9 safe, with history until it is compacted.
+
+`log` holds every write of the kept history, `current` the newest revision of each living key. All writes go through one
+thread: what arrives while it is busy becomes its next transaction, so many concurrent writes share one fsync, each with
+a result of its own. Reads use a small pool of connections, each seeing one snapshot (WAL). Watchers are fed by
+`aio.broadcast` after the commit; what they missed before is read from `log`.
+
+A full disk fails the writes in flight (Unreachable) and nothing else: the transaction is rolled back and the next one
+is tried as usual.
+
+Upstream: k3s-io/kine pkg/drivers/generic, pkg/logstructured (the same table, as one log).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import builtins
+import queue
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from timonel.aio.broadcast import Broadcast, Lagged
+from timonel.aio.threads import Threads
+from timonel.store.base import (
+    Compacted,
+    Corrupt,
+    Event,
+    FutureRevision,
+    KeyExists,
+    KeyMissing,
+    Page,
+    Record,
+    RevisionConflict,
+    StoreError,
+    Unreachable,
+)
+from timonel.store.memory import BACKLOG, FIRST_REVISION, after_prefix
+
+READERS = 2
+REPLAY_BATCH = 1000  # events read at once for a watcher that starts in the past
+COMPACT_BATCH = 1000  # revisions forgotten in one transaction, so that writers never wait long
+VACUUM_PAGES = 2000  # pages given back to the file system after a compaction
+
+PRAGMAS = (
+    "PRAGMA auto_vacuum = INCREMENTAL",
+    "PRAGMA journal_mode = WAL",
+    "PRAGMA synchronous = FULL",
+    "PRAGMA busy_timeout = 5000",
+    "PRAGMA temp_store = MEMORY",
+)
+SCHEMA = (
+    "CREATE TABLE IF NOT EXISTS log (revision INTEGER PRIMARY KEY, key TEXT NOT NULL, created INTEGER NOT NULL, "
+    "previous INTEGER NOT NULL, deleted INTEGER NOT NULL, value BLOB NOT NULL)",
+    "CREATE INDEX IF NOT EXISTS log_key ON log (key, revision)",
+    "CREATE TABLE IF NOT EXISTS current (key TEXT PRIMARY KEY, revision INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
+    "INSERT OR IGNORE INTO meta VALUES ('compacted', 1)",
+)
+COMPACTED = "SELECT value FROM meta WHERE name = 'compacted'"
+SET_COMPACTED = "UPDATE meta SET value = ? WHERE name = 'compacted'"
+NEWEST = "SELECT max(coalesce((SELECT max(revision) FROM log), 1), (SELECT value FROM meta WHERE name = 'compacted'))"
+GET = (
+    "SELECT log.key, log.value, log.created, log.revision FROM current "
+    "JOIN log ON log.revision = current.revision WHERE current.key = ?"
+)
+LIST = (
+    "SELECT log.key, log.value, log.created, log.revision FROM current JOIN log ON log.revision = current.revision "
+    "WHERE current.key >= ? AND current.key < ? AND current.key > ? ORDER BY current.key LIMIT ?"
+)
+COUNT = "SELECT count(*) FROM current WHERE key >= ? AND key < ? AND key > ?"
+LIST_AT = (
+    "SELECT log.key, log.value, log.created, log.revision FROM log JOIN "
+    "(SELECT max(revision) AS r FROM log WHERE key >= ? AND key < ? AND key > ? AND revision <= ? GROUP BY key) "
+    "ON log.revision = r WHERE NOT log.deleted ORDER BY log.key LIMIT ?"
+)
+COUNT_AT = (
+    "SELECT count(*) FROM log JOIN "
+    "(SELECT max(revision) AS r FROM log WHERE key >= ? AND key < ? AND key > ? AND revision <= ? GROUP BY key) "
+    "ON log.revision = r WHERE NOT log.deleted"
+)
+AFTER = (
+    "SELECT log.key, log.value, log.created, log.revision, log.deleted, old.value, old.created, old.revision FROM log "
+    "LEFT JOIN log AS old ON old.revision = log.previous WHERE log.revision > ? ORDER BY log.revision LIMIT ?"
+)
+APPEND = "INSERT INTO log (revision, key, created, previous, deleted, value) VALUES (?, ?, ?, ?, ?, ?)"
+POINT = "INSERT INTO current (key, revision) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET revision = excluded.revision"
+UNPOINT = "DELETE FROM current WHERE key = ?"
+FORGET_SUPERSEDED = (
+    "DELETE FROM log WHERE revision IN "
+    "(SELECT previous FROM log WHERE revision > ? AND revision <= ? AND previous > 0)"
+)
+FORGET_TOMBSTONES = "DELETE FROM log WHERE deleted AND revision <= ?"
+VACUUM = f"PRAGMA incremental_vacuum({VACUUM_PAGES})"
+NO_LIMIT = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Create:
+    key: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    key: str
+    value: bytes
+    expected: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    key: str
+    expected: int
+
+
+Write = Create | Update | Delete
+Result = Event | StoreError
+
+
+def translated(error: sqlite3.Error) -> StoreError:
+    text = str(error)
+    if isinstance(error, sqlite3.OperationalError):
+        if "full" in text:
+            return Unreachable("the disk is full: free some space, the store carries on by itself")
+        if "malformed" not in text:
+            return Unreachable(f"the database cannot be used now: {text}")
+    return Corrupt(f"the database file is damaged: {text}")
+
+
+def opened(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
+    for pragma in PRAGMAS:
+        connection.execute(pragma).close()
+    return connection
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") -> Iterator[None]:
+    connection.execute(begin)
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite rolls back by itself where the disk is full
+            connection.execute("ROLLBACK")
+        raise
+
+
+class SqliteStore:
+    """Open it with `await SqliteStore.open(path)`; who opens it closes it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._writer_threads = Threads("store-writer")
+        self._reader_threads = Threads("store-reader", READERS)
+        self._readers: queue.SimpleQueue[sqlite3.Connection] = queue.SimpleQueue()
+        self._events: Broadcast[Event] = Broadcast(BACKLOG)
+        self._pending: list[tuple[Write, asyncio.Future[Event]]] = []
+        self._writing = False
+        self._closed = False
+        self._revision = 0
+        self._connection: sqlite3.Connection
+
+    @classmethod
+    async def open(cls, path: Path) -> SqliteStore:
+        """Raises Corrupt where the file is no database, Unreachable where it cannot be opened or made."""
+        store = cls(path)
+        try:
+            await store._writer_threads.run(store._open)
+        except sqlite3.Error as error:
+            await store.close()
+            raise translated(error) from error
+        return store
+
+    def _open(self) -> None:
+        self._connection = opened(self._path)
+        self._path.chmod(0o600)
+        with transaction(self._connection):
+            for statement in SCHEMA:
+                self._connection.execute(statement)
+        for _ in range(READERS):
+            self._readers.put(opened(self._path))
+        self._revision = self._connection.execute(NEWEST).fetchone()[0]
+
+    # ---- reads
+
+    async def get(self, key: str) -> Record | None:
+        row = await self._read(lambda db: db.execute(GET, (key,)).fetchone())
+        return Record(*row) if row else None
+
+    async def list(self, prefix: str, *, limit: int = 0, after: str = "", revision: int = 0) -> Page:
+        span = (prefix, after_prefix(prefix), after)
+
+        def read(db: sqlite3.Connection) -> Page:
+            newest = db.execute(NEWEST).fetchone()[0]
+            if revision > newest:
+                raise FutureRevision(f"revision {revision} is newer than {newest}")
+            if revision and revision < (oldest := db.execute(COMPACTED).fetchone()[0]):
+                raise Compacted(f"revision {revision} is older than {oldest}")
+            if revision and revision != newest:
+                rows = db.execute(LIST_AT, (*span, revision, limit or NO_LIMIT)).fetchall()
+                total = db.execute(COUNT_AT, (*span, revision)).fetchone()[0] if limit else len(rows)
+            else:
+                rows = db.execute(LIST, (*span, limit or NO_LIMIT)).fetchall()
+                total = db.execute(COUNT, span).fetchone()[0] if limit else len(rows)
+            return Page([Record(*row) for row in rows], revision or newest, total - len(rows))
+
+        page: Page = await self._read(read)
+        return page
+
+    async def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Event]]:
+        after = max(after, FIRST_REVISION)
+        with self._events.subscribe() as subscription:
+            target = self._revision
+            while after < target:
+                past = await self._past(after)
+                if found := [e for e in past if e.key.startswith(prefix)]:
+                    yield found
+                after = past[-1].revision if past else target
+            if after < await self._read(lambda db: db.execute(COMPACTED).fetchone()[0]):
+                raise Compacted(f"revision {after} is compacted")
+            while True:
+                try:
+                    batch = await subscription.next()
+                except Lagged as error:
+                    raise Compacted("the watcher was too slow") from error
+                if found := [e for e in batch if e.revision > after and e.key.startswith(prefix)]:
+                    yield found
+
+    async def _past(self, after: int) -> builtins.list[Event]:
+        def read(db: sqlite3.Connection) -> builtins.list[Any]:
+            if after < (oldest := db.execute(COMPACTED).fetchone()[0]):
+                raise Compacted(f"revision {after} is older than {oldest}")
+            return db.execute(AFTER, (after, REPLAY_BATCH)).fetchall()
+
+        return [
+            Event(
+                key,
+                revision,
+                None if deleted else Record(key, value, created, revision),
+                Record(key, old_value, old_created, old_revision) if old_revision else None,
+            )
+            for key, value, created, revision, deleted, old_value, old_created, old_revision in await self._read(
+                read
+            )
+        ]
+
+    async def revision(self) -> int:
+        return self._revision
+
+    async def _read(self, work: Callable[[sqlite3.Connection], Any]) -> Any:
+        def with_reader() -> Any:
+            connection = self._readers.get()
+            try:
+                with transaction(connection, "BEGIN"):
+                    return work(connection)
+            except sqlite3.Error as error:
+                raise translated(error) from error
+            finally:
+                self._readers.put(connection)
+
+        if self._closed:
+            raise Unreachable("the store is closed")
+        return await self._reader_threads.run(with_reader)
+
+    # ---- writes
+
+    async def create(self, key: str, value: bytes) -> Record:
+        event = await self._write(Create(key, value))
+        assert event.record is not None
+        return event.record
+
+    async def update(self, key: str, value: bytes, *, expected: int) -> Record:
+        event = await self._write(Update(key, value, expected))
+        assert event.record is not None
+        return event.record
+
+    async def delete(self, key: str, *, expected: int) -> Record:
+        event = await self._write(Delete(key, expected))
+        assert event.previous is not None
+        return Record(key, event.previous.value, event.previous.created, event.revision)
+
+    async def _write(self, write: Write) -> Event:
+        if self._closed:
+            raise Unreachable("the store is closed")
+        done: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
+        self._pending.append((write, done))
+        if not self._writing:
+            self._flush()
+        return await done
+
+    def _flush(self) -> None:
+        batch, self._pending = self._pending, []
+        self._writing = True
+        work = self._writer_threads.submit(self._commit, [write for write, _ in batch])
+
+        def committed(results: asyncio.Future[builtins.list[Result]]) -> None:
+            self._writing = False
+            self._answer(batch, results.result())
+            if self._pending:
+                self._flush()
+
+        work.add_done_callback(committed)
+
+    def _answer(
+        self, batch: builtins.list[tuple[Write, asyncio.Future[Event]]], results: builtins.list[Result]
+    ) -> None:
+        events = [r for r in results if isinstance(r, Event)]
+        if events:
+            self._revision = events[-1].revision
+            self._events.publish(events)
+        for (_, done), result in zip(batch, results, strict=True):
+            if done.done():  # the caller was cancelled; the write happened all the same
+                continue
+            if isinstance(result, Event):
+                done.set_result(result)
+            else:
+                done.set_exception(result)
+
+    def _commit(self, writes: builtins.list[Write]) -> builtins.list[Result]:
+        """In the writer thread: one transaction for all of them."""
+        results: builtins.list[Result] = []
+        try:
+            with transaction(self._connection):
+                revision = self._connection.execute(NEWEST).fetchone()[0]
+                for write in writes:
+                    result = self._apply(write, revision + 1)
+                    results.append(result)
+                    if isinstance(result, Event):
+                        revision += 1
+        except sqlite3.Error as error:
+            return [translated(error) for _ in writes]
+        return results
+
+    def _apply(self, write: Write, revision: int) -> Result:
+        db, key = self._connection, write.key
+        row = db.execute(GET, (key,)).fetchone()
+        old = Record(*row) if row else None
+        if isinstance(write, Create):
+            if old is not None:
+                return KeyExists(key)
+            new = Record(key, write.value, revision, revision)
+        else:
+            if old is None:
+                return KeyMissing(key)
+            if old.modified != write.expected:
+                return RevisionConflict(f"{key} is at {old.modified}, not {write.expected}")
+            if isinstance(write, Delete):
+                db.execute(APPEND, (revision, key, old.created, old.modified, 1, b""))
+                db.execute(UNPOINT, (key,))
+                return Event(key, revision, None, old)
+            new = Record(key, write.value, old.created, revision)
+        db.execute(APPEND, (revision, key, new.created, old.modified if old else 0, 0, new.value))
+        db.execute(POINT, (key, revision))
+        return Event(key, revision, new, old)
+
+    # ---- upkeep
+
+    async def compact(self, revision: int) -> None:
+        target = min(revision, self._revision)
+        done = False
+        while not done:
+            try:
+                done = await self._writer_threads.run(self._compact_step, target)
+            except sqlite3.Error as error:
+                raise translated(error) from error
+
+    def _compact_step(self, target: int) -> bool:
+        """Forget a part; whether the target is reached."""
+        db = self._connection
+        with transaction(db):
+            start = db.execute(COMPACTED).fetchone()[0]
+            end = min(target, start + COMPACT_BATCH)
+            if end > start:
+                db.execute(FORGET_SUPERSEDED, (start, end))
+                db.execute(FORGET_TOMBSTONES, (end,))
+                db.execute(SET_COMPACTED, (end,))
+        if end < target:
+            return False
+        db.execute(VACUUM).fetchall()
+        return True
+
+    async def close(self) -> None:
+        """Waits for what is being written."""
+        self._closed = True
+        while self._writing:
+            await self._writer_threads.run(lambda: None)
+        await self._writer_threads.run(self._close)
+        self._writer_threads.close()
+        self._reader_threads.close()
+
+    def _close(self) -> None:
+        while not self._readers.empty():
+            self._readers.get().close()
+        if hasattr(self, "_connection"):
+            self._connection.close()
