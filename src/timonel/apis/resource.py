@@ -36,7 +36,7 @@ def _no_warnings(*_: object) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One printer column after Name. `value` gets the object and the time now (seconds) and returns the cell.
+    """One printer column after Name, which comes first unless a column names it. `value` gets the object and the time now (seconds) and returns the cell.
 
     `type` is integer, number, string, boolean or date; `priority` above 0 shows with -o wide only. `doc` is the path
     of the field (`spec.ports`, `metadata.creationTimestamp`) whose published description the column shows when it has
@@ -123,6 +123,7 @@ class ResourceType:
     # computed fields for field selectors, besides metadata.name and metadata.namespace: label -> getter of a string
     selectable: Mapping[str, Callable[[Object], str]] = field(default_factory=dict)
     secret: bool = False  # encrypted at rest
+    deprecated: str = ""  # a warning that every request for this version gets
     retired: Retired | None = None
     converted: Converted | None = None  # kept in the form of another served version
     # retired field shapes inside this version: sees the raw tree before the codec when legacy APIs are on, rewrites it
