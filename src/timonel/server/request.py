@@ -222,7 +222,7 @@ class Duplex(Protocol):
 
 @dataclass(slots=True)
 class ConnectCall:
-    """A request that is answered with bytes: logs, or an upgrade that is relayed (exec, attach, port-forward, proxy)."""
+    """A request that is answered with bytes: logs, or an upgrade that is relayed (exec, attach, proxy…)."""
 
     user: User
     method: str
