@@ -1,0 +1,421 @@
+"""Cluster addresses and node ports of Services: who has what, and handing out more.
+
+The Services themselves are the record: `follow` rebuilds the books from them and keeps them. An allocation is made while
+a write is admitted and taken back by its `undo` when the write does not happen; a deleted Service frees what it had.
+
+Addresses and ports are handed out in turn from the upper band of their range; the lower band is left to those that ask
+for a number of their own. Upstream: pkg/registry/core/service/{ipallocator,portallocator,storage/alloc.go}.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Collection, Iterator
+
+from timonel.apis.core import service as servicelib
+from timonel.apis.core.service import SERVICE
+from timonel.apis.resource import ResourceType
+from timonel.machinery import errors, field
+from timonel.machinery.errors import Cause
+from timonel.objects.meta import Key, Object, key_of
+from timonel.server.request import AdmissionCall, Operation, Reader
+
+IPV4, IPV6 = "IPv4", "IPv6"
+NONE = "None"
+
+
+class Unavailable(Exception):
+    """The asked-for address or port cannot be had; the text goes into a message."""
+
+
+class Numbers:
+    """A range of numbers and their owners. Knows no addresses and no ports, only ints."""
+
+    def __init__(self, first: int, last: int, reserved: int) -> None:
+        self.first, self.last = first, last
+        self._dynamic = min(first + reserved, last)  # the lower band ends here
+        self._next = self._dynamic
+        self._owners: dict[int, Key] = {}
+
+    def __contains__(self, number: int) -> bool:
+        return self.first <= number <= self.last
+
+    def owner(self, number: int) -> Key | None:
+        return self._owners.get(number)
+
+    def take(self, number: int, owner: Key) -> None:
+        self._owners[number] = owner
+
+    def release(self, number: int, owner: Key) -> None:
+        if self._owners.get(number) == owner:
+            del self._owners[number]
+
+    def next_free(self, taken: Collection[int] = ()) -> int:
+        """A free number, the upper band first; raises Unavailable."""
+        for low, high, start in (
+            (self._dynamic, self.last, self._next),
+            (self.first, self._dynamic - 1, self.first),
+        ):
+            size = high - low + 1
+            for step in range(max(size, 0)):
+                number = low + (start - low + step) % size
+                if number not in self._owners and number not in taken:
+                    if low == self._dynamic:
+                        self._next = number + 1 if number < self.last else low
+                    return number
+        raise Unavailable("range is full")
+
+
+class AddressRange:
+    """One family's range of cluster addresses."""
+
+    def __init__(self, cidr: str) -> None:
+        network = ipaddress.ip_network(cidr)
+        self.family = IPV4 if network.version == 4 else IPV6
+        size = network.num_addresses
+        first, last = int(network.network_address) + 1, int(network.broadcast_address)
+        self._numbers = Numbers(
+            first, last - 1 if self.family == IPV4 else last, min(max(16, size // 16), 256) - 1
+        )
+        self._make: Callable[[int], object] = (
+            ipaddress.IPv4Address if network.version == 4 else ipaddress.IPv6Address
+        )
+
+    def check(self, address: str) -> int:
+        number = int(ipaddress.ip_address(address))
+        if number not in self._numbers:
+            raise Unavailable("the provided network does not match the current range")
+        if self._numbers.owner(number) is not None:
+            raise Unavailable("provided IP is already allocated")
+        return number
+
+    def next_free(self) -> str:
+        return str(self._make(self._numbers.next_free()))
+
+    def take(self, address: str, owner: Key) -> None:
+        number = int(ipaddress.ip_address(address))
+        if number in self._numbers:
+            self._numbers.take(number, owner)
+
+    def release(self, address: str, owner: Key) -> None:
+        self._numbers.release(int(ipaddress.ip_address(address)), owner)
+
+
+class PortRange:
+    def __init__(self, first: int = 30000, last: int = 32767) -> None:
+        size = last - first + 1
+        self._numbers = Numbers(first, last, min(max(16, size // 32), 128) if size > 32 else 0)
+
+    def check(self, port: int) -> int:
+        if port not in self._numbers:
+            valid = f"{self._numbers.first}-{self._numbers.last}"
+            raise Unavailable(
+                f"provided port is not in the valid range. The range of valid ports is {valid}"
+            )
+        if self._numbers.owner(port) is not None:
+            raise Unavailable("provided port is already allocated")
+        return port
+
+    def next_free(self, taken: set[int]) -> int:
+        return self._numbers.next_free(taken)
+
+    def take(self, port: int, owner: Key) -> None:
+        if port in self._numbers:
+            self._numbers.take(port, owner)
+
+    def release(self, port: int, owner: Key) -> None:
+        self._numbers.release(port, owner)
+
+
+class ServiceAllocators:
+    """The admission step that gives a Service its addresses and ports; last of the mutating ones.
+
+    Upstream does this in its storage layer, before validation: so here too.
+    """
+
+    name = "ServiceAllocation"
+
+    def __init__(self, *, address_ranges: tuple[str, ...] = ("10.96.0.0/16",), ports: PortRange | None = None) -> None:
+        ranges = [AddressRange(cidr) for cidr in address_ranges]
+        self._addresses = {each.family: each for each in ranges}
+        self._default_family = ranges[0].family
+        self._ports = ports or PortRange()
+
+    def follow(self, reader: Reader) -> None:
+        reader.on_change("services", self._changed)
+
+    def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
+        is_write = operation in (Operation.CREATE, Operation.UPDATE)
+        return resource.qualified == "services" and not subresource and is_write
+
+    async def admit(self, call: AdmissionCall) -> None:
+        assert call.obj is not None
+        if call.old is None:
+            SERVICE.prepare_create(call.obj)
+        else:
+            SERVICE.prepare_update(call.obj, call.old)
+        owner = Key(call.namespace, call.name)
+        self._set_families(call.obj, call.old, call.name)
+        self._set_addresses(call, call.obj, owner)
+        self._set_ports(call, call.obj, owner)
+
+    async def validate(self, call: AdmissionCall) -> None:
+        """Nothing: see admit."""
+
+    # ---- address families
+
+    def _set_families(self, obj: Object, old: Object | None, name: str) -> None:
+        spec = obj["spec"]
+        if spec.get("type") == "ExternalName" or _keeps_preference(obj, old):
+            return
+        headless = spec.get("clusterIP") == NONE and not spec.get("selector")
+        if spec.get("ipFamilyPolicy") is None:
+            before = (old["spec"].get("ipFamilyPolicy") if old else None) or ""
+            spec["ipFamilyPolicy"] = before or ("RequireDualStack" if headless else "SingleStack")
+        _refuse(name, _about_addresses(obj, old))
+        causes = list(_policy_causes(spec, old["spec"] if old else None))
+        families: list[str] = spec.setdefault("ipFamilies", []) if spec.get("clusterIPs") else list(
+            spec.get("ipFamilies") or ()
+        )
+        for index, address in enumerate(spec.get("clusterIPs") or ()):
+            if address == NONE:
+                break
+            family = IPV6 if ":" in address else IPV4
+            if index < len(families):
+                continue
+            if family in self._addresses:
+                families.append(family)
+            else:
+                text = f"{family} is not configured on this cluster"
+                causes.append(field.invalid(f"spec.clusterIPs[{index}]", spec["clusterIPs"], text))
+        _refuse(name, causes)
+        if headless:
+            families = families or [self._default_family]
+            if len(families) < 2 and spec["ipFamilyPolicy"] != "SingleStack":
+                families.append(IPV6 if families[0] == IPV4 else IPV4)
+        else:
+            _refuse(name, self._unconfigured(spec, families))
+            families = families or [self._default_family]
+            if spec["ipFamilyPolicy"] != "SingleStack" and len(families) == 1 and len(self._addresses) == 2:
+                families.append(IPV6 if families[0] == IPV4 else IPV4)
+        spec["ipFamilies"] = families
+
+    def _unconfigured(self, spec: Object, families: list[str]) -> Iterator[Cause]:
+        if spec["ipFamilyPolicy"] == "RequireDualStack" and len(self._addresses) < 2:
+            text = "this cluster is not configured for dual-stack services"
+            yield field.invalid("spec.ipFamilyPolicy", spec["ipFamilyPolicy"], text)
+        for index, family in enumerate(families):
+            if family not in self._addresses:
+                yield field.invalid(f"spec.ipFamilies[{index}]", family, "not configured on this cluster")
+
+    # ---- addresses
+
+    def _set_addresses(self, call: AdmissionCall, obj: Object, owner: Key) -> None:
+        spec = obj["spec"]
+        if spec.get("type") == "ExternalName" or (spec.get("clusterIPs") or [""])[0] == NONE:
+            return
+        before = set(call.old["spec"].get("clusterIPs") or ()) if call.old else set()
+        addresses: list[str] = list(spec.get("clusterIPs") or ())
+        asked = list(addresses)
+        for index, family in enumerate(spec.get("ipFamilies") or ()):
+            if family not in self._addresses:
+                continue
+            wanted = addresses[index] if index < len(addresses) else ""
+            if wanted and wanted in before:
+                continue
+            address = self._one_address(family, wanted, asked, obj["metadata"].get("name", call.name))
+            if index < len(addresses):
+                addresses[index] = address
+            else:
+                addresses.append(address)
+            if not call.dry_run:
+                self._reserve(call, self._addresses[family], address, owner)
+        if addresses:
+            spec["clusterIPs"], spec["clusterIP"] = addresses, addresses[0]
+
+    def _one_address(self, family: str, wanted: str, asked: list[str], name: str) -> str:
+        if not wanted:
+            try:
+                return self._addresses[family].next_free()
+            except Unavailable as e:
+                raise _internal(f"failed to allocate a serviceIP: {e}") from e
+        try:
+            self._addresses[family].check(wanted)
+        except Unavailable as e:
+            cause = field.invalid("spec.clusterIPs", asked, f"failed to allocate IP {wanted}: {e}")
+            raise errors.invalid("Service", name, (cause,)) from e
+        return wanted
+
+    # ---- ports
+
+    def _set_ports(self, call: AdmissionCall, obj: Object, owner: Key) -> None:
+        spec = obj["spec"]
+        old = call.old
+        mine = set(_node_ports(old)) if old is not None else set()
+        taken: set[int] = set()  # by this call
+        if spec.get("type") in ("NodePort", "LoadBalancer"):
+            if old is None:
+                self._create_ports(call, obj, owner, taken)
+            else:
+                self._update_ports(call, obj, owner, taken, mine)
+        self._set_health_port(call, obj, owner, taken)
+
+    def _create_ports(self, call: AdmissionCall, obj: Object, owner: Key, taken: set[int]) -> None:
+        """Ports with one number (TCP and UDP of DNS, say) share a node port."""
+        ports: list[Object] = obj["spec"].get("ports") or []
+        by_port: dict[int, int] = {}
+        for index, port in enumerate(ports):
+            if not port.get("nodePort") and not servicelib.needs_node_ports(obj):
+                continue
+            shared = by_port.get(port.get("port", 0), 0)
+            if not shared:
+                wanted = next(
+                    (p["nodePort"] for p in ports if p.get("port") == port.get("port") and p.get("nodePort")), 0
+                )
+                port["nodePort"] = self._one_port(call, owner, taken, wanted, index)
+                by_port[port.get("port", 0)] = port["nodePort"]
+            elif not port.get("nodePort"):
+                port["nodePort"] = shared
+            elif port["nodePort"] != shared:
+                self._one_port(call, owner, taken, port["nodePort"], index)
+
+    def _update_ports(
+        self, call: AdmissionCall, obj: Object, owner: Key, taken: set[int], mine: set[int]
+    ) -> None:
+        for index, port in enumerate(obj["spec"].get("ports") or ()):
+            wanted = port.get("nodePort", 0)
+            if not wanted and not servicelib.needs_node_ports(obj):
+                continue
+            if wanted in mine or wanted in taken:
+                continue
+            port["nodePort"] = self._one_port(call, owner, taken, wanted, index)
+
+    def _one_port(self, call: AdmissionCall, owner: Key, taken: set[int], wanted: int, index: int) -> int:
+        try:
+            found = self._any_port(taken, wanted)
+        except Unavailable as e:
+            if not wanted:
+                raise _internal(f"failed to allocate a nodePort: {e}") from e
+            cause = field.invalid(f"spec.ports[{index}].nodePort", wanted, str(e))
+            raise errors.invalid("Service", call.name, (cause,)) from e
+        self._keep_port(call, owner, taken, found)
+        return found
+
+    def _any_port(self, taken: set[int], wanted: int) -> int:
+        if not wanted:
+            return self._ports.next_free(taken)
+        self._ports.check(wanted)
+        if wanted in taken:
+            raise Unavailable("provided port is already allocated")
+        return wanted
+
+    def _keep_port(self, call: AdmissionCall, owner: Key, taken: set[int], port: int) -> None:
+        taken.add(port)
+        if not call.dry_run:
+            self._ports.take(port, owner)
+            call.undo.append(lambda: self._ports.release(port, owner))
+
+    def _set_health_port(self, call: AdmissionCall, obj: Object, owner: Key, taken: set[int]) -> None:
+        spec = obj["spec"]
+        needed = call.old is not None and servicelib.needs_health_check(call.old)
+        if not servicelib.needs_health_check(obj):
+            if needed:
+                spec.pop("healthCheckNodePort", None)
+            return
+        if needed:
+            return
+        wanted = spec.get("healthCheckNodePort", 0)
+        try:
+            spec["healthCheckNodePort"] = self._any_port(taken, wanted)
+        except Unavailable as e:
+            what = f"requested HealthCheck NodePort {wanted}" if wanted else "a HealthCheck NodePort 0"
+            raise _internal(f"failed to allocate {what}: {e}") from e
+        self._keep_port(call, owner, taken, spec["healthCheckNodePort"])
+
+    # ---- the books
+
+    def _reserve(self, call: AdmissionCall, addresses: AddressRange, address: str, owner: Key) -> None:
+        addresses.take(address, owner)
+        call.undo.append(lambda: addresses.release(address, owner))
+
+    def _changed(self, old: Object | None, new: Object | None) -> None:
+        kept_addresses = set(_addresses(new)) if new is not None else set()
+        kept_ports = set(_node_ports(new)) if new is not None else set()
+        if old is not None:
+            owner = key_of(old)
+            for address in set(_addresses(old)) - kept_addresses:
+                self._range_of(address).release(address, owner)
+            for port in set(_node_ports(old)) - kept_ports:
+                self._ports.release(port, owner)
+        if new is not None:
+            owner = key_of(new)
+            for address in kept_addresses:
+                self._range_of(address).take(address, owner)
+            for port in kept_ports:
+                self._ports.take(port, owner)
+
+    def _range_of(self, address: str) -> AddressRange:
+        family = IPV6 if ":" in address else IPV4
+        return self._addresses.get(family) or self._addresses[self._default_family]
+
+
+def _addresses(obj: Object) -> list[str]:
+    return [a for a in obj["spec"].get("clusterIPs") or () if a and a != NONE]
+
+
+def _node_ports(obj: Object) -> list[int]:
+    spec = obj["spec"]
+    found = [p["nodePort"] for p in spec.get("ports") or () if p.get("nodePort")]
+    return [*found, spec["healthCheckNodePort"]] if spec.get("healthCheckNodePort") else found
+
+
+def _keeps_preference(obj: Object, old: Object | None) -> bool:
+    """A PreferDualStack service is not changed because the cluster's families did."""
+    if old is None or old["spec"].get("type") == "ExternalName":
+        return False
+    spec, before = obj["spec"], old["spec"]
+    if before.get("ipFamilyPolicy") != "PreferDualStack" or spec.get("ipFamilyPolicy") != "PreferDualStack":
+        return False
+    return all(
+        not spec.get(key) or spec.get(key) == before.get(key) for key in ("clusterIPs", "ipFamilies")
+    )
+
+
+def _about_addresses(obj: Object, old: Object | None) -> Iterator[Cause]:
+    found = SERVICE.validate(obj) if old is None else SERVICE.validate_update(obj, old)
+    return (c for c in found if c.field.startswith(("spec.clusterIP", "spec.ipFamil")))
+
+
+def _policy_causes(spec: Object, before: Object | None) -> Iterator[Cause]:
+    path, policy = "spec.ipFamilyPolicy", spec["ipFamilyPolicy"]
+    addresses, families = spec.get("clusterIPs") or [], spec.get("ipFamilies") or []
+    if before is not None:
+        old_addresses, old_families = before.get("clusterIPs") or [], before.get("ipFamilies") or []
+        if policy == "SingleStack":
+            if addresses == old_addresses and len(addresses) > 1:
+                spec["clusterIPs"] = addresses = addresses[:1]
+            if families == old_families and len(families) > 1:
+                spec["ipFamilies"] = families = families[:1]
+        else:
+            if 0 < len(addresses) < len(old_addresses):
+                text = "must be 'SingleStack' to release the secondary cluster IP"
+                yield field.invalid(path, policy, text)
+            if 0 < len(families) < len(old_families):
+                text = "must be 'SingleStack' to release the secondary IP family"
+                yield field.invalid(path, policy, text)
+    if policy == "SingleStack":
+        choice = "must be 'RequireDualStack' or 'PreferDualStack' when multiple"
+        if len(addresses) == 2:
+            yield field.invalid(path, policy, f"{choice} cluster IPs are specified")
+        if len(families) == 2:
+            yield field.invalid(path, policy, f"{choice} IP families are specified")
+
+
+def _refuse(name: str, causes: Iterator[Cause] | list[Cause]) -> None:
+    found = tuple(causes)
+    if found:
+        raise errors.invalid("Service", name, found)
+
+
+def _internal(text: str) -> errors.InternalError:
+    return errors.InternalError(f"Internal error occurred: {text}", causes=(Cause("", text),))
