@@ -1,0 +1,236 @@
+"""What to start and stop so that the runtime comes to match a pod's spec. Pure: values in, values out.
+
+Rules, first match wins: an operation on the sandbox is under way: wait · the sandbox is missing, dead or without an
+address: make a new one, unless there is nothing left to run in it · init containers in order, each to its end (a
+sidecar: until it has started) · then all containers. A container runs again if its restart policy says so and its
+back-off is over; it is killed when a probe gave up on it or when its image changed.
+
+Upstream: pkg/kubelet/kuberuntime/kuberuntime_manager.go (computePodActions), kuberuntime_container.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from typing import Any
+
+from timonel.node import backoff
+from timonel.node.backoff import Backoff
+from timonel.node.cri.runtime import Container, ContainerState, SandboxState
+from timonel.node.podruntime import HASH, PodRuntime, spec_hash
+from timonel.objects.meta import Object
+
+SANDBOX = ""  # the name of the sandbox's operation among the busy ones; no container can have it
+ContainerSpec = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What the decision depends on besides spec and runtime."""
+
+    now: float
+    busy: AbstractSet[str] = frozenset()  # containers (or SANDBOX) with an operation under way
+    started: AbstractSet[str] = frozenset()  # ids of containers whose startup probe passed, or that have none
+    failed: Mapping[str, str] = field(default_factory=dict)  # container id -> "liveness" or "startup"
+    backoffs: Mapping[str, Backoff] = field(default_factory=dict)  # by container name
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    name: str
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    container_id: str
+    name: str
+    message: str
+    probe: str = ""  # which probe gave up on it
+
+
+@dataclass(frozen=True, slots=True)
+class PodActions:
+    """`new_sandbox` is the attempt number of the sandbox to make. `waits`: containers in back-off, with their delay."""
+
+    new_sandbox: int | None = None
+    start: tuple[Start, ...] = ()
+    kill: tuple[Kill, ...] = ()
+    waits: Mapping[str, float] = field(default_factory=dict)
+    wake_at: float | None = None
+
+
+def compute(pod: Object, runtime: PodRuntime, view: View) -> PodActions:
+    if SANDBOX in view.busy:
+        return PodActions()
+    if needs_sandbox(pod, runtime):
+        attempt = runtime.sandbox.attempt + 1 if runtime.sandbox else 0
+        return PodActions(new_sandbox=attempt) if _has_work(pod, runtime) else PodActions()
+    return _gather(_container_steps(pod, runtime, view))
+
+
+def needs_sandbox(pod: Object, runtime: PodRuntime) -> bool:
+    sandbox = runtime.sandbox
+    if sandbox is None or sandbox.state is not SandboxState.READY:
+        return True
+    return not sandbox.ips and not pod["spec"].get("hostNetwork")
+
+
+def is_sidecar(container: ContainerSpec) -> bool:
+    return container.get("restartPolicy") == "Always"
+
+
+def restart_policy(pod: Object, container: ContainerSpec, *, init: bool) -> str:
+    own: str | None = container.get("restartPolicy")
+    if own:
+        return own
+    policy: str = pod["spec"].get("restartPolicy", "Always")
+    return "OnFailure" if init and policy == "Always" else policy
+
+
+def should_restart(pod: Object, container: ContainerSpec, found: Container | None, *, init: bool) -> bool:
+    """Whether a container in this state is to be run (again), back-off aside."""
+    if found is None or found.state in (ContainerState.CREATED, ContainerState.UNKNOWN):
+        return True
+    if found.state is ContainerState.RUNNING:
+        return False
+    for rule in container.get("restartPolicyRules") or ():
+        if _rule_matches(rule, found.exit_code):
+            return True
+    policy = restart_policy(pod, container, init=init)
+    return policy == "Always" or (policy == "OnFailure" and found.exit_code != 0)
+
+
+def _rule_matches(rule: Mapping[str, Any], code: int) -> bool:
+    wanted = rule.get("exitCodes") or {}
+    listed = code in (wanted.get("values") or ())
+    return rule.get("action") == "Restart" and listed == (wanted.get("operator") == "In")
+
+
+def is_initialized(pod: Object, runtime: PodRuntime) -> bool:
+    """Some container proper was made in the present sandbox: init containers do not run again."""
+    sandbox = runtime.sandbox
+    names = {c["name"] for c in pod["spec"]["containers"]}
+    return sandbox is not None and any(
+        c.sandbox_id == sandbox.id and c.name in names for c in runtime.containers
+    )
+
+
+def has_failed_init(pod: Object, runtime: PodRuntime) -> bool:
+    """An init container failed for good: the pod cannot go on."""
+    for c in pod["spec"].get("initContainers") or ():
+        found = None if is_sidecar(c) else runtime.latest(c["name"])
+        if found is None or found.state is not ContainerState.EXITED or found.exit_code == 0:
+            continue
+        if not should_restart(pod, c, found, init=True):
+            return True
+    return False
+
+
+def _has_work(pod: Object, runtime: PodRuntime) -> bool:
+    """Whether a fresh sandbox would have something to run."""
+    if not runtime.containers:
+        return True
+    if pod["spec"].get("restartPolicy") == "Never" and runtime.sandbox is not None:
+        return False
+    return any(
+        should_restart(pod, c, _as_lost(runtime.latest(c["name"])), init=False)
+        for c in pod["spec"]["containers"]
+    )
+
+
+def _as_lost(found: Container | None) -> Container | None:
+    """A container that ran in a dead sandbox does not run any more, whatever the last look said."""
+    return None if found is not None and found.state is ContainerState.RUNNING else found
+
+
+_Step = Start | Kill | tuple[str, float, float]  # the last: in back-off (name, delay, until)
+
+
+def _gather(steps: Iterator[_Step]) -> PodActions:
+    start, kill, waits, wake_at = list[Start](), list[Kill](), dict[str, float](), list[float]()
+    for step in steps:
+        if isinstance(step, Start):
+            start.append(step)
+        elif isinstance(step, Kill):
+            kill.append(step)
+        else:
+            name, delay, until = step
+            waits[name] = delay
+            wake_at.append(until)
+    return PodActions(None, tuple(start), tuple(kill), waits, min(wake_at, default=None))
+
+
+def _container_steps(pod: Object, runtime: PodRuntime, view: View) -> Iterator[_Step]:
+    inits = pod["spec"].get("initContainers") or []
+    if is_initialized(pod, runtime):
+        for c in filter(is_sidecar, inits):
+            yield from _one(pod, c, runtime, view, init=True)
+    else:
+        for c in inits:
+            yield from _one(pod, c, runtime, view, init=True)
+            if not _has_passed(c, runtime, view):
+                return
+        if has_failed_init(pod, runtime):
+            return
+    for c in pod["spec"]["containers"]:
+        yield from _one(pod, c, runtime, view, init=False)
+        if c["name"] in view.busy and (c.get("lifecycle") or {}).get("postStart"):
+            return  # as kubelet, which starts them one by one: the next one waits for the hook
+
+
+def _current(name: str, runtime: PodRuntime) -> Container | None:
+    found = runtime.latest(name)
+    assert runtime.sandbox is not None
+    return found if found is not None and found.sandbox_id == runtime.sandbox.id else None
+
+
+def _has_passed(c: ContainerSpec, runtime: PodRuntime, view: View) -> bool:
+    """Whether the next init container may start."""
+    found = _current(c["name"], runtime)
+    if found is None or c["name"] in view.busy:
+        return False
+    if is_sidecar(c):
+        return found.state is ContainerState.RUNNING and found.id in view.started
+    return found.state is ContainerState.EXITED and found.exit_code == 0
+
+
+def _one(pod: Object, c: ContainerSpec, runtime: PodRuntime, view: View, *, init: bool) -> Iterator[_Step]:
+    name = c["name"]
+    if name in view.busy:
+        return
+    latest = runtime.latest(name)
+    found = _current(name, runtime)
+    if found is not None and found.state is ContainerState.RUNNING:
+        yield from _kill_if_wrong(pod, c, found, view)
+        return
+    if found is not None and found.state is ContainerState.UNKNOWN:
+        yield Kill(found.id, name, f"Container {name} is in unknown state, try killing it before restart")
+    if found is None and (init or latest is None or latest.state is not ContainerState.EXITED):
+        yield Start(name, latest.attempt + 1 if latest else 0)  # in a new sandbox init containers run anew
+        return
+    assert latest is not None
+    if not should_restart(pod, c, latest, init=init):
+        return
+    if latest.state is ContainerState.EXITED:
+        until = backoff.waits_until(view.backoffs.get(name), latest.finished_at, view.now)
+        if until is not None:
+            yield (name, view.backoffs[name].delay, until)
+            return
+    yield Start(name, latest.attempt + 1)
+
+
+def _kill_if_wrong(pod: Object, c: ContainerSpec, found: Container, view: View) -> Iterator[Kill]:
+    name = c["name"]
+    probe = view.failed.get(found.id, "")
+    known = found.annotations.get(HASH)
+    if known is not None and known != spec_hash(c):
+        message = f"Container {name} definition changed"
+    elif probe:
+        message = f"Container {name} failed {probe} probe"
+    else:
+        return
+    if restart_policy(pod, c, init=False) != "Never" or not probe:
+        message += ", will be restarted"
+    yield Kill(found.id, name, message, probe)

@@ -1,0 +1,106 @@
+"""The probes of one pod's running containers, and what they have found. Owned by the pod's runner."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from timonel.node import probes
+from timonel.node.cri.runtime import Container
+from timonel.node.probes import Result, Target
+
+if TYPE_CHECKING:
+    from timonel.node.podrunner import PodRunner, Surroundings
+
+
+class PodProbes:
+    """`ready`, `started` and `failed` are read by the pure modules; ids of containers that run."""
+
+    def __init__(self, runner: PodRunner, around: Surroundings) -> None:
+        self._runner = runner
+        self._around = around
+        self._tasks: dict[str, list[asyncio.Task[None]]] = {}
+        self.ready: set[str] = set()
+        self.started: set[str] = set()
+        self.failed: dict[str, str] = {}
+
+    def begin(self, container: Container, spec: Mapping[str, Any]) -> None:
+        """The container runs, and its postStart hook is done."""
+        if container.id in self._tasks:
+            return
+        self._tasks[container.id] = []
+        if spec.get("startupProbe"):
+            self._watch("startup", container, spec)
+        else:
+            self._has_started(container, spec)
+
+    def stop(self, container_id: str) -> None:
+        for task in self._tasks.pop(container_id, ()):
+            task.cancel()
+        self.ready.discard(container_id)
+        self.started.discard(container_id)
+        self.failed.pop(container_id, None)
+
+    def close(self) -> None:
+        for container_id in list(self._tasks):
+            for task in self._tasks.pop(container_id):
+                task.cancel()
+
+    def _has_started(self, container: Container, spec: Mapping[str, Any]) -> None:
+        self.started.add(container.id)
+        if spec.get("readinessProbe"):
+            self._watch("readiness", container, spec)
+        else:
+            self.ready.add(container.id)
+        if spec.get("livenessProbe"):
+            self._watch("liveness", container, spec)
+        self._runner.wake()
+
+    def _watch(self, kind: str, container: Container, spec: Mapping[str, Any]) -> None:
+        probe = spec[probes.KINDS[kind]]
+        title = probes.TITLES[kind]
+
+        def target() -> Target:
+            return Target(container.id, self._runner.ip(), spec)
+
+        def told(state: bool, result: Result) -> bool:
+            return self._told(kind, container, spec, state=state)
+
+        def failed(result: Result) -> None:
+            record = self._around.records.record
+            if result.ok is None:
+                message = f"{title} probe errored and resulted in unknown state: {result.output}"
+                record(self._runner.pod, "Warning", "Unhealthy", message, container=container.name)
+            else:
+                message = f"{title} probe failed: {result.output}"
+                record(self._runner.pod, "Warning", "Unhealthy", message, container=container.name)
+
+        async def loop() -> None:
+            await probes.watch(
+                self._around.clock,
+                probe,
+                lambda: self._around.prober.ask(target(), probe),
+                told,
+                failed,
+                started_at=container.started_at,
+            )
+
+        task = self._runner.spawn_background(loop(), f"{kind} probe of {container.name}")
+        self._tasks[container.id].append(task)
+
+    def _told(self, kind: str, container: Container, spec: Mapping[str, Any], *, state: bool) -> bool:
+        """Whether the probe is to go on."""
+        runner = self._runner
+        if kind == "readiness":
+            (self.ready.add if state else self.ready.discard)(container.id)
+            runner.wake()
+            return True
+        if not state:
+            self.failed[container.id] = kind
+            runner.wake()
+            return False
+        if kind == "startup":
+            self._has_started(container, spec)
+            return False
+        return True

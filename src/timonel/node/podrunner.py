@@ -1,0 +1,622 @@
+"""One pod on this node, carried out: the shell around `podworker`, `podactions` and `podstatus`.
+
+One task waits for something to happen to the pod (spec, runtime, probe, timer), asks the pure modules what follows, and
+starts operations; it never waits for one. An operation (make the sandbox, start or kill one container) is a task of its
+own, at most one per container, and wakes the pod when it is done. Statuses are sent one at a time; what changes
+meanwhile goes with the next one.
+
+Killing the agent ends these tasks and nothing else: containers are found again by their labels.
+Upstream: pkg/kubelet/pod_workers.go, kubelet.go (SyncPod), kuberuntime_manager.go (SyncPod, killPodWithSyncResult).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from timonel.aio.clock import Clock, Timer
+from timonel.node import backoff, podactions, podstatus, podworker, termination
+from timonel.node.backoff import Backoff
+from timonel.node.cri.errors import Missing, RuntimeFailure
+from timonel.node.cri.runtime import Container, ContainerState, Runtime, SandboxState
+from timonel.node.environment import ConfigError
+from timonel.node.hooks import HookFailed, Hooks
+from timonel.node.images import ImageError
+from timonel.node.podprobes import PodProbes
+from timonel.node.podruntime import PodRuntime, merged
+from timonel.node.podspec import NodeFacts
+from timonel.node.podworker import State, Verb
+from timonel.node.preparation import Preparation
+from timonel.node.probes import Prober
+from timonel.node.recorder import Records
+from timonel.node.references import containers_of
+from timonel.node.statuswriter import StatusWriter
+from timonel.node.volumes.source import VolumeError
+from timonel.objects.meta import Object, format_time, is_deleting, parse_time
+
+logger = logging.getLogger(__name__)
+
+MINIMUM_GRACE = 2.0  # what is left for a container at the least after its preStop hook
+RETRY = 1.0  # first delay after a failure that nothing else will wake us from
+CONFIG_RETRY = 10.0
+LAG = 0.01  # the runtime's event may come before its own status shows it
+LAG_TRIES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What all pods of a node share."""
+
+    clock: Clock
+    runtime: Runtime
+    records: Records
+    hooks: Hooks
+    prober: Prober
+    statuses: StatusWriter
+    node: NodeFacts
+    runtime_name: str
+
+
+class PodRunner:
+    """`run` lives as long as the pod matters here: until its object is gone and nothing is left of it."""
+
+    def __init__(
+        self, pod: Object, runtime: PodRuntime, around: Surroundings, preparation: Preparation
+    ) -> None:
+        self.pod = pod
+        self.runtime = runtime
+        self._around = around
+        self._clock = around.clock
+        self._preparation = preparation
+        self._worker = podworker.Worker()
+        self._wake = asyncio.Event()
+        self._wake.set()
+        self._timer: Timer | None = None
+        self._due = 0.0
+        self._group: asyncio.TaskGroup | None = None
+        self._operations: dict[str, asyncio.Task[None]] = {}
+        self._kill: asyncio.Task[None] | None = None
+        self._dirty: set[str] = set()
+        self._is_gone = False  # the API object was removed
+        self._backoffs: dict[str, Backoff] = {}
+        self._retry_at: dict[str, float] = {}
+        self._failures: dict[str, int] = {}  # of the sandbox and volumes, in a row
+        self._waiting: dict[str, tuple[str, str]] = {}
+        self._failure: tuple[str, str] | None = None
+        self._image_ids: dict[str, str] = {}
+        self._start_time = (pod.get("status") or {}).get("startTime") or format_time(self._clock.now())
+        self._probes = PodProbes(self, around)
+        self._restored = {c.id for c in runtime.containers if c.state is ContainerState.RUNNING}
+
+    # ---- what happens to it
+
+    @property
+    def uid(self) -> str:
+        uid: str = self.pod["metadata"]["uid"]
+        return uid
+
+    @property
+    def is_finished(self) -> bool:
+        return self._worker.state is State.FINISHED
+
+    @property
+    def holds_resources(self) -> bool:
+        """Whether the pod counts against what the node has to give."""
+        return self._worker.state in (State.SYNCING, State.TERMINATING) and self._failure is None
+
+    def update(self, pod: Object) -> None:
+        self.pod = pod
+        self._wake.set()
+
+    def removed(self, pod: Object) -> None:
+        """The object is gone from the API server."""
+        self.pod = pod
+        self._is_gone = True
+        self._wake.set()
+
+    def look_at(self, *ids: str) -> None:
+        """The runtime may know something new about these containers or sandboxes."""
+        self._dirty.update(ids)
+        self._wake.set()
+
+    def refuse(self, reason: str, message: str) -> None:
+        """The pod is not to run here (any more)."""
+        if self._failure is None:
+            self._failure = (reason, message)
+            self._wake.set()
+
+    def wake(self) -> None:
+        self._wake.set()
+
+    def references_changed(self) -> None:
+        """A ConfigMap or Secret of the pod is new: volumes follow, and containers that waited for it try again."""
+        self._retry_at.clear()
+        if self._group is not None and self._worker.state is State.SYNCING:
+            self._spawn(":refresh", self._refresh_volumes())
+
+    # ---- its life
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            try:
+                await self._live()
+            finally:
+                if self._timer is not None:
+                    self._timer.cancel()
+            for task in self._operations.values():
+                task.cancel()
+            self._probes.close()
+
+    async def _live(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            await self._look()
+            await self._handle(self._next_event())
+            if self.is_finished and self._is_gone:
+                await self._preparation.remove(self.runtime)
+                return
+
+    def _next_event(self) -> podworker.Event:
+        meta = self.pod["metadata"]
+        if is_deleting(self.pod) or self._is_gone:
+            grace = meta.get("deletionGracePeriodSeconds")
+            if grace is None:
+                grace = self.pod["spec"].get("terminationGracePeriodSeconds", 30)
+            return podworker.Stop(float(grace))
+        if self._worker.state is State.SYNCING:
+            self._check_deadline()
+            if self._failure is not None or self._has_ended():
+                return podworker.Stop(float(self.pod["spec"].get("terminationGracePeriodSeconds") or 30))
+        return podworker.Changed()
+
+    async def _handle(self, event: podworker.Event) -> None:
+        self._worker, orders = podworker.step(self._worker, event)
+        for order in orders:
+            match order.verb:
+                case Verb.SYNC:
+                    self._sync()
+                case Verb.KILL:
+                    self._start_kill(order.grace)
+                case Verb.FREE:
+                    await self._free()
+                case Verb.REPORT:
+                    await self._report()
+
+    def _check_deadline(self) -> None:
+        limit = self.pod["spec"].get("activeDeadlineSeconds")
+        if limit is None:
+            return
+        due = (parse_time(self._start_time) or 0) + limit
+        if self._clock.now() >= due:
+            message = "Pod was active on the node longer than the specified deadline"
+            self._around.records.record(self.pod, "Normal", "DeadlineExceeded", message)
+            self.refuse("DeadlineExceeded", message)
+        else:
+            self._wake_at(due)
+
+    def _has_ended(self) -> bool:
+        """All containers are through: the pod reached a final phase by itself."""
+        if self._operations:
+            return False
+        return self.status()["phase"] in ("Succeeded", "Failed")
+
+    # ---- what the runtime knows
+
+    async def _look(self) -> None:
+        while self._dirty:
+            found = self._dirty.pop()
+            try:
+                await self._look_at(found)
+            except Missing:
+                self.runtime = self.runtime.without(found)
+            except RuntimeFailure as e:
+                logger.info("Could not look at %s", found, extra={"error": e.message})
+                self._wake_at(self._clock.now() + RETRY)
+
+    async def _look_at(self, found: str) -> None:
+        sandbox = next((s for s in self.runtime.sandboxes if s.id == found), None)
+        if sandbox is not None:
+            await self._look_at_sandbox(found)
+            return
+        known = self.runtime.find(found)
+        container = await self._around.runtime.container_status(found)
+        for tries in range(LAG_TRIES):
+            if (
+                known is None
+                or known.state is not ContainerState.RUNNING
+                or container.state is not known.state
+            ):
+                break
+            await self._clock.sleep(LAG * 2**tries)
+            container = await self._around.runtime.container_status(found)
+        self.remember(container)
+
+    async def _look_at_sandbox(self, sandbox_id: str) -> None:
+        fresh = await self._around.runtime.sandbox_status(sandbox_id)
+        for tries in range(LAG_TRIES):
+            if fresh.state is not SandboxState.READY or self._worker.state is not State.SYNCING:
+                break
+            await self._clock.sleep(LAG * 2**tries)
+            fresh = await self._around.runtime.sandbox_status(sandbox_id)
+        self.runtime = self.runtime.with_sandbox(fresh)
+
+    def remember(self, container: Container, sandbox_id: str = "") -> None:
+        """Take over a container's fresh status; a status does not say which sandbox it belongs to."""
+        known = self.runtime.find(container.id)
+        owner = sandbox_id or (known.sandbox_id if known else container.sandbox_id)
+        message = container.message
+        if container.state is ContainerState.EXITED:
+            message = termination.message_of(container) or message
+            self._probes.stop(container.id)
+        fresh = merged(container, owner, message)
+        self.runtime = self.runtime.with_container(fresh)
+
+    # ---- sync
+
+    def _sync(self) -> None:
+        now = self._clock.now()
+        self._restore()
+        held_back = {name for name, until in self._retry_at.items() if until > now}
+        view = podactions.View(
+            now=now,
+            busy=self._operations.keys() | held_back,
+            started=self._probes.started,
+            failed=self._probes.failed,
+            backoffs=self._backoffs,
+        )
+        actions = podactions.compute(self.pod, self.runtime, view)
+        if actions.new_sandbox is not None and podactions.SANDBOX not in held_back:
+            self._spawn(podactions.SANDBOX, self._make_sandbox(actions.new_sandbox))
+        for kill in actions.kill:
+            self._spawn(kill.name, self._kill_one(kill))
+        for name, delay in actions.waits.items():
+            self._say_backoff(name, delay)
+        for start in actions.start:
+            if start.name not in self._operations:
+                self._spawn(start.name, self._start(start))
+        for until in (*(t for t in self._retry_at.values() if t > now), actions.wake_at):
+            if until is not None:
+                self._wake_at(until)
+        self._renew_tokens(now)
+        self.publish()
+
+    def _restore(self) -> None:
+        """After a restart of the agent: what already runs is probed again, and volumes are looked after."""
+        while self._restored:
+            container = self.runtime.find(self._restored.pop())
+            if container is not None and container.state is ContainerState.RUNNING:
+                self._probes.begin(container, self._spec(container.name))
+        if self._preparation.needs_set_up and self.runtime.is_ready and ":volumes" not in self._operations:
+            self._spawn(":volumes", self._make_volumes())
+
+    def _spec(self, name: str) -> Mapping[str, Any]:
+        return next(c for c in containers_of(self.pod) if c["name"] == name)
+
+    def _say_backoff(self, name: str, delay: float) -> None:
+        meta = self.pod["metadata"]
+        full = f"{meta['name']}_{meta['namespace']}({self.uid})"
+        message = f"back-off {backoff.spoken(delay)} restarting failed container={name} pod={full}"
+        if self._waiting.get(name) != ("CrashLoopBackOff", message):
+            event = f"Back-off restarting failed container {name} in pod {full}"
+            self._around.records.record(self.pod, "Warning", "BackOff", event, container=name)
+        self._waiting[name] = ("CrashLoopBackOff", message)
+
+    def _renew_tokens(self, now: float) -> None:
+        due = self._preparation.renew_at
+        if due is None or ":refresh" in self._operations:
+            return
+        if due <= now:
+            self._spawn(":refresh", self._refresh_volumes())
+        else:
+            self._wake_at(due)
+
+    def _wake_at(self, when: float) -> None:
+        """Wake at the latest then; the pod looks again at every wake, so one timer is enough."""
+        if self._timer is not None:
+            self._timer.cancel()
+            when = min(when, self._due) if self._due > self._clock.now() else when
+        self._due = when
+        self._timer = self._clock.call_later(when - self._clock.now(), self._wake.set)
+
+    # ---- operations
+
+    def _spawn(self, name: str, work: Coroutine[Any, Any, None]) -> None:
+        assert self._group is not None
+        if name in self._operations:
+            work.close()
+            return
+
+        async def operation() -> None:
+            try:
+                await work
+            except asyncio.CancelledError:
+                raise
+            except RuntimeFailure as e:
+                logger.warning("Operation failed", extra={"pod": self.uid, "what": name, "error": e.message})
+                self._retry_at[name] = self._clock.now() + RETRY
+            except Exception:
+                logger.exception("Operation failed", extra={"pod": self.uid, "what": name})
+                self._retry_at[name] = self._clock.now() + CONFIG_RETRY
+            finally:
+                self._operations.pop(name, None)
+                self._wake.set()
+
+        self._operations[name] = self._group.create_task(operation(), name=f"{self.uid} {name}")
+
+    def spawn_background(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
+        """A task that lives as long as the pod, unless it is cancelled before."""
+        assert self._group is not None
+        return self._group.create_task(work, name=f"{self.uid} {name}")
+
+    async def _make_sandbox(self, attempt: int) -> None:
+        old = self.runtime.sandbox
+        if old is not None:
+            if old.state is SandboxState.READY or any(
+                c.state is ContainerState.RUNNING for c in self.runtime.containers
+            ):
+                message = "Pod sandbox changed, it will be killed and re-created."
+                self._around.records.record(self.pod, "Normal", "SandboxChanged", message)
+            await self._around.runtime.stop_sandbox(old.id)
+            self.runtime = await self._preparation.reread(self.runtime)
+        if self._preparation.needs_set_up:
+            self._spawn(":volumes", self._make_volumes())
+        try:
+            sandbox = await self._preparation.make_sandbox(attempt)
+        except RuntimeFailure as e:
+            message = f"Failed to create pod sandbox: {e.text}"
+            self._around.records.record(self.pod, "Warning", "FailedCreatePodSandBox", message)
+            self._hold_back(podactions.SANDBOX)
+            return
+        self._failures.pop(podactions.SANDBOX, None)
+        self.runtime = self.runtime.with_sandbox(sandbox)
+
+    async def _make_volumes(self) -> None:
+        while True:
+            try:
+                await self._preparation.set_up_volumes()
+                return
+            except VolumeError as e:
+                self._around.records.record(self.pod, "Warning", "FailedMount", str(e))
+            failures = self._failures[":volumes"] = self._failures.get(":volumes", 0) + 1
+            await self._clock.sleep(min(0.5 * 2**failures, 120))
+
+    async def _refresh_volumes(self) -> None:
+        try:
+            await self._preparation.refresh_volumes()
+        except VolumeError as e:
+            self._around.records.record(self.pod, "Warning", "FailedMount", str(e))
+
+    def _hold_back(self, name: str, seconds: float | None = None) -> None:
+        failures = self._failures[name] = self._failures.get(name, 0) + 1
+        delay = min(RETRY * 2 ** (failures - 1), 60.0) if seconds is None else seconds
+        self._retry_at[name] = self._clock.now() + delay
+
+    async def _start(self, start: podactions.Start) -> None:
+        name = start.name
+        spec = self._spec(name)
+        latest = self.runtime.latest(name)
+        if latest is not None and latest.state is ContainerState.EXITED:
+            now = self._clock.now()
+            self._backoffs[name] = backoff.advance(self._backoffs.get(name), latest.finished_at, now)
+        records = self._around.records
+        try:
+            container_id = await self._create(spec, start.attempt)
+        except (ImageError, ConfigError, VolumeError, RuntimeFailure) as e:
+            self._could_not_start(name, e)
+            return
+        records.record(self.pod, "Normal", "Created", "Container created", container=name)
+        sandbox = self.runtime.sandbox
+        assert sandbox is not None
+        try:
+            await self._around.runtime.start_container(container_id)
+        except RuntimeFailure as e:
+            self.remember(await self._around.runtime.container_status(container_id), sandbox.id)
+            self._waiting[name] = ("RunContainerError", e.message)
+            records.record(self.pod, "Warning", "Failed", f"Error: {e.message}", container=name)
+            return
+        records.record(self.pod, "Normal", "Started", "Container started", container=name)
+        container = await self._around.runtime.container_status(container_id)
+        self._waiting.pop(name, None)
+        self._retry_at.pop(name, None)
+        self._failures.pop(name, None)
+        self.remember(container, sandbox.id)
+        hook = (spec.get("lifecycle") or {}).get("postStart")
+        if container.state is ContainerState.RUNNING:
+            if hook is None:
+                self._probes.begin(container, spec)
+            self.publish()
+            if hook is not None:
+                await self._post_start(hook, spec, container)
+
+    async def _create(self, spec: Mapping[str, Any], attempt: int) -> str:
+        image = await self._preparation.image_for(spec)
+        self._image_ids[image.id] = image.digests[0] if image.digests else image.id
+        sandbox = self.runtime.sandbox
+        if sandbox is None:
+            raise RuntimeFailure("the sandbox is gone")
+        return await self._preparation.create_container(sandbox, spec, attempt, image)
+
+    def _could_not_start(self, name: str, e: Exception) -> None:
+        if isinstance(e, ImageError):
+            reason, message = e.reason, e.message
+            self._retry_at[name] = e.retry_at or self._clock.now() + RETRY
+            text = f"Error: {reason}"
+        elif isinstance(e, ConfigError | VolumeError):
+            reason, message = "CreateContainerConfigError", str(e)
+            self._retry_at[name] = self._clock.now() + CONFIG_RETRY
+            text = f"Error: {message}"
+        else:
+            assert isinstance(e, RuntimeFailure)
+            reason, message = "CreateContainerError", e.message
+            self._hold_back(name)
+            text = f"Error: {message}"
+        self._waiting[name] = (reason, message)
+        self._around.records.record(self.pod, "Warning", "Failed", text, container=name)
+
+    async def _post_start(
+        self, hook: Mapping[str, Any], spec: Mapping[str, Any], container: Container
+    ) -> None:
+        try:
+            await self._around.hooks.run(hook, spec, container.id, self.ip())
+        except HookFailed as e:
+            records = self._around.records
+            records.record(
+                self.pod, "Warning", "FailedPostStartHook", "PostStartHook failed", container=spec["name"]
+            )
+            logger.info("postStart hook failed", extra={"pod": self.uid, "error": str(e)})
+            await self._stop_container(container, spec, "FailedPostStartHook", self._grace())
+            return
+        self._probes.begin(container, spec)
+
+    def ip(self) -> str:
+        """Where probes and hooks find the pod."""
+        sandbox = self.runtime.sandbox
+        return sandbox.ips[0] if sandbox is not None and sandbox.ips else self._around.node.ip
+
+    # ---- killing
+
+    def _grace(self) -> float:
+        return float(self.pod["spec"].get("terminationGracePeriodSeconds", 30))
+
+    async def _kill_one(self, kill: podactions.Kill) -> None:
+        container = self.runtime.find(kill.container_id)
+        if container is None:
+            return
+        spec = self._spec(kill.name)
+        grace = self._grace()
+        if kill.probe:
+            probe = spec.get(f"{kill.probe}Probe") or {}
+            grace = float(probe.get("terminationGracePeriodSeconds") or grace)
+        await self._stop_container(container, spec, kill.message, grace)
+
+    async def _stop_container(
+        self, container: Container, spec: Mapping[str, Any], message: str, grace: float
+    ) -> None:
+        self._probes.stop(container.id)
+        self._around.records.record(self.pod, "Normal", "Killing", message, container=spec["name"])
+        hook = (spec.get("lifecycle") or {}).get("preStop")
+        begun = self._clock.monotonic()
+        if hook is not None and grace > 0:
+            await self._pre_stop(hook, spec, container, grace)
+        left = grace - (self._clock.monotonic() - begun)
+        await self._around.runtime.stop_container(container.id, max(left, MINIMUM_GRACE) if grace > 0 else 0)
+        try:
+            self.remember(await self._around.runtime.container_status(container.id))
+        except Missing:
+            self.runtime = self.runtime.without(container.id)
+
+    async def _pre_stop(
+        self, hook: Mapping[str, Any], spec: Mapping[str, Any], container: Container, grace: float
+    ) -> None:
+        work = self._around.hooks.run(hook, spec, container.id, self.ip())
+        try:
+            async with asyncio.timeout(grace):
+                await work
+        except HookFailed as e:
+            records = self._around.records
+            records.record(
+                self.pod, "Warning", "FailedPreStopHook", "PreStopHook failed", container=spec["name"]
+            )
+            logger.info("preStop hook failed", extra={"pod": self.uid, "error": str(e)})
+        except TimeoutError:
+            logger.info("preStop hook took longer than the grace period", extra={"pod": self.uid})
+
+    def _start_kill(self, grace: float) -> None:
+        assert self._group is not None
+        if self._kill is not None:
+            self._kill.cancel()
+        for task in self._operations.values():
+            task.cancel()
+        self._probes.close()
+        self._kill = self._group.create_task(self._kill_pod(grace), name=f"{self.uid} kill")
+
+    async def _kill_pod(self, grace: float) -> None:
+        """Containers first, all at once; then sidecars, the last one first. Repeated until the runtime agrees."""
+        failures = 0
+        while True:
+            try:
+                self.runtime = await self._preparation.reread(self.runtime)
+                sidecars = [
+                    c["name"]
+                    for c in self.pod["spec"].get("initContainers") or ()
+                    if podactions.is_sidecar(c)
+                ]
+                await self._kill_all([c for c in self._running() if c.name not in sidecars], grace)
+                for name in reversed(sidecars):
+                    await self._kill_all([c for c in self._running() if c.name == name], grace)
+                for sandbox in self.runtime.sandboxes:
+                    await self._around.runtime.stop_sandbox(sandbox.id)
+                break
+            except RuntimeFailure as e:
+                logger.warning("Could not kill pod, retrying", extra={"pod": self.uid, "error": e.message})
+                failures += 1
+                await self._clock.sleep(min(0.2 * 2**failures, 10))
+        self._worker, orders = podworker.step(self._worker, podworker.ContainersGone())
+        for order in orders:
+            if order.verb is Verb.FREE:
+                await self._free()
+
+    def _running(self) -> list[Container]:
+        return [
+            c for c in self.runtime.containers if c.state in (ContainerState.RUNNING, ContainerState.UNKNOWN)
+        ]
+
+    async def _kill_all(self, containers: list[Container], grace: float) -> None:
+        specs = {c["name"]: c for c in containers_of(self.pod)}
+        async with asyncio.TaskGroup() as group:
+            for container in containers:
+                spec = specs.get(container.name, {"name": container.name})
+                message = f"Stopping container {container.name}"
+                group.create_task(self._kill_quietly(container, spec, message, grace))
+
+    async def _kill_quietly(
+        self, container: Container, spec: Mapping[str, Any], message: str, grace: float
+    ) -> None:
+        try:
+            await self._stop_container(container, spec, message, grace)
+        except RuntimeFailure as e:
+            logger.warning("Could not stop container", extra={"pod": self.uid, "error": e.message})
+            await self._clock.sleep(RETRY)
+
+    async def _free(self) -> None:
+        await self._preparation.free()
+        self._worker, orders = podworker.step(self._worker, podworker.ResourcesFreed())
+        for order in orders:
+            if order.verb is Verb.REPORT:
+                await self._report()
+        self._wake.set()
+
+    async def _report(self) -> None:
+        """The last status; then the object goes, if it was being deleted."""
+        if self._is_gone:
+            return
+        self.publish()
+        if is_deleting(self.pod):
+            await self._around.statuses.delete_when_sent(self.pod)
+
+    # ---- status
+
+    def status(self) -> podstatus.Status:
+        is_stopped = self._worker.state in (State.TERMINATED, State.FINISHED)
+        facts = podstatus.Facts(
+            now=self._clock.now(),
+            host_ip=self._around.node.ip,
+            start_time=self._start_time,
+            ready=self._probes.ready,
+            started=self._probes.started,
+            waiting=self._waiting,
+            failure=self._failure,
+            is_stopped=is_stopped,
+            runtime_name=self._around.runtime_name,
+            image_ids=self._image_ids,
+        )
+        return podstatus.build(self._around.statuses.latest(self.pod), self.runtime, facts)
+
+    def publish(self) -> None:
+        if not self._is_gone:
+            self._around.statuses.submit(self.pod, self.status())

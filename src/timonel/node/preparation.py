@@ -1,0 +1,268 @@
+"""What has to be in place for one pod's sandbox and containers: directories, cgroup, volumes, image, environment.
+
+The runner decides when; this knows how. A node whose runtime is simulated has no `room`: nothing
+is made on the machine then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from timonel.aio.clock import Clock
+from timonel.aio.threads import Threads
+from timonel.client.transport import Resource, Transport
+from timonel.machinery.errors import NotFound
+from timonel.node import cgroups, environment, podspec
+from timonel.node.cri.errors import Missing
+from timonel.node.cri.runtime import Device, Image, Mount, Runtime, Sandbox
+from timonel.node.environment import Sources
+from timonel.node.follow import Watched
+from timonel.node.images import ImageManager
+from timonel.node.podruntime import POD_UID, PodRuntime, merged, pod_runtime
+from timonel.node.podspec import ContainerParts, NodeFacts
+from timonel.node.references import references
+from timonel.node.tokens import Tokens
+from timonel.node.volumes.manager import PodVolumes, container_mounts
+from timonel.node.volumes.source import Context, VolumeError
+from timonel.objects.meta import Key, Object, uid_of
+
+CONFIG_MAPS = Resource("", "v1", "configmaps", True)
+SECRETS = Resource("", "v1", "secrets", True)
+CLAIMS = Resource("", "v1", "persistentvolumeclaims", True)
+VOLUMES = Resource("", "v1", "persistentvolumes", False)
+
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What all pods' preparations share. `room` is where pods' directories are; None: nothing real is made."""
+
+    clock: Clock
+    transport: Transport
+    runtime: Runtime
+    images: ImageManager
+    watched: Watched
+    tokens: Tokens
+    threads: Threads
+    node: NodeFacts
+    room: Path | None
+    services: Callable[[], Sequence[Object]]
+    allocatable: Callable[[], Mapping[str, str]]
+
+
+class Preparation:
+    def __init__(self, shop: Workshop, pod: Callable[[], Object]) -> None:
+        self._shop = shop
+        self._current = pod
+        self._volumes_ready = asyncio.Event()
+        uid = uid_of(pod())
+        self._root = shop.room / uid if shop.room is not None else None
+        self._volumes = PodVolumes(self._root, shop.threads) if self._root is not None else None
+        if self._volumes is None:
+            self._volumes_ready.set()
+
+    @property
+    def needs_set_up(self) -> bool:
+        return not self._volumes_ready.is_set()
+
+    @property
+    def renew_at(self) -> float | None:
+        return self._volumes.renew_at if self._volumes is not None and self._volumes_ready.is_set() else None
+
+    def hold(self) -> None:
+        """Say which ConfigMaps and Secrets the pod needs, so that they are watched."""
+        pod = self._current()
+        namespace = pod["metadata"]["namespace"]
+        names = references(pod)
+        wanted = [(CONFIG_MAPS, Key(namespace, name)) for name in names.config_maps]
+        wanted += [(SECRETS, Key(namespace, name)) for name in names.secrets]
+        self._shop.watched.hold(uid_of(pod), wanted)
+
+    # ---- sandbox
+
+    async def make_sandbox(self, attempt: int) -> Sandbox:
+        shop, pod = self._shop, self._current()
+        config = podspec.sandbox_config(pod, attempt, shop.node)
+        if shop.room is not None:
+            await shop.threads.run(self._make_directories, pod, config.cgroup_parent, config.log_directory)
+        sandbox_id = await shop.runtime.run_sandbox(config)
+        return await shop.runtime.sandbox_status(sandbox_id)
+
+    @staticmethod
+    def _make_directories(pod: Object, cgroup: str, logs: str) -> None:
+        Path(logs).mkdir(0o755, parents=True, exist_ok=True)
+        cgroups.create(cgroup, pod)
+
+    async def reread(self, known: PodRuntime) -> PodRuntime:
+        """Everything the runtime has of the pod, read anew."""
+        labels = {POD_UID: uid_of(self._current())}
+        return await read_pod(self._shop.runtime, labels, known)
+
+    # ---- volumes
+
+    async def set_up_volumes(self) -> None:
+        assert self._volumes is not None
+        await self._volumes.set_up(await self._context())
+        self._volumes_ready.set()
+
+    async def refresh_volumes(self) -> None:
+        if self._volumes is not None and self._volumes_ready.is_set():
+            await self._volumes.refresh(await self._context())
+
+    async def _context(self) -> Context:
+        pod = self._current()
+        assert self._root is not None
+        return Context(
+            pod=pod,
+            root=self._root,
+            sources=await self._sources(),
+            token=lambda audience, seconds: self._shop.tokens.get(pod, audience, seconds),
+            now=self._shop.clock.now(),
+            claims=await self._claims(pod),
+        )
+
+    async def _claims(self, pod: Object) -> dict[str, tuple[Object, Object]]:
+        found = dict[str, tuple[Object, Object]]()
+        for name in references(pod).claims:
+            try:
+                claim = await self._shop.transport.get(CLAIMS, Key(pod["metadata"]["namespace"], name))
+                volume = claim["spec"].get("volumeName")
+                if volume and (claim.get("status") or {}).get("phase") == "Bound":
+                    found[name] = (claim, await self._shop.transport.get(VOLUMES, Key("", volume)))
+            except NotFound as e:
+                raise VolumeError(e.message) from e
+        return found
+
+    async def _sources(self, pod_ips: tuple[str, ...] = ()) -> Sources:
+        shop, pod = self._shop, self._current()
+        namespace = pod["metadata"]["namespace"]
+        names = references(pod)
+        return Sources(
+            config_maps={
+                n: await shop.watched.get(CONFIG_MAPS, Key(namespace, n)) for n in names.config_maps
+            },
+            secrets={n: await shop.watched.get(SECRETS, Key(namespace, n)) for n in names.secrets},
+            services=shop.services(),
+            node_name=shop.node.name,
+            host_ip=shop.node.ip,
+            pod_ips=pod_ips,
+            allocatable=shop.allocatable(),
+        )
+
+    # ---- containers
+
+    async def image_for(self, spec: Mapping[str, Any]) -> Image:
+        pod = self._current()
+        namespace = pod["metadata"]["namespace"]
+        secrets = []
+        for ref in pod["spec"].get("imagePullSecrets") or ():
+            secret = (
+                await self._shop.watched.get(SECRETS, Key(namespace, ref["name"]))
+                if ref.get("name")
+                else None
+            )
+            if secret is not None:
+                secrets.append(secret)
+        return await self._shop.images.ensure(pod, spec, secrets)
+
+    async def create_container(
+        self, sandbox: Sandbox, spec: Mapping[str, Any], attempt: int, image: Image
+    ) -> str:
+        shop, pod = self._shop, self._current()
+        await self._volumes_ready.wait()
+        host_network = bool(pod["spec"].get("hostNetwork"))
+        ips = (shop.node.ip,) if host_network else sandbox.ips
+        env = environment.build(pod, spec, await self._sources(ips))
+        mounts: tuple[Mount, ...] = ()
+        devices: tuple[Device, ...] = ()
+        if self._volumes is not None:
+            try:
+                mounts = await shop.threads.run(self._mounts, pod, spec, env, ips, attempt)
+            except OSError as e:
+                raise VolumeError(str(e)) from e
+        parts = ContainerParts(attempt, image.id, env, mounts, devices, image)
+        config = podspec.container_config(pod, spec, parts, shop.node)
+        return await shop.runtime.create_container(
+            sandbox.id, config, podspec.sandbox_config(pod, sandbox.attempt, shop.node)
+        )
+
+    def _mounts(
+        self, pod: Object, spec: Mapping[str, Any], env: Mapping[str, str], ips: Sequence[str], attempt: int
+    ) -> tuple[Mount, ...]:
+        assert self._volumes is not None
+        assert self._root is not None
+        found = list(container_mounts(spec, self._volumes.paths, env))
+        taken = {mount.container_path for mount in found}
+        if "/etc/hosts" not in taken:
+            found.append(Mount("/etc/hosts", str(self._hosts_file(pod, ips))))
+        path = spec.get("terminationMessagePath")
+        if path and path not in taken:
+            message = self._root / "containers" / spec["name"] / str(attempt)
+            message.parent.mkdir(parents=True, exist_ok=True)
+            message.touch(0o666)
+            message.chmod(0o666)
+            found.append(Mount(path, str(message)))
+        return tuple(found)
+
+    def _hosts_file(self, pod: Object, ips: Sequence[str]) -> Path:
+        assert self._root is not None
+        node_hosts = ""
+        if pod["spec"].get("hostNetwork"):
+            node_hosts = Path("/etc/hosts").read_text(encoding="utf-8")
+        path = self._root / "etc-hosts"
+        text = podspec.etc_hosts(pod, ips, self._shop.node.cluster_domain, node_hosts)
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            path.chmod(0o644)
+        return path
+
+    # ---- the end
+
+    async def free(self) -> None:
+        """Nothing runs any more: give the volumes back. Logs and dead containers stay until the object is gone."""
+        if self._volumes is not None:
+            await self._volumes.tear_down()
+        self._volumes_ready.clear()
+
+    async def remove(self, runtime: PodRuntime) -> None:
+        """Every trace of the pod on this node."""
+        shop, pod = self._shop, self._current()
+        shop.watched.hold(uid_of(pod), ())
+        shop.images.forget(uid_of(pod))
+        shop.tokens.forget(uid_of(pod))
+        for sandbox in runtime.sandboxes:
+            await shop.runtime.remove_sandbox(sandbox.id)
+        if shop.room is not None:
+            cgroup = podspec.cgroup_parent(pod, shop.node.cgroup_root)
+            logs = podspec.log_directory(pod, shop.node.log_root)
+            await shop.threads.run(self._remove_directories, cgroup, logs)
+
+    def _remove_directories(self, cgroup: str, logs: str) -> None:
+        cgroups.remove(cgroup)
+        shutil.rmtree(logs, ignore_errors=True)
+        if self._root is not None:
+            shutil.rmtree(self._root, ignore_errors=True)
+
+
+async def read_pod(runtime: Runtime, labels: Mapping[str, str], known: PodRuntime) -> PodRuntime:
+    """A pod's sandboxes and containers with their full status."""
+    sandboxes = []
+    for listed in await runtime.list_sandboxes(labels):
+        try:
+            fresh = await runtime.sandbox_status(listed.id)
+        except Missing:
+            continue
+        sandboxes.append(fresh)
+    containers = []
+    for found in await runtime.list_containers(labels):
+        try:
+            status = await runtime.container_status(found.id)
+        except Missing:
+            continue
+        before = known.find(found.id)
+        containers.append(merged(status, found.sandbox_id, before.message if before else ""))
+    return pod_runtime(sandboxes, containers)

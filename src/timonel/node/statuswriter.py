@@ -1,0 +1,104 @@
+"""Sends pod statuses to the API server: the newest one per pod, one at a time, and the deletion after the last one.
+
+Upstream: pkg/kubelet/status/status_manager.go (patch of /status with the uid, deletion with grace 0 and the uid).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+
+from timonel.aio.clock import Clock
+from timonel.aio.workqueue import WorkQueue
+from timonel.client.transport import Resource, Transport, Unreachable
+from timonel.machinery.errors import Conflict, NotFound, StatusError
+from timonel.node import podstatus
+from timonel.objects.meta import Object, key_of, uid_of
+
+logger = logging.getLogger(__name__)
+
+PODS = Resource("", "v1", "pods", True)
+WORKERS = 16
+RETRY = 1.0
+
+
+@dataclass(slots=True)
+class _Entry:
+    pod: Object
+    wanted: podstatus.Status
+    acknowledged: podstatus.Status | None = None
+    is_doomed: bool = False
+    failures: int = field(default=0)
+
+
+class StatusWriter:
+    def __init__(self, transport: Transport, clock: Clock) -> None:
+        self._transport = transport
+        self._queue: WorkQueue[str] = WorkQueue(clock)
+        self._entries: dict[str, _Entry] = {}
+
+    async def run(self) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(WORKERS):
+                    group.create_task(self._work(), name=f"pod statuses {number}")
+        finally:
+            self._queue.close()
+
+    def latest(self, pod: Object) -> Object:
+        """The pod with the status that we last asked for; other people's conditions as the server has them."""
+        entry = self._entries.get(uid_of(pod))
+        if entry is None:
+            return pod
+        stored = pod.get("status") or {}
+        own = [c for c in entry.wanted["conditions"] if c["type"] in podstatus.OWN_CONDITIONS]
+        others = [c for c in stored.get("conditions") or () if c["type"] not in podstatus.OWN_CONDITIONS]
+        return {**pod, "status": {**stored, **entry.wanted, "conditions": own + others}}
+
+    def submit(self, pod: Object, status: podstatus.Status) -> None:
+        entry = self._entries.get(uid_of(pod))
+        if entry is None:
+            entry = self._entries[uid_of(pod)] = _Entry(pod, status)
+        elif entry.pod is pod and entry.wanted == status:
+            return
+        entry.pod, entry.wanted = pod, status
+        self._queue.add(uid_of(pod))
+
+    async def delete_when_sent(self, pod: Object) -> None:
+        entry = self._entries[uid_of(pod)]
+        entry.is_doomed = True
+        self._queue.add(uid_of(pod))
+
+    def forget(self, uid: str) -> None:
+        self._entries.pop(uid, None)
+
+    async def _work(self) -> None:
+        while True:
+            async with self._queue.take() as uid:
+                entry = self._entries.get(uid)
+                if entry is None:
+                    continue
+                try:
+                    await self._send(entry)
+                except (NotFound, Conflict):
+                    self._entries.pop(uid, None)  # the pod is gone, or a namesake has its place
+                except (StatusError, Unreachable) as e:
+                    entry.failures += 1
+                    logger.info(
+                        "Could not write pod status", extra={"pod": str(key_of(entry.pod)), "error": str(e)}
+                    )
+                    self._queue.add_after(uid, min(RETRY * 2 ** (entry.failures - 1), 10))
+
+    async def _send(self, entry: _Entry) -> None:
+        pod, wanted = entry.pod, entry.wanted
+        key, uid = key_of(pod), uid_of(pod)
+        base = entry.acknowledged if entry.acknowledged is not None else pod.get("status") or {}
+        patch = podstatus.changes(base, wanted)
+        if patch:
+            body = {"metadata": {"uid": uid}, "status": patch}
+            await self._transport.patch(PODS, key, body, kind="strategic", subresource="status")
+        entry.acknowledged = wanted
+        entry.failures = 0
+        if entry.is_doomed and entry.wanted is wanted:
+            await self._transport.delete(PODS, key, uid=uid, grace_period=0)

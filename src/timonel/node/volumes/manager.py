@@ -1,0 +1,178 @@
+"""One pod's volumes on this node: set up before its containers, refreshed while they run, taken down after them.
+
+What is written (configMap, secret, projected, downwardAPI) is computed first, with the API's help, and then put on disk
+in a worker thread. Secrets and tokens live on a tmpfs. Everything is below the pod's own directory:
+`volumes/KIND/NAME`, so that a restarted agent finds it again.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from timonel.aio.threads import Threads
+from timonel.node.cri.runtime import Mount
+from timonel.node.environment import expand
+from timonel.node.volumes import (
+    atomic_writer,
+    config_map,
+    downward_api,
+    empty_dir,
+    host_path,
+    mounts,
+    ownership,
+    persistent_claim,
+    projected,
+    secret,
+)
+from timonel.node.volumes.source import Context, Files, VolumeError
+
+WRITTEN = ("configMap", "secret", "projected", "downwardAPI")
+IN_MEMORY = ("secret", "projected", "downwardAPI")
+
+
+class PodVolumes:
+    """`root` is the pod's directory. `renew_at`: when a token wants replacing."""
+
+    def __init__(self, root: Path, threads: Threads) -> None:
+        self._root = root
+        self._threads = threads
+        self.paths: Mapping[str, str] = {}
+        self.renew_at: float | None = None
+
+    async def set_up(self, context: Context) -> None:
+        """All volumes of the pod; safe to repeat."""
+        written = await self._compute(context)
+        self.paths = await self._threads.run(self._make, context, written)
+
+    async def refresh(self, context: Context) -> None:
+        """Write again what follows API objects; what did not change is not touched."""
+        written = await self._compute(context)
+        await self._threads.run(self._write, context, written)
+
+    async def tear_down(self) -> None:
+        """Unmount and delete everything of the pod but what lives elsewhere (hostPath, claims)."""
+        await self._threads.run(self._remove)
+
+    async def _compute(self, context: Context) -> dict[str, Files]:
+        found = dict[str, Files]()
+        renewals = list[float]()
+        for volume in context.pod["spec"].get("volumes") or ():
+            name = volume["name"]
+            try:
+                if "configMap" in volume:
+                    found[name] = config_map.files(context, volume["configMap"])
+                elif "secret" in volume:
+                    found[name] = secret.files(context, volume["secret"])
+                elif "downwardAPI" in volume:
+                    found[name] = downward_api.files(context, volume["downwardAPI"])
+                elif "projected" in volume:
+                    result = await projected.files(context, volume["projected"])
+                    found[name] = result.files
+                    if result.renew_at is not None:
+                        renewals.append(result.renew_at)
+            except VolumeError as e:
+                raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {e}') from e
+        self.renew_at = min(renewals, default=None)
+        return found
+
+    def _path(self, volume: Mapping[str, Any]) -> Path:
+        kind = next((k for k in volume if k != "name"), "emptyDir")
+        return self._root / "volumes" / kind / str(volume["name"])
+
+    def _make(self, context: Context, written: Mapping[str, Files]) -> dict[str, str]:
+        paths = dict[str, str]()
+        for volume in context.pod["spec"].get("volumes") or ():
+            name = volume["name"]
+            try:
+                paths[name] = self._make_one(context, volume, written)
+            except (VolumeError, OSError) as e:
+                raise VolumeError(f'MountVolume.SetUp failed for volume "{name}" : {e}') from e
+        return paths
+
+    def _make_one(self, context: Context, volume: Mapping[str, Any], written: Mapping[str, Files]) -> str:
+        if "hostPath" in volume:
+            return host_path.set_up(volume["hostPath"])
+        if "persistentVolumeClaim" in volume or "ephemeral" in volume:
+            found = persistent_claim.set_up(context, volume)
+            self._give(context, Path(found))
+            return found
+        path = self._path(volume)
+        kind = path.parent.name
+        if kind in WRITTEN:
+            path.mkdir(0o755, parents=True, exist_ok=True)
+            if kind in IN_MEMORY and not mounts.is_mounted(path):
+                mounts.mount_tmpfs(path, 0)
+                path.chmod(0o755)
+            atomic_writer.write(path, written[volume["name"]], group=context.fs_group)
+        elif kind == "emptyDir":
+            is_new = not path.exists()
+            empty_dir.set_up(path, volume.get("emptyDir") or {})
+            if is_new:
+                self._give(context, path)
+        else:
+            raise VolumeError(f"no volume plugin matched: {kind} is not supported on this node")
+        return str(path)
+
+    @staticmethod
+    def _give(context: Context, path: Path) -> None:
+        if context.fs_group is not None:
+            security = context.pod["spec"].get("securityContext") or {}
+            lazily = security.get("fsGroupChangePolicy") == "OnRootMismatch"
+            ownership.give_to_group(path, context.fs_group, only_if_root_differs=lazily)
+
+    def _write(self, context: Context, written: Mapping[str, Files]) -> None:
+        for volume in context.pod["spec"].get("volumes") or ():
+            files = written.get(volume["name"])
+            if files is not None:
+                atomic_writer.write(self._path(volume), files, group=context.fs_group)
+
+    def _remove(self) -> None:
+        root = self._root / "volumes"
+        for path in mounts.mounts_below(root):
+            mounts.unmount(path)
+        shutil.rmtree(root, ignore_errors=True)
+        self.paths = {}
+
+
+def container_mounts(
+    container: Mapping[str, Any], paths: Mapping[str, str], env: Mapping[str, str]
+) -> tuple[Mount, ...]:
+    """The container's volumeMounts on the volumes' places; makes missing subPath directories."""
+    found = []
+    for mount in container.get("volumeMounts") or ():
+        host = Path(paths[mount["name"]])
+        sub = sub_path(mount, env)
+        if sub:
+            host = resolve_sub_path(host, sub, make=not mount.get("readOnly"))
+        target = mount["mountPath"]
+        found.append(
+            Mount(
+                target if target.startswith("/") else f"/{target}",
+                str(host),
+                bool(mount.get("readOnly")),
+                mount.get("mountPropagation") or "None",
+            )
+        )
+    return tuple(found)
+
+
+def sub_path(mount: Mapping[str, Any], env: Mapping[str, str]) -> str:
+    if mount.get("subPathExpr"):
+        return expand(mount["subPathExpr"], env)
+    return str(mount.get("subPath") or "")
+
+
+def resolve_sub_path(volume: Path, sub: str, *, make: bool) -> Path:
+    """The real place of a path in a volume, which links must not lead out of."""
+    base = volume.resolve()
+    host = (base / sub).resolve()
+    if host != base and base not in host.parents:
+        raise VolumeError(f"subPath {sub} leads outside of its volume")
+    if not host.exists():
+        if not make:
+            raise VolumeError(f'failed to prepare subPath for volumeMount: "{sub}" does not exist')
+        host.mkdir(0o755, parents=True)
+    return host

@@ -1,0 +1,40 @@
+"""mount(2) and umount(2): tmpfs for what must not reach the disk. Needs root and the runtime's mount namespace."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+
+MNT_DETACH = 2
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int, path: Path) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), str(path))
+
+
+def mount_tmpfs(path: Path, size: int = 0) -> None:
+    """`size` in bytes; 0 is the kernel's default, half of the memory."""
+    options = f"size={size}" if size else ""
+    _check(_libc.mount(b"tmpfs", bytes(path), b"tmpfs", 0, options.encode()), path)
+
+
+def unmount(path: Path) -> None:
+    """Also while something still uses it: it goes when the last user does."""
+    _check(_libc.umount2(bytes(path), MNT_DETACH), path)
+
+
+def is_mounted(path: Path) -> bool:
+    return os.path.ismount(path)
+
+
+def mounts_below(root: Path) -> list[Path]:
+    """Deepest first."""
+    prefix = f"{root}/"
+    with open("/proc/self/mounts", encoding="utf-8") as table:
+        targets = (line.split(" ", 2)[1].encode().decode("unicode_escape") for line in table)
+        found = [Path(target) for target in targets if target.startswith(prefix)]
+    return sorted(found, key=lambda p: len(p.parts), reverse=True)
