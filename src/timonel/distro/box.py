@@ -1,0 +1,262 @@
+"""A node's box: network, mount, UTS, IPC and PID namespaces of its own, on a bridge of the cluster's own.
+
+The machine stays as it was but for what is named after the cluster: the bridge, one veth per node, one nftables table
+(masquerading for the bridge's subnet), two routes. `teardown` takes all of it away again.
+
+The first process of a box only waits and reaps (`catatonit -P`): the agent and its containerd are children that may be
+killed and started again while the containers go on. Killing that first process is a power failure of the node.
+
+Facts behind the order of things: docs/design/node.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from timonel.distro import processes
+from timonel.distro.config import ClusterConfig, NetworkConfig, Paths
+
+IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
+SUBNETS = ipaddress.IPv4Network("172.30.0.0/16")
+
+
+class BoxError(Exception):
+    """A box cannot be made; the message says what is missing and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One node's place in the cluster's network. `number` counts from 1 and never changes."""
+
+    name: str
+    number: int
+    address: str
+    pod_cidr: str
+    interface: str
+
+
+def plan(config: ClusterConfig, name: str, number: int) -> Box:
+    subnet = ipaddress.ip_network(config.network.subnet)
+    pods = list(ipaddress.ip_network(config.cluster_cidr).subnets(new_prefix=24))
+    return Box(
+        name=name,
+        number=number,
+        address=str(subnet[number + 1]),
+        pod_cidr=str(pods[number - 1]),
+        interface=f"{config.network.bridge}n{number}",
+    )
+
+
+def choose_network(cluster: str) -> NetworkConfig:
+    """A bridge name and a free subnet for a new cluster."""
+    digest = hashlib.sha256(cluster.encode()).digest()
+    taken = _taken_networks()
+    subnets = list(SUBNETS.subnets(new_prefix=24))
+    for step in range(len(subnets)):
+        subnet = subnets[(digest[0] + step) % len(subnets)]
+        if not any(subnet.overlaps(other) for other in taken):
+            return NetworkConfig(f"tmn{digest.hex()[:6]}", str(subnet), str(subnet[1]))
+    raise BoxError(f"no free subnet in {SUBNETS}; remove a cluster (timonel down --delete)")
+
+
+def _taken_networks() -> list[ipaddress.IPv4Network]:
+    found = []
+    for link in json.loads(_output(["ip", "-json", "-4", "address", "show"]) or "[]"):
+        for address in link.get("addr_info", []):
+            found.append(ipaddress.IPv4Network(f"{address['local']}/{address['prefixlen']}", strict=False))
+    return found
+
+
+# ---- the machine's side
+
+
+def make_network(config: ClusterConfig) -> None:
+    """The bridge with the machine's address on it, and masquerading towards the outside. Does what is missing."""
+    network = config.network
+    if not Path(f"/sys/class/net/{network.bridge}").exists():
+        bits = ipaddress.ip_network(network.subnet).prefixlen
+        _ip(
+            [
+                f"link add {network.bridge} type bridge",
+                f"address add {network.gateway}/{bits} dev {network.bridge}",
+                f"link set {network.bridge} up",
+            ]
+        )
+    if IP_FORWARD.read_text().strip() != "1":
+        IP_FORWARD.write_text("1")
+        _state_file(config).parent.mkdir(parents=True, exist_ok=True)
+        _state_file(config).touch()
+    _nft(_machine_rules(config))
+
+
+def _machine_rules(config: ClusterConfig) -> str:
+    table, network = f"ip {_table(config)}", config.network
+    return f"""\
+table {table} {{}}
+delete table {table}
+table {table} {{
+  chain postrouting {{
+    type nat hook postrouting priority srcnat; policy accept;
+    ip saddr {network.subnet} oifname != "{network.bridge}" masquerade
+  }}
+}}
+"""
+
+
+def remove_network(config: ClusterConfig) -> None:
+    network = config.network
+    if not network.bridge:
+        return
+    _nft(f"table ip {_table(config)} {{}}\ndelete table ip {_table(config)}\n")
+    if Path(f"/sys/class/net/{network.bridge}").exists():
+        _ip([f"link delete {network.bridge}"])
+    if _state_file(config).exists():  # forwarding was off before the first cluster here
+        _state_file(config).unlink()
+        others = list(_state_file(config).parent.iterdir())
+        if not others and IP_FORWARD.read_text().strip() == "1":
+            IP_FORWARD.write_text("0")
+
+
+def _state_file(config: ClusterConfig) -> Path:
+    return Path("/run/timonel/forwarding") / config.network.bridge
+
+
+def _table(config: ClusterConfig) -> str:
+    return f"timonel-{config.network.bridge}"
+
+
+# ---- a box
+
+
+def ensure(config: ClusterConfig, paths: Paths, box: Box) -> processes.Process:
+    """The first process of the box, started if it is not running, with the node's network joined to the bridge."""
+    pid_file = paths.node(box.name) / "box.pid"
+    running = processes.find(pid_file)
+    if running is not None:
+        return running
+    for program in ("unshare", "nsenter", "ip", "nft", "catatonit"):
+        if shutil.which(program) is None:
+            raise BoxError(f"{program} is not installed; `timonel doctor` says which packages are missing")
+    if Path(f"/sys/class/net/{box.interface}").exists():  # left by a box that was killed
+        _ip([f"link delete {box.interface}"])
+    ready, told = os.pipe()
+    try:
+        child = processes.spawn(
+            [
+                "unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--propagation", "unchanged",
+                "--mount-proc", sys.executable, "-I", "-S", str(Path(__file__).with_name("boxinit.py")),
+                box.name, str(told),
+            ],
+            log=paths.node(box.name) / "box.log",
+            pass_fds=(told,),
+        )  # fmt: skip
+    finally:
+        os.close(told)
+    with os.fdopen(ready, "rb") as pipe:
+        if not pipe.read(1):
+            last = processes.last_lines(paths.node(box.name) / "box.log", 3)
+            raise BoxError(f"the namespaces of node {box.name} cannot be made: {last}")
+    children = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
+    first = int(children[0])  # process 1 of the new PID namespace
+    process = processes.record(pid_file, first)
+    _join(config, box, first)
+    return process
+
+
+def _join(config: ClusterConfig, box: Box, pid: int) -> None:
+    bits = ipaddress.ip_network(config.network.subnet).prefixlen
+    _ip(
+        [
+            f"link add {box.interface} type veth peer name eth0 netns {pid}",
+            f"link set {box.interface} master {config.network.bridge} up",
+            f"route replace {box.pod_cidr} via {box.address}",
+        ]
+    )
+    _ip(
+        [
+            "link set lo up",
+            f"address add {box.address}/{bits} dev eth0",
+            "link set eth0 up",
+            f"route add default via {config.network.gateway}",
+        ],
+        inside=pid,
+    )
+    for setting in (
+        "net/ipv4/ip_forward",
+        "net/bridge/bridge-nf-call-iptables",
+        "net/ipv4/conf/all/route_localnet",
+    ):
+        command = ["nsenter", f"--net=/proc/{pid}/ns/net", "sysctl", "-qw", f"{setting.replace('/', '.')}=1"]
+        subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def enter(pid: int, arguments: Sequence[str]) -> list[str]:
+    """The command that runs `arguments` inside a box."""
+    return ["nsenter", f"--target={pid}", "--mount", "--uts", "--ipc", "--net", "--pid", "--", *arguments]
+
+
+def kill(paths: Paths, name: str) -> None:
+    """Power off: everything in the box ends at once, and with it its mounts."""
+    process = processes.find(paths.node(name) / "box.pid")
+    if process is not None:
+        process.send(signal.SIGKILL)
+
+
+def forget(config: ClusterConfig, paths: Paths, box: Box) -> None:
+    """After the box is dead: its end of the cable, its route, its control groups."""
+    if Path(f"/sys/class/net/{box.interface}").exists():
+        _ip([f"link delete {box.interface}"])
+    (paths.node(box.name) / "box.pid").unlink(missing_ok=True)
+    remove_cgroups(f"kubepods-{config.name}-{box.name}")
+
+
+def remove_cgroups(top: str) -> None:
+    """The node's control groups in every hierarchy; those with processes left stay."""
+    for hierarchy in Path("/sys/fs/cgroup").glob(f"**/{top}"):
+        for folder, _, _ in os.walk(hierarchy, topdown=False):
+            try:
+                Path(folder).rmdir()
+            except OSError:
+                break
+
+
+# ---- tools
+
+
+def _ip(commands: Iterable[str], *, inside: int | None = None) -> None:
+    prefix = ["nsenter", f"--net=/proc/{inside}/ns/net"] if inside is not None else []
+    _run([*prefix, "ip", "-batch", "-"], "\n".join(commands) + "\n")
+
+
+def _nft(text: str) -> None:
+    _run(["nft", "-f", "-"], text)
+
+
+def _run(arguments: Sequence[str], text: str) -> None:
+    try:
+        done = subprocess.run(list(arguments), input=text.encode(), capture_output=True, check=False)
+    except FileNotFoundError as exc:
+        raise BoxError(
+            f"{exc.filename} is not installed; `timonel doctor` says which packages are missing"
+        ) from exc
+    if done.returncode:
+        raise BoxError(f"{' '.join(arguments)}: {done.stderr.decode(errors='replace').strip()}")
+
+
+def _output(arguments: Sequence[str]) -> str:
+    try:
+        return subprocess.run(list(arguments), capture_output=True, check=True, text=True).stdout
+    except FileNotFoundError as exc:
+        raise BoxError(
+            f"{exc.filename} is not installed; `timonel doctor` says which packages are missing"
+        ) from exc

@@ -1,0 +1,173 @@
+"""What a cluster is, on disk: a folder with its settings, keys, database, logs and nodes.
+
+DATA-DIR/NAME/
+  cluster.json     the settings, as given to the first `timonel up` (0600)
+  pki/             certificates and keys (0600)
+  state.db         the store
+  server.log, server.pid
+  admin.kubeconfig
+  nodes/NODE/      a node's own folder: containerd, volumes, logs, credentials
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+COMPONENTS = ("api", "controllers", "scheduler", "node")
+RUNTIMES = ("auto", "containerd", "simulated")
+DEFAULT_PORT = 6443
+KUBERNETES_VERSION = "v1.36.2"
+
+
+class ConfigError(Exception):
+    """Settings that cannot be used; the message says which and what to do."""
+
+
+def default_data_dir() -> Path:
+    if configured := os.environ.get("TIMONEL_DATA_DIR"):
+        return Path(configured)
+    if os.geteuid() == 0:
+        return Path("/var/lib/timonel")
+    base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+    return Path(base) / "timonel"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkConfig:
+    """The machine's side of a cluster with boxed nodes: a bridge of its own, on a subnet that no other cluster has."""
+
+    bridge: str = ""
+    subnet: str = ""  # such as 172.30.7.0/24; .1 is the machine
+    gateway: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    name: str
+    runtime: str = "simulated"  # containerd or simulated: auto is resolved before
+    components: tuple[str, ...] = COMPONENTS
+    nodes: int = 1
+    address: str = "127.0.0.1"
+    port: int = 0
+    cluster_domain: str = "cluster.local"
+    cluster_cidr: str = "10.244.0.0/16"
+    service_cidr: str = "10.96.0.0/16"
+    dns_address: str = "10.96.0.10"
+    legacy_apis: bool = True
+    store: str = "sqlite"  # or memory: nothing survives
+    token: str = ""  # an additional bearer token of the admin
+    container_runtime_endpoint: str = (
+        ""  # a CRI socket that is given; empty: each node has a containerd of its own
+    )
+    mirrors: dict[str, str] = field(default_factory=dict)  # registry -> the URL that stands in for it
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+
+    @property
+    def service_address(self) -> str:
+        """The cluster IP of the `kubernetes` Service: the first of the range."""
+        import ipaddress
+
+        return str(next(ipaddress.ip_network(self.service_cidr).hosts()))
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where things lie below a cluster's folder."""
+
+    root: Path
+
+    @property
+    def settings(self) -> Path:
+        return self.root / "cluster.json"
+
+    @property
+    def pki(self) -> Path:
+        return self.root / "pki"
+
+    @property
+    def database(self) -> Path:
+        return self.root / "state.db"
+
+    @property
+    def log(self) -> Path:
+        return self.root / "server.log"
+
+    @property
+    def pid(self) -> Path:
+        return self.root / "server.pid"
+
+    @property
+    def kubeconfig(self) -> Path:
+        return self.root / "admin.kubeconfig"
+
+    def node(self, name: str) -> Path:
+        return self.root / "nodes" / name
+
+    @property
+    def nodes(self) -> list[str]:
+        folder = self.root / "nodes"
+        return sorted(p.name for p in folder.iterdir() if p.is_dir()) if folder.is_dir() else []
+
+
+def paths_of(data_dir: Path, name: str) -> Paths:
+    if not name or "/" in name or name.startswith("."):
+        raise ConfigError(f"{name!r} cannot be the name of a cluster")
+    return Paths((data_dir / name).resolve())
+
+
+def load(paths: Paths) -> ClusterConfig | None:
+    """The settings of an existing cluster; None if there is none."""
+    try:
+        raw = json.loads(paths.settings.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as exc:
+        raise ConfigError(f"{paths.settings} is damaged ({exc}); restore it or remove the cluster") from exc
+    return from_wire(raw)
+
+
+def from_wire(raw: dict[str, Any]) -> ClusterConfig:
+    known = {f.name for f in fields(ClusterConfig)}
+    values = {key: value for key, value in raw.items() if key in known}
+    values["components"] = tuple(values.get("components", COMPONENTS))
+    values["network"] = NetworkConfig(**values.get("network", {}))
+    return ClusterConfig(**values)
+
+
+def save(paths: Paths, config: ClusterConfig) -> None:
+    paths.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    write_private(paths.settings, json.dumps(asdict(config), indent=1).encode())
+
+
+def write_private(path: Path, data: bytes, mode: int = 0o600) -> None:
+    """Replace a file at once; nobody else can read it, not even for a moment."""
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+    with os.fdopen(handle, "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+
+
+def parse_components(text: str) -> tuple[str, ...]:
+    """`api,controllers` or `everything`."""
+    if text in ("everything", "all", ""):
+        return COMPONENTS
+    chosen = [part.strip() for part in text.split(",") if part.strip()]
+    unknown = [part for part in chosen if part not in COMPONENTS]
+    if unknown:
+        raise ConfigError(f"unknown component {unknown[0]!r}; there are: {', '.join(COMPONENTS)}")
+    if "api" not in chosen:
+        raise ConfigError("the API server (component `api`) is needed by all the others")
+    return tuple(c for c in COMPONENTS if c in chosen)
+
+
+def with_changes(config: ClusterConfig, **changes: Any) -> ClusterConfig:
+    """The settings with those changes that are not None."""
+    return replace(config, **{key: value for key, value in changes.items() if value is not None})
