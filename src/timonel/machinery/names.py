@@ -89,8 +89,9 @@ _is_http_path = re.compile(_HTTP_PATH).fullmatch
 _is_port_charset = re.compile("[-a-z0-9]+").fullmatch
 
 
-def max_length(length: int) -> str:
-    return f"must be no more than {length} bytes"
+def max_length(length: int, unit: str = "characters") -> str:
+    """Upstream counts bytes and says so only for label keys and values."""
+    return f"must be no more than {length} {unit}"
 
 
 def between(low: int, high: int) -> str:
@@ -104,10 +105,10 @@ def regex_message(text: str, pattern: str, *examples: str) -> str:
     return f"{text} (e.g. {listed}regex used for validation is '{pattern}')"
 
 
-def _too_long(text: str, limit: int) -> list[str]:
+def _too_long(text: str, limit: int, unit: str = "characters") -> list[str]:
     # Bytes count, not characters; the encoding is only paid for when it may matter.
     if len(text) > limit or (not text.isascii() and len(text.encode("utf-8", "replace")) > limit):
-        return [max_length(limit)]
+        return [max_length(limit, unit)]
     return []
 
 
@@ -175,7 +176,7 @@ def qualified_name(text: str) -> list[str]:
     if not name:
         found.append("name part must be non-empty")
     else:
-        found += [f"name part {message}" for message in _too_long(name, LABEL_LENGTH)]
+        found += [f"name part {message}" for message in _too_long(name, LABEL_LENGTH, "bytes")]
     if not _is_qualified(name):
         found.append(
             "name part " + regex_message(_QUALIFIED_TEXT, _QUALIFIED, "MyName", "my.name", "123-abc")
@@ -184,7 +185,7 @@ def qualified_name(text: str) -> list[str]:
 
 
 def label_value(text: str) -> list[str]:
-    found = _too_long(text, LABEL_LENGTH)
+    found = _too_long(text, LABEL_LENGTH, "bytes")
     if not _is_label_value(text):
         found.append(regex_message(_LABEL_VALUE_TEXT, _LABEL_VALUE, "MyValue", "my_value", "12345"))
     return found
