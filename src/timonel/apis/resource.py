@@ -36,8 +36,9 @@ def _no_warnings(*_: object) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One printer column after Name, which comes first unless a column names it. `value` gets the object and the time now (seconds) and returns the cell.
+    """One printer column after Name, which comes first unless a column is called so.
 
+    `value` gets the object and the time now (seconds) and returns the cell.
     `type` is integer, number, string, boolean or date; `priority` above 0 shows with -o wide only. `doc` is the path
     of the field (`spec.ports`, `metadata.creationTimestamp`) whose published description the column shows when it has
     no `description` of its own.

@@ -1,8 +1,187 @@
-"""core/v1: PersistentVolume."""
+"""core/v1: PersistentVolume.
+
+Upstream: pkg/apis/core/{v1/defaults.go,validation/validation.go,types.go}, pkg/registry/core/persistentvolume/strategy.go,
+pkg/printers/internalversion/printers.go.
+"""
 
 from __future__ import annotations
 
-from timonel.apis.resource import ResourceType
+from collections.abc import Iterator
+
+from timonel.apis import checks, godiff
+from timonel.apis.core import persistentsources
+from timonel.apis.core.gostructs import VOLUME_SOURCE
+from timonel.apis.nodeselector import validate_node_selector
+from timonel.apis.printing import AGE
+from timonel.apis.resource import Column, ResourceType
+from timonel.machinery import field
+from timonel.machinery.errors import Cause
+from timonel.objects.meta import Object, annotations_of, is_deleting
+
+CLASS_ANNOTATION = "volume.beta.kubernetes.io/storage-class"
+MOUNT_OPTIONS = "volume.beta.kubernetes.io/mount-options"
+ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
+VOLUME_MODES = ("Block", "Filesystem")
+RECLAIM_POLICIES = ("Delete", "Recycle", "Retain")
+_MODE_LETTERS = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+
+
+def default_volume(obj: Object) -> None:
+    spec, status = obj.setdefault("spec", {}), obj.setdefault("status", {})
+    status["phase"] = status.get("phase") or "Pending"
+    spec["persistentVolumeReclaimPolicy"] = spec.get("persistentVolumeReclaimPolicy") or "Retain"
+    if spec.get("volumeMode") is None:
+        spec["volumeMode"] = "Filesystem"
+    persistentsources.default_source(spec)
+
+
+def prepare_create(obj: Object) -> None:
+    obj["status"] = {"phase": "Pending"}
+    created = obj["metadata"].get("creationTimestamp")
+    if created:
+        obj["status"]["lastPhaseTransitionTime"] = created
+
+
+def prepare_update(new: Object, old: Object) -> None:
+    new["status"] = old.get("status", {})
+
+
+def validate(obj: Object) -> Iterator[Cause]:
+    spec = obj["spec"]
+    modes: list[str] = spec.get("accessModes") or []
+    if not modes:
+        yield field.required("spec.accessModes")
+    yield from validate_modes("spec.accessModes", modes)
+    yield from _validate_capacity(spec.get("capacity"))
+    if spec.get("persistentVolumeReclaimPolicy"):
+        yield from checks.one_of(
+            "spec.persistentVolumeReclaimPolicy", spec["persistentVolumeReclaimPolicy"], RECLAIM_POLICIES
+        )
+    affinity = spec.get("nodeAffinity")
+    if affinity is not None:
+        if affinity.get("required") is None:
+            yield field.required("spec.nodeAffinity.required", "must specify required node constraints")
+        else:
+            yield from validate_node_selector("spec.nodeAffinity.required", affinity["required"])
+    yield from _validate_source(spec)
+    if spec.get("persistentVolumeReclaimPolicy") == "Recycle" and (spec.get("hostPath") or {}).get("path") == "/":
+        message = "may not be 'recycle' for a hostPath mount of '/'"
+        yield field.forbidden("spec.persistentVolumeReclaimPolicy", message)
+    if spec.get("storageClassName"):
+        yield from checks.subdomain("spec.storageClassName", spec["storageClassName"])
+    if spec.get("volumeMode") is not None:
+        yield from checks.one_of("spec.volumeMode", spec["volumeMode"], VOLUME_MODES)
+    attributes = spec.get("volumeAttributesClassName")
+    if attributes is not None:
+        path = "spec.volumeAttributesClassName"
+        if not attributes:
+            yield field.required(path, "an empty string is disallowed")
+        else:
+            yield from checks.subdomain(path, attributes)
+        if spec.get("csi") is None:
+            yield field.required("spec.csi", "has to be specified when using volumeAttributesClassName")
+
+
+def validate_modes(path: str, modes: list[str]) -> Iterator[Cause]:
+    for mode in modes:
+        yield from checks.one_of(path, mode, ACCESS_MODES)
+    known = [mode for mode in modes if mode in ACCESS_MODES]
+    if "ReadWriteOncePod" in known and len(set(known)) > 1:
+        yield field.forbidden(path, "may not use ReadWriteOncePod with other access modes")
+
+
+def _validate_capacity(capacity: Object | None) -> Iterator[Cause]:
+    path = "spec.capacity"
+    if not capacity:
+        yield field.required(path)
+    if not capacity or "storage" not in capacity or len(capacity) > 1:
+        shown = None if capacity is None else {k: str(checks.quantity(v)) for k, v in sorted(capacity.items())}
+        yield field.not_supported(path, shown, ("storage",))
+    for name, amount in sorted((capacity or {}).items()):
+        if checks.quantity(amount) < checks.quantity(0):
+            # upstream calls a negative number malformed, and prints it bare
+            message = f"Invalid value: {checks.quantity(amount)}: must be a valid resource quantity"
+            yield Cause("FieldValueInvalid", message, f"{path}[{name}]")
+        yield from checks.quantity_positive(f"{path}[{name}]", amount)
+
+
+def _validate_source(spec: Object) -> Iterator[Cause]:
+    found = [wire for wire in persistentsources.SOURCES if spec.get(wire) is not None]
+    if not found:
+        yield field.required("spec", "must specify a volume type")
+    for number, wire in enumerate(found):
+        name, rule = persistentsources.SOURCES[wire]
+        if number:
+            yield field.forbidden(f"spec.{name}", "may not specify more than 1 volume type")
+        path = f"spec.{wire}" if wire != "gcePersistentDisk" else f"spec.{name}"
+        yield from rule(path, spec[wire])
+        if wire == "local" and spec.get("nodeAffinity") is None:
+            yield field.required("spec.nodeAffinity", "Local volume requires node affinity")
+
+
+def _source_of(spec: Object) -> Object:
+    return {wire: spec[wire] for wire in persistentsources.SOURCES if spec.get(wire) is not None}
+
+
+def validate_update(new: Object, old: Object) -> Iterator[Cause]:
+    yield from validate(new)
+    if _source_of(new["spec"]) != _source_of(old["spec"]):
+        text = godiff.diff(_source_of(old["spec"]), _source_of(new["spec"]), VOLUME_SOURCE)
+        message = f"spec.persistentvolumesource is immutable after creation\n{text}"
+        yield field.forbidden("spec.persistentvolumesource", message)
+    yield from checks.immutable("volumeMode", new["spec"].get("volumeMode"), old["spec"].get("volumeMode"))
+    if old["spec"].get("nodeAffinity") is not None:
+        before, now = old["spec"]["nodeAffinity"], new["spec"].get("nodeAffinity")
+        if before != now:
+            message = f"{checks.IMMUTABLE}, except for updating from beta label to GA"
+            yield field.invalid("spec.nodeAffinity", now, message)
+
+
+def warnings(obj: Object) -> Iterator[str]:
+    spec = obj.get("spec") or {}
+    for key in (CLASS_ANNOTATION, MOUNT_OPTIONS):
+        if key in annotations_of(obj):
+            attribute = "storageClassName" if key == CLASS_ANNOTATION else "mountOptions"
+            since = "v1.8" if key == CLASS_ANNOTATION else "v1.31"
+            yield f'metadata.annotations[{key}]: deprecated since {since}; use "{attribute}" attribute instead'
+    if spec.get("persistentVolumeReclaimPolicy") == "Recycle":
+        yield (
+            "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended "
+            "approach is to use dynamic provisioning."
+        )
+    for wire, message in persistentsources.DEPRECATED.items():
+        if spec.get(wire) is not None:
+            yield message
+
+
+def warnings_update(new: Object, old: Object) -> Iterator[str]:
+    yield from warnings(new)
+
+
+def modes_cell(modes: list[str] | None) -> str:
+    """RWO,ROX,…: each mode once, in a fixed order."""
+    return ",".join(letters for mode, letters in _MODE_LETTERS.items() if mode in (modes or ()))
+
+
+def class_of(obj: Object) -> str:
+    """The storage class; the annotation of old wins over the field."""
+    annotation = annotations_of(obj).get(CLASS_ANNOTATION)
+    return str(annotation if annotation is not None else (obj.get("spec") or {}).get("storageClassName") or "")
+
+
+def attributes_class_cell(obj: Object, now: float) -> str:
+    name = (obj.get("spec") or {}).get("volumeAttributesClassName")
+    return "<unset>" if name is None else str(name)
+
+
+def volume_mode_cell(obj: Object, now: float) -> str:
+    return str((obj.get("spec") or {}).get("volumeMode") or "<unset>")
+
+
+def _claim(obj: Object, now: float) -> str:
+    ref = (obj.get("spec") or {}).get("claimRef")
+    return f"{ref.get('namespace', '')}/{ref.get('name', '')}" if ref is not None else ""
+
 
 PERSISTENT_VOLUME = ResourceType(
     group="",
@@ -12,6 +191,34 @@ PERSISTENT_VOLUME = ResourceType(
     namespaced=False,
     short_names=("pv",),
     status=True,
+    selectable={"name": lambda o: o["metadata"].get("name", "")},
+    default=default_volume,
+    prepare_create=prepare_create,
+    prepare_update=prepare_update,
+    validate=validate,
+    validate_update=validate_update,
+    warnings=warnings,
+    warnings_update=warnings_update,
+    columns=(
+        Column("Capacity", lambda o, now: (o["spec"].get("capacity") or {}).get("storage", "0"), doc="spec.capacity"),
+        Column("Access Modes", lambda o, now: modes_cell(o["spec"].get("accessModes")), doc="spec.accessModes"),
+        Column(
+            "Reclaim Policy",
+            lambda o, now: o["spec"].get("persistentVolumeReclaimPolicy", ""),
+            doc="spec.persistentVolumeReclaimPolicy",
+        ),
+        Column(
+            "Status",
+            lambda o, now: "Terminating" if is_deleting(o) else (o.get("status") or {}).get("phase", ""),
+            doc="status.phase",
+        ),
+        Column("Claim", _claim, doc="spec.claimRef"),
+        Column("StorageClass", lambda o, now: class_of(o), description="StorageClass of the pv"),
+        Column("VolumeAttributesClass", attributes_class_cell, description="VolumeAttributesClass of the pv"),
+        Column("Reason", lambda o, now: (o.get("status") or {}).get("reason", ""), doc="status.reason"),
+        AGE,
+        Column("VolumeMode", volume_mode_cell, priority=1, doc="spec.volumeMode"),
+    ),
 )
 
 RESOURCES = (PERSISTENT_VOLUME,)
