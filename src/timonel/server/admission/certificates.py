@@ -1,0 +1,136 @@
+"""Plugins about certificate signing requests: who asks, who may approve and sign, what may not be asked for.
+
+Upstream: plugin/pkg/admission/certificates/*, pkg/registry/certificates/certificates/strategy.go (PrepareForCreate).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+
+from timonel.apis.resource import ResourceType
+from timonel.machinery.field import quote
+from timonel.objects.meta import Object
+from timonel.server.admission.attributes import creates, forbidden
+from timonel.server.request import AdmissionCall, Attributes, Authorizer, Operation, User, Verdict
+
+GROUP = "certificates.k8s.io"
+REQUESTS = f"certificatesigningrequests.{GROUP}"
+CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
+
+
+class CertificateRequester:
+    """A request says who made it; what the caller wrote there does not count."""
+
+    name = "CertificateRequester"
+
+    def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
+        return creates(resource, subresource, operation, REQUESTS)
+
+    async def admit(self, call: AdmissionCall) -> None:
+        assert call.obj is not None
+        spec = call.obj.setdefault("spec", {})
+        user = call.user
+        for key, value in (
+            ("username", user.name),
+            ("uid", user.uid),
+            ("groups", list(user.groups)),
+            ("extra", {k: list(v) for k, v in user.extra.items()}),
+        ):
+            if value:
+                spec[key] = value
+            else:
+                spec.pop(key, None)
+
+    async def validate(self, call: AdmissionCall) -> None:
+        """Nothing to refuse."""
+
+
+class _SignerPermission:
+    """The caller must hold `verb` on the signer that the request is for."""
+
+    name = ""
+    subresource = ""
+    verb = ""
+
+    def __init__(self, authorizer: Authorizer) -> None:
+        self._authorizer = authorizer
+
+    def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
+        is_it = resource.qualified == REQUESTS and subresource == self.subresource
+        return is_it and operation is Operation.UPDATE
+
+    async def admit(self, call: AdmissionCall) -> None:
+        """Nothing: see validate."""
+
+    async def validate(self, call: AdmissionCall) -> None:
+        assert call.obj is not None
+        assert call.old is not None
+        if not self._concerns(call.obj, call.old):
+            return
+        signer = call.old["spec"]["signerName"]
+        if not is_authorized(self._authorizer, call.user, self.verb, signer):
+            why = f"user not permitted to {self.verb} requests with signerName {quote(signer)}"
+            raise forbidden(call, why)
+
+    def _concerns(self, new: Object, old: Object) -> bool:
+        return True
+
+
+class CertificateApproval(_SignerPermission):
+    name = "CertificateApproval"
+    subresource = "approval"
+    verb = "approve"
+
+
+class CertificateSigning(_SignerPermission):
+    name = "CertificateSigning"
+    subresource = "status"
+    verb = "sign"
+
+    def _concerns(self, new: Object, old: Object) -> bool:
+        after, before = new.get("status") or {}, old.get("status") or {}
+        return any(after.get(key) != before.get(key) for key in ("certificate", "conditions"))
+
+
+class CertificateSubjectRestriction:
+    name = "CertificateSubjectRestriction"
+
+    def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
+        return creates(resource, subresource, operation, REQUESTS)
+
+    async def admit(self, call: AdmissionCall) -> None:
+        """Nothing: see validate."""
+
+    async def validate(self, call: AdmissionCall) -> None:
+        assert call.obj is not None
+        spec = call.obj["spec"]
+        if spec.get("signerName") == CLIENT_SIGNER and "system:masters" in organizations(
+            spec.get("request", "")
+        ):
+            why = f"use of {CLIENT_SIGNER} signer with system:masters group is not allowed"
+            raise forbidden(call, why)
+
+
+def is_authorized(authorizer: Authorizer, user: User, verb: str, signer: str) -> bool:
+    """Permission on the signer by name, or on all of its domain."""
+    domain = signer.partition("/")[0]
+    return any(
+        authorizer.authorize(
+            Attributes(user, verb, group=GROUP, version="*", resource="signers", name=name)
+        ).verdict
+        is Verdict.ALLOW
+        for name in (signer, f"{domain}/*")
+    )
+
+
+def organizations(request: str) -> list[str]:
+    """The organizations of a PEM request in base64; none where it cannot be read (validation says so)."""
+    from cryptography import x509  # loaded by the first request: most clusters never see one
+    from cryptography.x509.oid import NameOID
+
+    try:
+        found = x509.load_pem_x509_csr(base64.b64decode(request)).subject
+    except (ValueError, binascii.Error):
+        return []
+    return [str(a.value) for a in found.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]

@@ -1,0 +1,1 @@
+"""Pod security standards: `policy` (labels), `checks` (what a pod must not do), `plugin` (where they are asked)."""
