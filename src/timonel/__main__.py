@@ -1,5 +1,5 @@
 """`python -m timonel`: the command line."""
 
-from timonel.cli.main import main
+from timonel.distro.main import main
 
 main()

@@ -1,0 +1,1 @@
+"""The commands that start, stop and look after clusters: one file each, `complete → validate → run`."""

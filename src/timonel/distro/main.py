@@ -1,0 +1,34 @@
+"""The `timonel` command: which commands there are and where each one lies."""
+
+from __future__ import annotations
+
+import click
+
+from timonel.cli.main import LazyGroup, run
+
+COMMANDS = {
+    "up": "timonel.distro.commands.up:up",
+    "down": "timonel.distro.commands.down:down",
+    "status": "timonel.distro.commands.status:status",
+    "kubeconfig": "timonel.distro.commands.kubeconfig:kubeconfig",
+    "image": "timonel.distro.commands.image:image",
+    "doctor": "timonel.distro.commands.doctor:doctor",
+    "server": "timonel.distro.commands.server:server",
+    "agent": "timonel.distro.commands.agent:agent",
+    "completion": "timonel.distro.commands.completion:completion",
+    "version": "timonel.distro.commands.version:version",
+}
+
+
+@click.group(
+    cls=LazyGroup,
+    commands_at=COMMANDS,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+    epilog="Start with: timonel up",
+)
+def timonel() -> None:
+    """Kubernetes in Python: a cluster on this machine, in about a second."""
+
+
+def main() -> None:
+    run(timonel)
