@@ -1,4 +1,4 @@
-"""Plugins that fill in a cluster's defaults: storage class, ingress class, finalizers of volumes, the taint of new nodes.
+"""Plugins that fill in a cluster's defaults: storage and ingress class, finalizers of volumes, the taint of new nodes.
 
 Upstream: plugin/pkg/admission/{storage/*,network/defaultingressclass,nodetaint}/admission.go.
 """

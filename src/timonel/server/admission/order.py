@@ -1,0 +1,61 @@
+"""The built-in plugins of a server, in upstream's order (pkg/kubeapiserver/options/plugins.go)."""
+
+from __future__ import annotations
+
+from timonel.server.admission.certificates import (
+    CertificateApproval,
+    CertificateRequester,
+    CertificateSigning,
+    CertificateSubjectRestriction,
+)
+from timonel.server.admission.defaults import (
+    DefaultIngressClass,
+    DefaultStorageClass,
+    PersistentVolumeClaimResize,
+    StorageObjectInUseProtection,
+    TaintNodesByCondition,
+)
+from timonel.server.admission.limits import LimitRanger
+from timonel.server.admission.namespaces import NamespaceLifecycle
+from timonel.server.admission.node_restriction import NodeRestriction
+from timonel.server.admission.pods import DefaultTolerationSeconds, Priority, RuntimeClass
+from timonel.server.admission.podsecurity.plugin import PodSecurity
+from timonel.server.admission.quota import ResourceQuota
+from timonel.server.admission.service_accounts import ServiceAccount
+from timonel.server.allocators import ServiceAllocators
+from timonel.server.auth.escalation import EscalationCheck
+from timonel.server.auth.rbac import RbacAuthorizer
+from timonel.server.request import AdmissionPlugin, Authorizer, Objects, Reader
+
+
+def built_in(
+    *,
+    reader: Reader,
+    objects: Objects,
+    authorizer: Authorizer,
+    rbac: RbacAuthorizer,
+    allocators: ServiceAllocators,
+) -> tuple[AdmissionPlugin, ...]:
+    """Quota counts last of the plugins; escalation and allocation follow as parts of storing, as upstream's do."""
+    return (
+        NamespaceLifecycle(reader, objects),
+        LimitRanger(reader),
+        ServiceAccount(reader),
+        NodeRestriction(reader),
+        TaintNodesByCondition(),
+        PodSecurity(reader),
+        Priority(reader),
+        DefaultTolerationSeconds(),
+        DefaultStorageClass(reader),
+        StorageObjectInUseProtection(),
+        PersistentVolumeClaimResize(reader),
+        RuntimeClass(reader),
+        CertificateApproval(authorizer),
+        CertificateSigning(authorizer),
+        CertificateSubjectRestriction(),
+        DefaultIngressClass(reader),
+        ResourceQuota(reader, objects),
+        CertificateRequester(),
+        EscalationCheck(rbac, authorizer),
+        allocators,
+    )
