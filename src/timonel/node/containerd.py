@@ -1,4 +1,5 @@
-"""A containerd of the node's own: private root, state, socket, network and registry settings. The host's is left alone.
+"""A containerd of the node's own: private root, state, socket, network and registry settings. The host's is
+left alone.
 
 `render_*` are pure (text out of a `Layout`); `ContainerdService` writes the files, starts the process, imports the pause
 image and starts it again when it dies. Containers live on in their shims while it is away.
@@ -245,12 +246,21 @@ class ContainerdService:
     async def _provide_pause_image(self) -> None:
         init = Path(find_program("catatonit", "catatonit"))
         marker = self._layout.directory / "pause-image"
-        wanted = f"{self._layout.pause_image} {init.stat().st_size} {init.stat().st_mtime_ns}"
-        if marker.exists() and marker.read_text() == wanted:
+        wanted = _pause_version(self._layout, init)
+        if _text_of(marker) == wanted:
             return
         arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
         await import_archive(self._layout.socket, oci.pause_image(self._layout.pause_image, init, arch))
         marker.write_text(wanted)
+
+
+def _pause_version(layout: Layout, init: Path) -> str:
+    found = init.stat()
+    return f"{layout.pause_image} {found.st_size} {found.st_mtime_ns}"
+
+
+def _text_of(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
 
 
 async def _answers(socket: Path) -> bool:

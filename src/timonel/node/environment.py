@@ -1,7 +1,7 @@
 """A container's environment: from ConfigMaps, Secrets, fields, resources and services, with $(VAR) expanded. Pure.
 
-Upstream: pkg/kubelet/kubelet_pods.go (makeEnvironmentVariables), pkg/kubelet/envvars, third_party/forked/golang/expansion,
-pkg/fieldpath, pkg/api/v1/resource (ExtractContainerResourceValue). Messages are what users see in
+Upstream: pkg/kubelet/kubelet_pods.go (makeEnvironmentVariables), pkg/kubelet/envvars, third_party/forked/golang/
+expansion, pkg/fieldpath, pkg/api/v1/resource (ExtractContainerResourceValue). Messages are what users see in
 CreateContainerConfigError.
 """
 

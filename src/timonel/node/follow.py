@@ -1,7 +1,7 @@
 """List, then watch, for ever: what the node agent knows of the API server's objects.
 
-`follow` yields the whole set first and after every gap, single changes in between. Each `Watched` keeps one named object
-(a ConfigMap or Secret that some pod here uses) for as long as somebody holds it.
+`follow` yields the whole set first and after every gap, single changes in between. `Watched` keeps single named
+objects (ConfigMaps and Secrets that pods here use) for as long as somebody holds them.
 """
 
 from __future__ import annotations

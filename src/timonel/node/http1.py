@@ -1,5 +1,7 @@
-"""The little of HTTP/1.1 that the agent needs as a client: GET for probes and hooks, and heads for upgrades. No cookies,
-no proxies, no redirects beyond what upstream's probes follow."""
+"""The little of HTTP/1.1 that the agent needs as a client: GET for probes and hooks, and message heads.
+
+No cookies, no proxies, no redirects.
+"""
 
 from __future__ import annotations
 

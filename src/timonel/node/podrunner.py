@@ -58,6 +58,7 @@ class Surroundings:
     statuses: StatusWriter
     node: NodeFacts
     runtime_name: str
+    exits: dict[str, None]  # ids that ended lately: news may come before its container is known here
 
 
 class PodRunner:
@@ -121,6 +122,15 @@ class PodRunner:
         """The runtime may know something new about these containers or sandboxes."""
         self._dirty.update(ids)
         self._wake.set()
+
+    def knows(self, id_: str) -> bool:
+        return self.runtime.find(id_) is not None or any(s.id == id_ for s in self.runtime.sandboxes)
+
+    def compare(self, states: Mapping[str, object]) -> None:
+        """Look at whatever is not in the state that we believe it to be in."""
+        believed: dict[str, object] = {s.id: s.state for s in self.runtime.sandboxes}
+        believed |= {c.id: c.state for c in self.runtime.containers}
+        self.look_at(*(id_ for id_, state in believed.items() if states.get(id_) != state))
 
     def refuse(self, reason: str, message: str) -> None:
         """The pod is not to run here (any more)."""
@@ -255,6 +265,8 @@ class PodRunner:
             self._probes.stop(container.id)
         fresh = merged(container, owner, message)
         self.runtime = self.runtime.with_container(fresh)
+        if fresh.state is ContainerState.RUNNING and fresh.id in self._around.exits:
+            self.look_at(fresh.id)
 
     # ---- sync
 

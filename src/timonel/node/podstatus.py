@@ -92,6 +92,9 @@ def _container_status(
     pod: Object, c: Mapping[str, Any], runtime: PodRuntime, facts: Facts, *, init: bool
 ) -> Status:
     name = c["name"]
+    kept = _kept(pod, name, init=init)
+    if runtime.latest(name) is None and kept is not None:
+        return kept
     latest, previous = runtime.latest(name), runtime.previous(name)
     waiting = facts.waiting.get(name)
     last: Status = {}
@@ -122,6 +125,15 @@ def _container_status(
     if mounts and latest is not None:
         status["volumeMounts"] = mounts
     return status
+
+
+def _kept(pod: Object, name: str, *, init: bool) -> Status | None:
+    """What the API server knows of a container that ended and that the runtime has forgotten."""
+    key = "initContainerStatuses" if init else "containerStatuses"
+    for status in (pod.get("status") or {}).get(key) or ():
+        if status["name"] == name and "terminated" in (status.get("state") or {}):
+            return {"lastState": {}, **status}
+    return None
 
 
 def _mount_status(mount: Mapping[str, Any]) -> Status:

@@ -52,6 +52,20 @@ class Workshop:
     room: Path | None
     services: Callable[[], Sequence[Object]]
     allocatable: Callable[[], Mapping[str, str]]
+    services_known: asyncio.Event
+
+    async def clear(self, uid: str, runtime: PodRuntime) -> None:
+        """Remove the directories of a pod of which only the runtime still knew."""
+        if self.room is None:
+            return
+        for sandbox in runtime.sandboxes:
+            logs = f"{self.node.log_root}/{sandbox.namespace}_{sandbox.name}_{uid}"
+            await self.threads.run(shutil.rmtree, logs, ignore_errors=True)
+        root = self.room / uid
+        await PodVolumes(root, self.threads).tear_down()
+        await self.threads.run(shutil.rmtree, root, ignore_errors=True)
+        for qos in ("", "/burstable", "/besteffort"):
+            await self.threads.run(cgroups.remove, f"{self.node.cgroup_root}{qos}/pod{uid}")
 
 
 class Preparation:
@@ -59,11 +73,17 @@ class Preparation:
         self._shop = shop
         self._current = pod
         self._volumes_ready = asyncio.Event()
-        uid = uid_of(pod())
-        self._root = shop.room / uid if shop.room is not None else None
-        self._volumes = PodVolumes(self._root, shop.threads) if self._root is not None else None
-        if self._volumes is None:
+        self._root: Path | None = None
+        self._volumes: PodVolumes | None = None
+
+    def open(self) -> None:
+        """Once the pod is known: find its place, and watch what it refers to."""
+        if self._shop.room is None:
             self._volumes_ready.set()
+        else:
+            self._root = self._shop.room / uid_of(self._current())
+            self._volumes = PodVolumes(self._root, self._shop.threads)
+        self._hold()
 
     @property
     def needs_set_up(self) -> bool:
@@ -73,7 +93,7 @@ class Preparation:
     def renew_at(self) -> float | None:
         return self._volumes.renew_at if self._volumes is not None and self._volumes_ready.is_set() else None
 
-    def hold(self) -> None:
+    def _hold(self) -> None:
         """Say which ConfigMaps and Secrets the pod needs, so that they are watched."""
         pod = self._current()
         namespace = pod["metadata"]["namespace"]
@@ -174,6 +194,7 @@ class Preparation:
     ) -> str:
         shop, pod = self._shop, self._current()
         await self._volumes_ready.wait()
+        await shop.services_known.wait()
         host_network = bool(pod["spec"].get("hostNetwork"))
         ips = (shop.node.ip,) if host_network else sandbox.ips
         env = environment.build(pod, spec, await self._sources(ips))

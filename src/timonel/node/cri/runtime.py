@@ -2,8 +2,8 @@
 
 `Containers` and `Images` are CRI's RuntimeService and ImageService, with our own records in place of protobuf messages,
 so that nothing above this folder imports gRPC. Implementations: `containerd.Containerd` (real containers) and
-`simulated.SimulatedRuntime` (none). Both pass `tests/node/contract.py`. Times are seconds since the epoch, 0 for "not yet".
-Every method raises `errors.RuntimeFailure` or one of its kinds.
+`simulated.SimulatedRuntime` (none). Both pass `tests/node/contract.py`. Times are seconds since the epoch,
+0 for "not yet". Every method raises `errors.RuntimeFailure` or one of its kinds.
 """
 
 from __future__ import annotations

@@ -1,0 +1,73 @@
+"""Whether this node takes a pod that was bound to it. Pure.
+
+The scheduler decided on what it saw; the node has the last word. Upstream: pkg/kubelet/lifecycle/predicate.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from timonel.node import amounts
+from timonel.node.podactions import is_sidecar
+from timonel.objects.meta import Object
+
+RESOURCES = ("cpu", "memory", "ephemeral-storage")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    reason: str
+    message: str
+
+
+def requested(pod: Object, resource: str) -> int:
+    """cpu in thousandths, the rest in whole units: containers and sidecars together, or the largest init container."""
+    spec = pod["spec"]
+    sidecars = largest = 0
+    for c in spec.get("initContainers") or ():
+        amount = _request(c, resource)
+        if is_sidecar(c):
+            sidecars += amount
+            largest = max(largest, sidecars)
+        else:
+            largest = max(largest, sidecars + amount)
+    total = sidecars + sum(_request(c, resource) for c in spec["containers"])
+    overhead = (spec.get("overhead") or {}).get(resource)
+    return max(total, largest) + _amount(overhead, resource)
+
+
+def _amount(text: str | None, resource: str) -> int:
+    return amounts.milli(text) if resource == "cpu" else amounts.whole(text)
+
+
+def _request(container: Mapping[str, Any], resource: str) -> int:
+    return _amount(((container.get("resources") or {}).get("requests") or {}).get(resource), resource)
+
+
+def admit(pod: Object, others: Iterable[Object], allocatable: Mapping[str, str]) -> Refusal | None:
+    """`others` are the pods that the node already carries."""
+    here = list(others)
+    if pod["spec"].get("hostUsers") is False:
+        return Refusal("UnsupportedUserNamespaces", "Pod was rejected: the runtime has no user namespaces")
+    limit = amounts.whole(allocatable.get("pods"))
+    if len(here) + 1 > limit:
+        return _out_of("pods", 1, len(here), limit)
+    for resource in RESOURCES:
+        wanted = requested(pod, resource)
+        if wanted == 0:
+            continue
+        used = sum(requested(other, resource) for other in here)
+        capacity = _amount(allocatable.get(resource), resource)
+        if used + wanted > capacity:
+            return _out_of(resource, wanted, used, capacity)
+    return None
+
+
+def _out_of(resource: str, wanted: int, used: int, capacity: int) -> Refusal:
+    message = (
+        f"Pod was rejected: Node didn't have enough resource: {resource}, "
+        f"requested: {wanted}, used: {used}, capacity: {capacity}"
+    )
+    return Refusal(f"OutOf{resource}", message)

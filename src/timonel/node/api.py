@@ -1,0 +1,293 @@
+"""The agent's HTTPS API: logs, exec, attach, port-forward, pods, health, figures. For the API server alone.
+
+Whoever connects shows a client certificate of the given CA whose subject is the API server's; others are refused before
+anything is looked at. Exec, attach and port-forward are not spoken here: the connection's bytes are carried to the
+runtime's streaming server as they come, so that every protocol it knows works.
+
+Upstream: pkg/kubelet/server/server.go, pkg/kubelet/kubelet_pods.go (GetKubeletContainerLogs).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from timonel.aio.clock import Clock
+from timonel.aio.threads import Threads
+from timonel.node import figures, httpserver, logreader, logs
+from timonel.node.cri.errors import RuntimeFailure
+from timonel.node.cri.runtime import Container, ContainerState, Runtime, Streams
+from timonel.node.heartbeat import Heartbeat
+from timonel.node.http1 import HEAD_LIMIT
+from timonel.node.httpserver import HandOver, Request, Response
+from timonel.node.podrunner import PodRunner
+from timonel.node.pods import Pods
+from timonel.node.references import containers_of
+from timonel.objects.meta import parse_time
+
+logger = logging.getLogger(__name__)
+
+API_SERVER = "kube-apiserver-kubelet-client"
+PORT = 10250
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """`client_ca` signs whom we talk to; of its subjects only `clients` (common names) and `groups` are let in."""
+
+    certificate: Path
+    key: Path
+    client_ca: Path
+    port: int = PORT  # 0: any free one
+    clients: frozenset[str] = frozenset({API_SERVER})
+    groups: frozenset[str] = frozenset({"system:masters"})
+
+
+class Refused(Exception):
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+class HttpsServer:
+    """Two steps, so that the port is known (and free) before the node is registered."""
+
+    def __init__(self, config: ServerConfig, ip: str) -> None:
+        self._config = config
+        self._ip = ip
+        self._socket: socket.socket | None = None
+
+    async def bind(self) -> int:
+        family = socket.AF_INET6 if ":" in self._ip else socket.AF_INET
+        self._socket = socket.create_server((self._ip, self._config.port), family=family, backlog=128)
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    async def serve(self, api: NodeApi) -> None:
+        guard = Guard(api, self._config)
+
+        async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await httpserver.serve_connection(reader, writer, guard)
+
+        server = await asyncio.start_server(connection, sock=self._socket, ssl=self._tls(), limit=HEAD_LIMIT)
+        async with server:
+            await server.serve_forever()
+
+    def _tls(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.load_cert_chain(self._config.certificate, self._config.key)
+        context.load_verify_locations(self._config.client_ca)
+        context.verify_mode = ssl.CERT_OPTIONAL  # who shows none gets an answer that says so
+        return context
+
+
+class Guard:
+    """Lets the API server through."""
+
+    def __init__(self, inner: httpserver.Handler, config: ServerConfig) -> None:
+        self._inner = inner
+        self._config = config
+
+    async def handle(self, request: Request) -> Response | HandOver:
+        peer = request.peer
+        if not peer.name:
+            return Response(401, b"Unauthorized")
+        if peer.name not in self._config.clients and not self._config.groups.intersection(peer.groups):
+            return Response(403, f"Forbidden (user={peer.name})".encode())
+        return await self._inner.handle(request)
+
+
+Answer = Response | HandOver
+
+
+class NodeApi:
+    def __init__(
+        self, pods: Pods, runtime: Runtime, clock: Clock, heartbeat: Heartbeat, threads: Threads
+    ) -> None:
+        self._pods = pods
+        self._runtime = runtime
+        self._clock = clock
+        self._heartbeat = heartbeat
+        self._threads = threads
+        self._routes: list[tuple[re.Pattern[str], Callable[..., Awaitable[Answer]]]] = [
+            (re.compile(r"/containerLogs/([^/]+)/([^/]+)/([^/]+)"), self._logs),
+            (re.compile(r"/exec/([^/]+)/([^/]+)(?:/([^/]+))??/([^/]+)"), self._exec),
+            (re.compile(r"/attach/([^/]+)/([^/]+)(?:/([^/]+))??/([^/]+)"), self._attach),
+            (re.compile(r"/portForward/([^/]+)/([^/]+)(?:/([^/]+))?"), self._port_forward),
+            (re.compile(r"/(?:running)?pods/?"), self._list_pods),
+            (re.compile(r"/healthz(?:/.*)?"), self._health),
+            (re.compile(r"/metrics"), self._metrics),
+            (re.compile(r"/metrics/resource"), self._resource_metrics),
+            (re.compile(r"/stats/summary"), self._summary),
+        ]
+
+    async def handle(self, request: Request) -> Answer:
+        for pattern, route in self._routes:
+            match = pattern.fullmatch(request.path)
+            if match is None:
+                continue
+            try:
+                return await route(request, *(group or "" for group in match.groups()))
+            except Refused as e:
+                return Response(e.status, e.message.encode())
+            except RuntimeFailure as e:
+                return Response(500, e.text.encode())
+        return Response(404, b"404 page not found\n")
+
+    # ---- finding what is meant
+
+    def _runner(self, namespace: str, name: str, uid: str = "") -> PodRunner:
+        found = self._pods.find(namespace, name, uid)
+        if found is None:
+            raise Refused(404, f'pod "{name}" not found\n')
+        return found
+
+    def _running(self, runner: PodRunner, name: str) -> Container:
+        found = runner.runtime.latest(name)
+        if found is None or found.state is not ContainerState.RUNNING:
+            raise Refused(404, f'container not found ("{name}")\n')
+        return found
+
+    # ---- logs
+
+    async def _logs(self, request: Request, namespace: str, pod: str, name: str) -> Answer:
+        runner = self._runner(namespace, pod)
+        if not any(c["name"] == name for c in containers_of(runner.pod)):
+            raise Refused(404, f'container "{name}" not found in pod "{pod}"\n')
+        container = self._logged(runner, pod, name, previous=request.flag("previous"))
+        query = self._query(request)
+        return Response(200, self._lines(runner, container, query))
+
+    def _logged(self, runner: PodRunner, pod: str, name: str, *, previous: bool) -> Container:
+        latest = runner.runtime.latest(name)
+        if previous:
+            found = runner.runtime.previous(name)
+            if found is None:
+                raise Refused(400, f'previous terminated container "{name}" in pod "{pod}" not found')
+            return found
+        if latest is None or latest.state is ContainerState.CREATED:
+            raise Refused(
+                400, f'container "{name}" in pod "{pod}" is waiting to start: {_waiting(runner, name)}'
+            )
+        return latest
+
+    def _query(self, request: Request) -> logs.Query:
+        since = parse_time(request.value("sinceTime"))
+        if request.value("sinceSeconds"):
+            since = self._clock.now() - float(request.value("sinceSeconds"))
+        tail, limit = request.value("tailLines"), request.value("limitBytes")
+        return logs.Query(
+            follow=request.flag("follow"),
+            tail=int(tail) if tail else None,
+            since=since,
+            timestamps=request.flag("timestamps"),
+            limit_bytes=int(limit) if limit else None,
+            stream=request.value("stream") or "All",
+        )
+
+    async def _lines(
+        self, runner: PodRunner, container: Container, query: logs.Query
+    ) -> AsyncIterator[bytes]:
+        def is_running() -> bool:
+            current = runner.runtime.find(container.id)
+            return current is not None and current.state is ContainerState.RUNNING
+
+        try:
+            async for piece in logreader.stream(Path(container.log_path), query, self._clock, is_running):
+                yield piece
+        except FileNotFoundError:
+            yield f"unable to retrieve container logs for containerd://{container.id}".encode()
+
+    # ---- streams
+
+    async def _exec(self, request: Request, namespace: str, pod: str, uid: str, name: str) -> Answer:
+        container = self._running(self._runner(namespace, pod, uid), name)
+        command = request.query.get("command", [])
+        url = await self._runtime.exec_url(container.id, command, _streams(request))
+        return _hand_over(request, url)
+
+    async def _attach(self, request: Request, namespace: str, pod: str, uid: str, name: str) -> Answer:
+        runner = self._runner(namespace, pod, uid)
+        container = self._running(runner, name)
+        spec = next(c for c in containers_of(runner.pod) if c["name"] == name)
+        wanted = _streams(request)
+        tty = bool(spec.get("tty"))
+        streams = Streams(wanted.stdin, wanted.stdout, wanted.stderr and not tty, tty)
+        url = await self._runtime.attach_url(container.id, streams)
+        return _hand_over(request, url)
+
+    async def _port_forward(self, request: Request, namespace: str, pod: str, uid: str) -> Answer:
+        sandbox = self._runner(namespace, pod, uid).runtime.sandbox
+        if sandbox is None:
+            raise Refused(404, f'pod "{pod}" has no sandbox\n')
+        ports = [int(port) for text in request.query.get("port", []) for port in text.split(",")]
+        return _hand_over(request, await self._runtime.port_forward_url(sandbox.id, ports))
+
+    # ---- the rest
+
+    async def _list_pods(self, request: Request) -> Answer:
+        items = [{**r.pod, "status": r.status()} for r in self._pods.runners()]
+        return _json({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items})
+
+    async def _health(self, request: Request) -> Answer:
+        return Response(200, b"ok")
+
+    async def _metrics(self, request: Request) -> Answer:
+        text = figures.agent_metrics(self._pods.runners(), self._heartbeat.node)
+        return Response(200, text.encode(), figures.CONTENT_TYPE)
+
+    async def _resource_metrics(self, request: Request) -> Answer:
+        stats = await self._runtime.stats()
+        usage = await self._threads.run(figures.read_usage)
+        return Response(
+            200, figures.resource_metrics(stats, usage, self._clock.now()).encode(), figures.CONTENT_TYPE
+        )
+
+    async def _summary(self, request: Request) -> Answer:
+        stats = await self._runtime.stats()
+        usage = await self._threads.run(figures.read_usage)
+        return _json(figures.summary(self._heartbeat.node, stats, usage, self._clock.now()))
+
+
+def _json(tree: Mapping[str, Any]) -> Response:
+    return Response(200, json.dumps(tree).encode(), "application/json")
+
+
+def _waiting(runner: PodRunner, name: str) -> str:
+    status = runner.status()
+    for found in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
+        if found["name"] == name:
+            waiting = found["state"].get("waiting") or {}
+            return str(waiting.get("message") or waiting.get("reason") or "ContainerCreating")
+    return "ContainerCreating"
+
+
+def _streams(request: Request) -> Streams:
+    tty = request.flag("tty")
+    return Streams(
+        stdin=request.flag("input", "stdin"),
+        stdout=request.flag("output", "stdout"),
+        stderr=request.flag("error", "stderr") and not tty,
+        tty=tty,
+    )
+
+
+def _hand_over(request: Request, url: str) -> HandOver:
+    """The request again, with the runtime's path: its token in the URL is what lets us in."""
+    target = urlsplit(url)
+    path = target.path + (f"?{target.query}" if target.query else "")
+    lines = [f"{request.method} {path} HTTP/1.1", f"Host: {target.netloc}"]
+    lines += [f"{k}: {v}" for k, v in request.headers if k.lower() not in ("host", "authorization")]
+    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+    return HandOver(target.hostname or "", target.port or 80, head)

@@ -1,0 +1,158 @@
+"""What the agent tells about resource use: /stats/summary, /metrics and /metrics/resource. Rendering is pure.
+
+Upstream: pkg/kubelet/server/stats, pkg/kubelet/metrics/collectors/resource_metrics.go.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from timonel.node.cri.runtime import ContainerState, Stats
+from timonel.node.podruntime import CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID
+from timonel.objects.meta import Object, format_time
+
+if TYPE_CHECKING:
+    from timonel.node.podrunner import PodRunner
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+NANO = 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Of the whole machine."""
+
+    cpu_seconds: float
+    memory: int
+    memory_available: int
+
+
+def read_usage() -> Usage:
+    ticks = os.sysconf("SC_CLK_TCK")
+    fields = [int(word) for word in Path("/proc/stat").read_text().splitlines()[0].split()[1:]]
+    busy = sum(fields[:8]) - fields[3] - fields[4]  # less idle and iowait
+    memory = dict[str, int]()
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, _, rest = line.partition(":")
+        memory[name] = int(rest.split()[0]) * 1024
+    available = memory.get("MemAvailable", 0)
+    return Usage(busy / ticks, memory.get("MemTotal", 0) - available, available)
+
+
+def _by_pod(stats: Iterable[Stats]) -> dict[tuple[str, str, str], list[Stats]]:
+    found = dict[tuple[str, str, str], list[Stats]]()
+    for s in stats:
+        if POD_UID in s.labels:
+            key = (s.labels[POD_NAMESPACE], s.labels[POD_NAME], s.labels[POD_UID])
+            found.setdefault(key, []).append(s)
+    return found
+
+
+def summary(node: Object, stats: Sequence[Stats], usage: Usage, now: float) -> dict[str, Any]:
+    when = format_time(now)
+    pods = [
+        {
+            "podRef": {"name": name, "namespace": namespace, "uid": uid},
+            "startTime": format_time(min(s.time for s in group)),
+            "containers": [_container(s) for s in group],
+            "cpu": {"time": when, "usageCoreNanoSeconds": sum(s.cpu_nanoseconds for s in group)},
+            "memory": {
+                "time": when,
+                "usageBytes": sum(s.memory_usage for s in group),
+                "workingSetBytes": sum(s.memory_working_set for s in group),
+                "rssBytes": sum(s.memory_rss for s in group),
+            },
+        }
+        for (namespace, name, uid), group in _by_pod(stats).items()
+    ]
+    return {
+        "node": {
+            "nodeName": node["metadata"]["name"],
+            "startTime": node["metadata"].get("creationTimestamp"),
+            "cpu": {"time": when, "usageCoreNanoSeconds": int(usage.cpu_seconds * NANO)},
+            "memory": {
+                "time": when,
+                "availableBytes": usage.memory_available,
+                "usageBytes": usage.memory,
+                "workingSetBytes": usage.memory,
+            },
+        },
+        "pods": pods,
+    }
+
+
+def _container(s: Stats) -> dict[str, Any]:
+    when = format_time(s.time)
+    return {
+        "name": s.labels.get(CONTAINER_NAME, ""),
+        "startTime": when,
+        "cpu": {"time": when, "usageCoreNanoSeconds": s.cpu_nanoseconds},
+        "memory": {
+            "time": when,
+            "usageBytes": s.memory_usage,
+            "workingSetBytes": s.memory_working_set,
+            "rssBytes": s.memory_rss,
+        },
+        "rootfs": {"time": when, "usedBytes": s.disk_used},
+    }
+
+
+def _line(name: str, value: float, labels: Mapping[str, str] | None = None) -> str:
+    text = ",".join(f'{k}="{v}"' for k, v in (labels or {}).items())
+    return f"{name}{{{text}}} {value:g}" if text else f"{name} {value:g}"
+
+
+def _family(name: str, kind: str, help_: str, lines: Iterable[str]) -> list[str]:
+    return [f"# HELP {name} [STABLE] {help_}", f"# TYPE {name} {kind}", *lines]
+
+
+def resource_metrics(stats: Sequence[Stats], usage: Usage, now: float) -> str:
+    cpu, memory = list[str](), list[str]()
+    pod_cpu, pod_memory = list[str](), list[str]()
+    for (namespace, name, _), group in _by_pod(stats).items():
+        pod = {"namespace": namespace, "pod": name}
+        for s in group:
+            labels = {"container": s.labels.get(CONTAINER_NAME, ""), **pod}
+            cpu.append(_line("container_cpu_usage_seconds_total", s.cpu_nanoseconds / NANO, labels))
+            memory.append(_line("container_memory_working_set_bytes", s.memory_working_set, labels))
+        pod_cpu.append(
+            _line("pod_cpu_usage_seconds_total", sum(s.cpu_nanoseconds for s in group) / NANO, pod)
+        )
+        pod_memory.append(
+            _line("pod_memory_working_set_bytes", sum(s.memory_working_set for s in group), pod)
+        )
+    node_cpu = [_line("node_cpu_usage_seconds_total", usage.cpu_seconds)]
+    node_memory = [_line("node_memory_working_set_bytes", usage.memory)]
+    seconds, size = "Cumulative cpu time consumed in core-seconds", "Current working set in bytes"
+    lines = [
+        *_family("container_cpu_usage_seconds_total", "counter", f"{seconds} by the container", cpu),
+        *_family("container_memory_working_set_bytes", "gauge", f"{size} of the container", memory),
+        *_family("node_cpu_usage_seconds_total", "counter", f"{seconds} by the node", node_cpu),
+        *_family("node_memory_working_set_bytes", "gauge", f"{size} of the node", node_memory),
+        *_family("pod_cpu_usage_seconds_total", "counter", f"{seconds} by the pod", pod_cpu),
+        *_family("pod_memory_working_set_bytes", "gauge", f"{size} of the pod", pod_memory),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def agent_metrics(runners: Iterable[PodRunner], node: Object) -> str:
+    pods = list(runners)
+    states = dict.fromkeys((s.value for s in ContainerState), 0)
+    for runner in pods:
+        for container in runner.runtime.containers:
+            states[container.state.value] += 1
+    counts = [
+        _line("kubelet_running_containers", n, {"container_state": state}) for state, n in states.items()
+    ]
+    named = [_line("kubelet_node_name", 1, {"node": node["metadata"]["name"]})]
+    lines = [
+        *_family("kubelet_node_name", "gauge", "The node's name", named),
+        *_family("kubelet_running_pods", "gauge", "Number of pods that have a running pod sandbox",
+                 [_line("kubelet_running_pods", sum(r.runtime.is_ready for r in pods))]),
+        *_family("kubelet_running_containers", "gauge", "Number of containers by state", counts),
+    ]  # fmt: skip
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,65 @@
+"""Reads what the machine is: processors, memory, disk, identifiers. The result is a plain value for `nodestatus`."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from timonel.node.cri.runtime import Dns
+from timonel.node.nodestatus import Machine
+from timonel.node.podspec import parse_resolv_conf
+
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+
+
+def read(node: str, directory: Path) -> Machine:
+    """`directory` is on the file system whose space counts."""
+    memory = _memory()
+    disk = os.statvfs(directory)
+    name = os.uname()
+    pids = int(_text("/proc/sys/kernel/pid_max", "32768"))
+    return Machine(
+        cpus=len(os.sched_getaffinity(0)),
+        memory=memory.get("MemTotal", 0),
+        memory_available=memory.get("MemAvailable", 0),
+        disk=disk.f_blocks * disk.f_frsize,
+        disk_available=disk.f_bavail * disk.f_frsize,
+        pids=pids,
+        pids_used=int(_text("/proc/loadavg", "0 0 0 1/1").split()[3].partition("/")[2]),
+        machine_id=_text("/etc/machine-id", "")
+        or hashlib.md5(node.encode(), usedforsecurity=False).hexdigest(),
+        system_uuid=_text("/sys/class/dmi/id/product_uuid", ""),
+        boot_id=_text("/proc/sys/kernel/random/boot_id", ""),
+        kernel=name.release,
+        os_image=_os_image(),
+        architecture=_ARCHITECTURES.get(name.machine, name.machine),
+    )
+
+
+def host_dns() -> Dns:
+    return parse_resolv_conf(_text("/etc/resolv.conf", ""))
+
+
+def _text(path: str, default: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError:
+        return default
+
+
+def _memory() -> dict[str, int]:
+    found = dict[str, int]()
+    for line in _text("/proc/meminfo", "").splitlines():
+        name, _, rest = line.partition(":")
+        words = rest.split()
+        if words and words[0].isdigit():
+            found[name] = int(words[0]) * 1024
+    return found
+
+
+def _os_image() -> str:
+    for line in _text("/etc/os-release", "").splitlines():
+        if line.startswith("PRETTY_NAME="):
+            return line.partition("=")[2].strip('"')
+    return "Linux"

@@ -1,0 +1,227 @@
+"""The Node object as the agent keeps it: labels, capacity, conditions, addresses, versions, images. Pure.
+
+Upstream: pkg/kubelet/nodestatus/setters.go, kubelet_node_status.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from timonel.node.cri.runtime import Condition, Image
+from timonel.objects.meta import Object, format_time
+
+KUBELET_VERSION = "v1.36.2+timonel"
+IMAGES_LIMIT = 50
+MEMORY_RESERVED = 100 << 20  # hard eviction threshold: memory.available<100Mi
+DISK_RESERVED = 0.10  # nodefs.available<10%
+MEMORY_PRESSURE = 100 << 20
+PIDS_RESERVED = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What was read from the machine (`machine.read`)."""
+
+    cpus: int
+    memory: int
+    memory_available: int
+    disk: int
+    disk_available: int
+    pids: int
+    pids_used: int
+    machine_id: str
+    system_uuid: str
+    boot_id: str
+    kernel: str
+    os_image: str
+    architecture: str
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    name: str
+    ip: str
+    port: int  # of the agent's HTTPS server
+    max_pods: int
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+    taints: Sequence[Mapping[str, str]]
+    pod_cidr: str
+    provider_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    now: float
+    machine: Machine
+    runtime_version: str
+    runtime_conditions: Sequence[Condition] | None  # None: the runtime does not answer
+    images: Sequence[Image] = ()
+
+
+def new_node(identity: Identity, machine: Machine) -> Object:
+    """The object to register, without status."""
+    arch = machine.architecture
+    spec: dict[str, Any] = (
+        {"podCIDR": identity.pod_cidr, "podCIDRs": [identity.pod_cidr]} if identity.pod_cidr else {}
+    )
+    if identity.provider_id:
+        spec["providerID"] = identity.provider_id
+    if identity.taints:
+        spec["taints"] = [dict(t) for t in identity.taints]
+    return {
+        "apiVersion": "v1",
+        "kind": "Node",
+        "metadata": {
+            "name": identity.name,
+            "labels": {**standard_labels(identity.name, arch), **identity.labels},
+            "annotations": {
+                "volumes.kubernetes.io/controller-managed-attach-detach": "true",
+                **identity.annotations,
+            },
+        },
+        "spec": spec,
+    }
+
+
+def standard_labels(name: str, arch: str) -> dict[str, str]:
+    return {
+        "beta.kubernetes.io/arch": arch,
+        "beta.kubernetes.io/os": "linux",
+        "kubernetes.io/arch": arch,
+        "kubernetes.io/hostname": name,
+        "kubernetes.io/os": "linux",
+    }
+
+
+def _kibi(number: int) -> str:
+    return f"{number // 1024}Ki"
+
+
+def capacity(identity: Identity, machine: Machine) -> dict[str, str]:
+    return {
+        "cpu": str(machine.cpus),
+        "ephemeral-storage": _kibi(machine.disk),
+        "hugepages-1Gi": "0",
+        "hugepages-2Mi": "0",
+        "memory": _kibi(machine.memory),
+        "pods": str(identity.max_pods),
+    }
+
+
+def allocatable(identity: Identity, machine: Machine) -> dict[str, str]:
+    """Capacity less what hard eviction keeps free."""
+    return {
+        **capacity(identity, machine),
+        "ephemeral-storage": str(int(machine.disk * (1 - DISK_RESERVED))),
+        "memory": _kibi(max(machine.memory - MEMORY_RESERVED, 0)),
+    }
+
+
+def status(identity: Identity, seen: Observed, old: Mapping[str, Any]) -> dict[str, Any]:
+    machine = seen.machine
+    return {
+        "addresses": [
+            {"type": "InternalIP", "address": identity.ip},
+            {"type": "Hostname", "address": identity.name},
+        ],
+        "allocatable": allocatable(identity, machine),
+        "capacity": capacity(identity, machine),
+        "conditions": conditions(seen, old.get("conditions") or ()),
+        "daemonEndpoints": {"kubeletEndpoint": {"Port": identity.port}},
+        "images": [_image(i) for i in sorted(seen.images, key=lambda i: -i.size)[:IMAGES_LIMIT]],
+        "nodeInfo": {
+            "architecture": machine.architecture,
+            "bootID": machine.boot_id,
+            "containerRuntimeVersion": seen.runtime_version,
+            "kernelVersion": machine.kernel,
+            "kubeProxyVersion": "",
+            "kubeletVersion": KUBELET_VERSION,
+            "machineID": machine.machine_id,
+            "operatingSystem": "linux",
+            "osImage": machine.os_image,
+            "systemUUID": machine.system_uuid,
+        },
+    }
+
+
+def _image(image: Image) -> dict[str, Any]:
+    return {"names": [*image.digests, *image.tags], "sizeBytes": image.size}
+
+
+def conditions(seen: Observed, old: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    before = {c["type"]: c for c in old}
+    machine = seen.machine
+    found = [
+        _pressure("MemoryPressure", machine.memory_available < MEMORY_PRESSURE, "Memory", "memory"),
+        _pressure("DiskPressure", machine.disk_available < machine.disk * DISK_RESERVED, "Disk", "disk"),
+        _pressure("PIDPressure", machine.pids_used >= machine.pids, "PID", "PID"),
+        _ready(seen),
+    ]
+    now = format_time(seen.now)
+    for condition in found:
+        last = before.get(condition["type"])
+        is_same = last is not None and last["status"] == condition["status"]
+        condition["lastHeartbeatTime"] = now
+        condition["lastTransitionTime"] = last["lastTransitionTime"] if last is not None and is_same else now
+    own = {c["type"] for c in found}
+    return [*found, *(dict(c) for t, c in before.items() if t not in own)]
+
+
+def _pressure(type_: str, is_high: bool, noun: str, word: str) -> dict[str, Any]:
+    insufficient = {"Memory": "KubeletHasInsufficientMemory", "PID": "KubeletHasInsufficientPID"}
+    sufficient = {
+        "Memory": ("KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
+        "Disk": ("KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
+        "PID": ("KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    }
+    if is_high:
+        reason = insufficient.get(noun, "KubeletHasDiskPressure")
+        message = (
+            "kubelet has disk pressure" if noun == "Disk" else f"kubelet has insufficient {word} available"
+        )
+        return {"type": type_, "status": "True", "reason": reason, "message": message}
+    reason, message = sufficient[noun]
+    return {"type": type_, "status": "False", "reason": reason, "message": message}
+
+
+def _ready(seen: Observed) -> dict[str, Any]:
+    problems = []
+    if seen.runtime_conditions is None:
+        problems.append("container runtime is down")
+    else:
+        for condition in seen.runtime_conditions:
+            if not condition.status:
+                what = (
+                    "container runtime network not ready: NetworkReady"
+                    if condition.type == "NetworkReady"
+                    else (f"container runtime not ready: {condition.type}")
+                )
+                problems.append(f"{what}=false reason:{condition.reason} message:{condition.message}")
+    if problems:
+        message = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
+        return {"type": "Ready", "status": "False", "reason": "KubeletNotReady", "message": message}
+    return {
+        "type": "Ready",
+        "status": "True",
+        "reason": "KubeletReady",
+        "message": "kubelet is posting ready status",
+    }
+
+
+def is_worth_sending(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    """Whether anything but heartbeat times and fluctuating figures differs (the Lease says that we are alive)."""
+    return _essence(old) != _essence(new)
+
+
+def _essence(status_: Mapping[str, Any]) -> dict[str, Any]:
+    essence: dict[str, Any] = {
+        k: status_.get(k)
+        for k in ("addresses", "allocatable", "capacity", "daemonEndpoints", "images", "nodeInfo")
+    }
+    essence["conditions"] = {
+        c["type"]: (c["status"], c.get("reason"), c.get("message")) for c in status_.get("conditions") or ()
+    }
+    return essence

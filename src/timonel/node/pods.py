@@ -1,0 +1,243 @@
+"""All pods of this node: gives each its runner, brings what the API server and the runtime report to the right one, and
+clears away what belongs to no pod.
+
+Upstream: pkg/kubelet/kubelet.go (syncLoop, HandlePodAdditions, HandlePodCleanups), pkg/kubelet/pleg.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from timonel.aio.clock import Clock
+from timonel.client.transport import Resource
+from timonel.node import admission
+from timonel.node.cri.errors import Missing, RuntimeFailure
+from timonel.node.cri.runtime import ContainerState
+from timonel.node.follow import Changed, Replaced, follow
+from timonel.node.podrunner import PodRunner, Surroundings
+from timonel.node.podruntime import POD_UID, PodRuntime, merged, pod_runtime
+from timonel.node.preparation import Preparation, Workshop
+from timonel.node.references import references
+from timonel.node.statuswriter import PODS
+from timonel.objects.meta import Key, Object, uid_of
+
+logger = logging.getLogger(__name__)
+
+RELIST = 60.0
+ORPHAN_RETRY = 5.0
+REMEMBERED_EXITS = 512
+
+
+class Pods:
+    """`run` owns every runner. The rest are plain calls from the same loop."""
+
+    def __init__(self, around: Surroundings, shop: Workshop) -> None:
+        self._around = around
+        self._shop = shop
+        self._clock: Clock = around.clock
+        self._runners: dict[str, PodRunner] = {}
+        self._found: dict[str, PodRuntime] = {}  # what an earlier life of the agent left running, by uid
+        self._group: asyncio.TaskGroup | None = None
+        self._knows_pods = False
+        self._orphans: set[str] = set()
+
+    async def run(self, listening: asyncio.Event) -> None:
+        """`listening` is set once the pods' first list was taken in."""
+        await self._adopt()
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            group.create_task(self._hear_runtime(), name="runtime events")
+            group.create_task(self._relist_for_ever(), name="relist")
+            await self._hear_api(listening)
+
+    # ---- what others ask
+
+    def runners(self) -> Sequence[PodRunner]:
+        return list(self._runners.values())
+
+    def find(self, namespace: str, name: str, uid: str = "") -> PodRunner | None:
+        """A live namesake is preferred to one on its way out."""
+        found = [
+            r
+            for r in self._runners.values()
+            if r.pod["metadata"]["namespace"] == namespace
+            and r.pod["metadata"]["name"] == name
+            and uid in ("", r.uid)
+        ]
+        return min(found, key=lambda r: r.is_finished, default=None)
+
+    def references_changed(self, resource: Resource, key: Key) -> None:
+        """A ConfigMap or Secret has changed: whoever uses it looks again."""
+        for runner in self._runners.values():
+            if runner.pod["metadata"]["namespace"] != key.namespace:
+                continue
+            names = references(runner.pod)
+            if key.name in (names.config_maps if resource.plural == "configmaps" else names.secrets):
+                runner.references_changed()
+
+    # ---- the API server's side
+
+    async def _hear_api(self, listening: asyncio.Event) -> None:
+        selector = f"spec.nodeName={self._around.node.name}"
+        async for news in follow(self._shop.transport, self._clock, PODS, field_selector=selector):
+            if isinstance(news, Replaced):
+                self._replace(news.objects)
+                listening.set()
+            else:
+                self._change(news)
+
+    def _replace(self, pods: Sequence[Object]) -> None:
+        present = {uid_of(pod): pod for pod in pods}
+        for uid, runner in list(self._runners.items()):
+            if uid not in present:
+                runner.removed(runner.pod)
+        for pod in sorted(pods, key=lambda p: str(p["metadata"].get("creationTimestamp"))):
+            self._present(pod)
+        self._knows_pods = True
+        self._clear_orphans()
+
+    def _change(self, news: Changed) -> None:
+        if not news.is_deleted:
+            self._present(news.object)
+            return
+        runner = self._runners.get(uid_of(news.object))
+        if runner is not None:
+            runner.removed(news.object)
+
+    def _present(self, pod: Object) -> None:
+        uid = uid_of(pod)
+        runner = self._runners.get(uid)
+        if runner is not None:
+            runner.update(pod)
+            return
+        runtime = self._found.pop(uid, PodRuntime())
+        self._begin(pod, runtime)
+
+    def _begin(self, pod: Object, runtime: PodRuntime) -> None:
+        assert self._group is not None
+        holder: list[PodRunner] = []
+        preparation = Preparation(self._shop, lambda: holder[0].pod)
+        holder.append(PodRunner(pod, runtime, self._around, preparation))
+        runner = holder[0]
+        preparation.open()
+        if not runtime.containers:
+            self._admit(runner)
+        self._runners[runner.uid] = runner
+        self._group.create_task(
+            self._keep(runner), name=f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
+        )
+
+    def _admit(self, runner: PodRunner) -> None:
+        phase = (runner.pod.get("status") or {}).get("phase", "Pending")
+        if phase not in ("Pending", "Unknown"):
+            return
+        others = [r.pod for r in self._runners.values() if r.holds_resources]
+        refusal = admission.admit(runner.pod, others, self._shop.allocatable())
+        if refusal is not None:
+            message = refusal.message.removeprefix("Pod was rejected: ")
+            self._around.records.record(runner.pod, "Warning", refusal.reason, message)
+            runner.refuse(refusal.reason, refusal.message)
+
+    async def _keep(self, runner: PodRunner) -> None:
+        """Run it to its end. One that fails is a bug: it is told, and taken up again from what the runtime says."""
+        uid = runner.uid
+        try:
+            await runner.run()
+        except* Exception:
+            logger.exception("Pod runner failed", extra={"pod": uid})
+            await self._clock.sleep(1)
+            if self._runners.get(uid) is runner:
+                del self._runners[uid]
+                self._begin(runner.pod, await self._read(uid))
+        if self._runners.get(uid) is runner:
+            del self._runners[uid]
+            self._around.statuses.forget(uid)
+
+    # ---- the runtime's side
+
+    async def _adopt(self) -> None:
+        """What runs here already, from before the agent started."""
+        runtime = self._around.runtime
+        uids = {s.labels[POD_UID] for s in await runtime.list_sandboxes() if POD_UID in s.labels}
+        for uid in uids:
+            self._found[uid] = await self._read(uid)
+
+    async def _read(self, uid: str) -> PodRuntime:
+        runtime, labels = self._around.runtime, {POD_UID: uid}
+        sandboxes, containers = [], []
+        for listed in await runtime.list_sandboxes(labels):
+            try:
+                sandboxes.append(await runtime.sandbox_status(listed.id))
+            except Missing:
+                continue
+        for found in await runtime.list_containers(labels):
+            try:
+                containers.append(merged(await runtime.container_status(found.id), found.sandbox_id))
+            except Missing:
+                continue
+        return pod_runtime(sandboxes, containers)
+
+    async def _hear_runtime(self) -> None:
+        async for event in self._around.runtime.events():
+            if event.kind == "lost":
+                await self._relist()
+                continue
+            self._around.exits[event.id] = None
+            while len(self._around.exits) > REMEMBERED_EXITS:
+                self._around.exits.pop(next(iter(self._around.exits)))
+            for runner in self._runners.values():
+                if runner.knows(event.id):
+                    runner.look_at(event.id)
+
+    async def _relist_for_ever(self) -> None:
+        while True:
+            await self._clock.sleep(RELIST)
+            await self._relist()
+
+    async def _relist(self) -> None:
+        """Compare everything with what is believed; each difference makes its pod look."""
+        try:
+            sandboxes = await self._around.runtime.list_sandboxes()
+            containers = await self._around.runtime.list_containers()
+        except RuntimeFailure as e:
+            logger.info("Could not list containers", extra={"error": e.message})
+            return
+        states: dict[str, object] = {s.id: s.state for s in sandboxes}
+        states |= {c.id: c.state for c in containers}
+        for runner in self._runners.values():
+            runner.compare(states)
+        for sandbox in sandboxes:
+            uid = sandbox.labels.get(POD_UID)
+            if uid and uid not in self._runners and uid not in self._found:
+                self._found[uid] = pod_runtime([sandbox], ())
+        self._clear_orphans()
+
+    def _clear_orphans(self) -> None:
+        if not self._knows_pods or self._group is None:
+            return
+        for uid in list(self._found):
+            runtime = self._found.pop(uid)
+            if uid not in self._orphans and uid not in self._runners:
+                self._orphans.add(uid)
+                self._group.create_task(self._clear_orphan(uid, runtime), name=f"orphan {uid}")
+
+    async def _clear_orphan(self, uid: str, runtime: PodRuntime) -> None:
+        """A pod that the API server does not know any more: it was deleted while we were away."""
+        logger.info("Removing a pod that is not wanted any more", extra={"pod": uid})
+        while True:
+            try:
+                current = await self._read(uid)
+                for container in current.containers:
+                    if container.state is ContainerState.RUNNING:
+                        await self._around.runtime.stop_container(container.id, 30)
+                for sandbox in current.sandboxes:
+                    await self._around.runtime.stop_sandbox(sandbox.id)
+                    await self._around.runtime.remove_sandbox(sandbox.id)
+                await self._shop.clear(uid, current)
+                break
+            except RuntimeFailure as e:
+                logger.info("Could not remove it yet", extra={"pod": uid, "error": e.message})
+                await self._clock.sleep(ORPHAN_RETRY)
+        self._orphans.discard(uid)

@@ -1,0 +1,228 @@
+"""The node agent as one service: what it needs, what it is made of, the order of its start.
+
+    runtime answers -> node registered -> pods taken up (what already runs is adopted) -> HTTPS server listens -> ready
+
+Everything runs in one loop. Cancelling `run` leaves all containers running; the next agent finds them by their labels.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from timonel.aio.clock import Clock
+from timonel.aio.threads import Threads
+from timonel.client.transport import Resource, Transport
+from timonel.node import api, machine, nodestatus
+from timonel.node.cri.errors import RuntimeFailure
+from timonel.node.cri.runtime import Dns, Runtime, Version
+from timonel.node.follow import Replaced, Watched, follow
+from timonel.node.heartbeat import Heartbeat
+from timonel.node.hooks import Hooks
+from timonel.node.images import ImageManager
+from timonel.node.localpath import LocalPathProvisioner
+from timonel.node.nodestatus import Identity, Machine, Observed
+from timonel.node.podrunner import Surroundings
+from timonel.node.pods import Pods
+from timonel.node.podspec import NodeFacts
+from timonel.node.preparation import Workshop
+from timonel.node.probes import HopefulProber, NetworkProber
+from timonel.node.recorder import Recorder
+from timonel.node.statuswriter import StatusWriter
+from timonel.node.tokens import Tokens
+from timonel.objects.meta import Object, key_of
+
+logger = logging.getLogger(__name__)
+
+SERVICES = Resource("", "v1", "services", True)
+RUNTIME_RETRY = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """`directory` holds everything of this node; short, since sockets live below it. `server` is the HTTPS server's
+    certificate and whom it lets in; without it the agent has none (in-process clusters of simulated nodes).
+
+    `is_simulated`: nothing is made on the machine (directories, cgroups, volumes) and probes always pass; for use with
+    `SimulatedRuntime`. `machine` overrides what would be read from the machine."""
+
+    name: str
+    ip: str
+    directory: Path
+    pod_cidr: str = ""
+    cluster_dns: tuple[str, ...] = ()
+    cluster_domain: str = "cluster.local"
+    server: api.ServerConfig | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    annotations: Mapping[str, str] = field(default_factory=dict)
+    taints: Sequence[Mapping[str, str]] = ()
+    max_pods: int = 110
+    provider_id: str = ""
+    is_simulated: bool = False
+    machine: Machine | None = None
+
+
+class NodeAgent:
+    """Needs `transport` with the rights of system:node:NAME in system:nodes."""
+
+    name = "node-agent"
+
+    def __init__(self, config: NodeConfig, transport: Transport, runtime: Runtime, clock: Clock) -> None:
+        self._config = config
+        self._transport = transport
+        self._runtime = runtime
+        self._clock = clock
+        self._services: dict[object, Object] = {}
+        self._services_known = asyncio.Event()
+        self._version = Version("", "")
+        self._machine: Machine | None = config.machine
+
+    async def run(self, ready: asyncio.Event) -> None:
+        threads = Threads(f"node-{self._config.name}", 2)
+        try:
+            await self._run(ready, threads)
+        finally:
+            threads.close()
+
+    async def _run(self, ready: asyncio.Event, threads: Threads) -> None:
+        config, clock = self._config, self._clock
+        await self._wait_for_runtime()
+        if not config.is_simulated:
+            await threads.run(self._make_directories)
+        first = await self._read_machine()
+        recorder = Recorder(self._transport, clock, config.name)
+        statuses = StatusWriter(self._transport, clock)
+        pods_box: list[Pods] = []
+        watched = Watched(self._transport, clock, lambda r, k: pods_box[0].references_changed(r, k))
+        facts = self._facts(first)
+        identity = self._identity(0)
+        hosts = api.HttpsServer(config.server, config.ip) if config.server is not None else None
+        if hosts is not None:
+            identity = self._identity(await hosts.bind())
+        heartbeat = Heartbeat(self._transport, clock, identity, self._observe)
+        runtime_name = self._version.name or "containerd"
+        around = Surroundings(
+            clock=clock,
+            runtime=self._runtime,
+            records=recorder,
+            hooks=Hooks(self._runtime, clock),
+            prober=HopefulProber() if config.is_simulated else NetworkProber(self._runtime),
+            statuses=statuses,
+            node=facts,
+            runtime_name=runtime_name,
+            exits={},
+        )
+        shop = Workshop(
+            clock=clock,
+            transport=self._transport,
+            runtime=self._runtime,
+            images=ImageManager(self._runtime, clock, recorder),
+            watched=watched,
+            tokens=Tokens(self._transport, clock),
+            threads=threads,
+            node=facts,
+            room=None if config.is_simulated else config.directory / "pods",
+            services=lambda: list(self._services.values()),
+            allocatable=lambda: nodestatus.allocatable(identity, self._machine or first),
+            services_known=self._services_known,
+        )
+        pods = Pods(around, shop)
+        pods_box.append(pods)
+        taken_up = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(recorder.run(), name="events")
+            group.create_task(statuses.run(), name="pod statuses")
+            group.create_task(watched.run(), name="configmaps and secrets")
+            group.create_task(self._follow_services(), name="services")
+            await heartbeat.register()
+            group.create_task(heartbeat.run(), name="heartbeat")
+            group.create_task(pods.run(taken_up), name="pods")
+            if not config.is_simulated:
+                provisioner = LocalPathProvisioner(
+                    self._transport, clock, recorder, config.name, config.directory / "volumes"
+                )
+                group.create_task(provisioner.run(), name="local-path provisioner")
+            await taken_up.wait()
+            if hosts is not None:
+                handler = api.NodeApi(pods, self._runtime, clock, heartbeat, threads)
+                group.create_task(hosts.serve(handler), name="node api")
+            recorder.record(heartbeat.node, "Normal", "Starting", "Starting kubelet.")
+            ready.set()
+
+    # ---- facts
+
+    async def _wait_for_runtime(self) -> None:
+        while True:
+            try:
+                self._version = await self._runtime.version()
+                return
+            except RuntimeFailure as e:
+                logger.info("Waiting for the container runtime", extra={"error": e.message})
+                await self._clock.sleep(RUNTIME_RETRY)
+
+    def _make_directories(self) -> None:
+        directory = self._config.directory
+        for name in ("pods", "logs", "volumes", "seccomp"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
+        (directory / "pods").chmod(0o711)
+
+    async def _read_machine(self) -> Machine:
+        if self._config.machine is not None:
+            return self._config.machine
+        found = machine.read(self._config.name, self._config.directory)
+        if self._machine is not None:  # capacity does not change while we run
+            found = replace(
+                found, memory=self._machine.memory, cpus=self._machine.cpus, disk=self._machine.disk
+            )
+        self._machine = found
+        return found
+
+    async def _observe(self) -> Observed:
+        try:
+            conditions = list(await self._runtime.conditions())
+            images = list(await self._runtime.list_images())
+        except RuntimeFailure:
+            return Observed(self._clock.now(), await self._read_machine(), str(self._version), None)
+        found = await self._read_machine()
+        return Observed(self._clock.now(), found, str(self._version), conditions, images)
+
+    def _identity(self, port: int) -> Identity:
+        c = self._config
+        return Identity(
+            name=c.name,
+            ip=c.ip,
+            port=port,
+            max_pods=c.max_pods,
+            labels=c.labels,
+            annotations=c.annotations,
+            taints=c.taints,
+            pod_cidr=c.pod_cidr,
+            provider_id=c.provider_id,
+        )
+
+    def _facts(self, found: Machine) -> NodeFacts:
+        c = self._config
+        return NodeFacts(
+            name=c.name,
+            ip=c.ip,
+            cluster_domain=c.cluster_domain,
+            cluster_dns=c.cluster_dns,
+            host_dns=Dns() if c.is_simulated else machine.host_dns(),
+            cgroup_root=f"/kubepods-{c.name}",
+            log_root=str(c.directory / "logs"),
+            seccomp_root=str(c.directory / "seccomp"),
+            memory_capacity=found.memory,
+        )
+
+    async def _follow_services(self) -> None:
+        async for news in follow(self._transport, self._clock, SERVICES):
+            if isinstance(news, Replaced):
+                self._services = {key_of(s): s for s in news.objects}
+                self._services_known.set()
+            elif news.is_deleted:
+                self._services.pop(key_of(news.object), None)
+            else:
+                self._services[key_of(news.object)] = news.object
