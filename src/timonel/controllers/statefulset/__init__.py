@@ -49,7 +49,7 @@ def observe(desired: Object, cache: Cache) -> Observed:
     candidates = [*cache.controlled_by(desired, "pods"), *cache.select("pods", namespace, selector)]
     members = [p for p in candidates if identity.ordinal_of(desired, p) is not None]
     claim = workloads.claim(desired, selector, members)
-    wanted = {o for o in identity.ordinals(desired)} | {_ordinal(desired, p) for p in claim.owned}
+    wanted = set(identity.ordinals(desired)) | {_ordinal(desired, p) for p in claim.owned}
     found: dict[Key, Object] = {}
     for ordinal in wanted:
         for key in identity.claim_keys(desired, ordinal):
@@ -87,7 +87,7 @@ def _history(desired: Object, stored: Sequence[Object]) -> History:
 
 
 def is_ordered(desired: Object) -> bool:
-    return desired["spec"].get("podManagementPolicy") != "Parallel"
+    return bool(desired["spec"].get("podManagementPolicy") != "Parallel")
 
 
 def is_healthy(pod: Object) -> bool:
@@ -150,7 +150,7 @@ def _fill(
             volume_claims += missing
             created.append(Create("pods", made))
             events += _created_events(desired, missing, made)
-            settled = not ordered
+            settled = settled and not ordered
         elif pods.is_terminal(pod):
             other += [] if is_deleting(pod) else _replace(desired, pod)
             settled = False

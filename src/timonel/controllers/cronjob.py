@@ -1,0 +1,258 @@
+"""CronJob: start a Job at every time of the schedule, under the concurrency policy, and keep a history.
+
+Watches   cronjobs.batch; jobs.batch
+Writes    jobs.batch (create, delete); cronjobs.batch/status
+Upstream  pkg/controller/cronjob/cronjob_controllerv2.go, utils.go
+"""
+
+from __future__ import annotations
+
+import email.utils
+import zoneinfo
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+
+from timonel.control.actions import Action, Create, Delete, Outcome, Plan, Record, Status
+from timonel.control.declare import Cache, ControllerType, Watch, its_controller
+from timonel.machinery import cron
+from timonel.objects import conditions, workloads
+from timonel.objects.meta import (
+    Object,
+    controller_ref,
+    format_time,
+    is_deleting,
+    key_of,
+    nested,
+    parse_time,
+    uid_of,
+)
+
+RESOURCE = "cronjobs.batch"
+JOBS = "jobs.batch"
+SCHEDULED = "batch.kubernetes.io/cronjob-scheduled-timestamp"
+# Look a little after the scheduled time, so that it has surely come.
+DELAY = 0.1
+MANY_MISSED = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    jobs: Sequence[Object]
+    now: float
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """`at`: the most recent time that was missed, if any; `next`: the first one that is still to come."""
+
+    at: float | None
+    next: float | None
+    missed: int = 0
+
+
+def observe(desired: Object, cache: Cache) -> Observed:
+    return Observed(cache.controlled_by(desired, JOBS), cache.now())
+
+
+def reconcile(desired: Object, observed: Observed) -> Plan:
+    actions = _follow_active(desired, observed)
+    if is_deleting(desired):
+        return Plan(tuple(actions))
+    actions += _superfluous(desired, observed)
+    if desired["spec"].get("suspend"):
+        return Plan(tuple(actions))
+    text = desired["spec"]["schedule"]
+    try:
+        zone = _zone(desired)
+        schedule = cron.parse(text)
+    except zoneinfo.ZoneInfoNotFoundError as err:
+        name = desired["spec"]["timeZone"]
+        actions.append(Record("Warning", "UnknownTimeZone", f'invalid timeZone: "{name}": {err}'))
+        return Plan(tuple(actions))
+    except ValueError as err:
+        actions.append(Record("Warning", "UnparseableSchedule", f'unparseable schedule: "{text}" : {err}'))
+        return Plan(tuple(actions))
+    if "TZ" in text:
+        url = "https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/"
+        message = (
+            f'CRON_TZ or TZ used in schedule "{text}" is not officially supported, see {url} for more details'
+        )
+        actions.append(Record("Warning", "UnsupportedSchedule", message))
+    due = _due(desired, schedule, zone, observed.now)
+    if due.missed > MANY_MISSED:
+        message = (
+            f"too many missed start times: {due.missed}. Set or decrease .spec.startingDeadlineSeconds "
+            "or check clock skew"
+        )
+        actions.append(Record("Warning", "TooManyMissedTimes", message))
+    if due.at is not None:
+        actions += _start(desired, observed, due.at, zone)
+    wait = None if due.next is None else max(0.0, due.next - observed.now) + DELAY
+    return Plan(tuple(actions), wait)
+
+
+def _zone(desired: Object) -> tzinfo:
+    name = desired["spec"].get("timeZone")
+    if not name:
+        return UTC
+    try:
+        return zoneinfo.ZoneInfo(name)
+    except (ValueError, OSError) as err:  # a path that is no zone file
+        raise zoneinfo.ZoneInfoNotFoundError(f"unknown time zone {name}") from err
+
+
+def _due(desired: Object, schedule: cron.Schedule, zone: tzinfo, now: float) -> Due:
+    since = parse_time(nested(desired, "status", "lastScheduleTime"))
+    if since is None:
+        since = parse_time(desired["metadata"].get("creationTimestamp")) or now
+    deadline = desired["spec"].get("startingDeadlineSeconds")
+    if deadline is not None:
+        since = max(since, now - deadline)
+    first = schedule.next(since, zone)
+    if first is None or first > now:
+        return Due(None, first)
+    at, missed = first, 1
+    following = schedule.next(first, zone)
+    if following is not None and following <= now:
+        # Schedules are not always even, but close: start the search a little before the last one due.
+        gap = following - first
+        missed = int((now - first) // gap) + 1
+        start = first + (missed - 2) * gap if missed > MANY_MISSED else first
+        later = schedule.next(start, zone)
+        while later is not None and later <= now:
+            at = later
+            later = schedule.next(at, zone)
+        following = later
+    return Due(at, following, missed)
+
+
+def _start(desired: Object, observed: Observed, at: float, zone: tzinfo) -> list[Action]:
+    deadline = desired["spec"].get("startingDeadlineSeconds")
+    if deadline is not None and at + deadline < observed.now:
+        when = email.utils.format_datetime(datetime.fromtimestamp(at, zone))
+        return [Record("Warning", "MissSchedule", f"Missed scheduled time to start a job: {when}")]
+    name = job_name(desired, at)
+    if any(job["metadata"]["name"] == name for job in observed.jobs):
+        return []
+    actions: list[Action] = []
+    active = _still_active(desired, observed)
+    policy = desired["spec"].get("concurrencyPolicy")
+    if policy == "Forbid" and active:
+        message = "Not starting job because prior execution is running and concurrency policy is Forbid"
+        return [Record("Normal", "JobAlreadyActive", message)]
+    if policy == "Replace":
+        actions += [a for job in active for a in _delete(job)]
+    actions.append(Create(JOBS, new_job(desired, at, zone)))
+    return [*actions, Record("Normal", "SuccessfulCreate", f"Created job {name}")]
+
+
+def job_name(desired: Object, at: float) -> str:
+    return f"{desired['metadata']['name']}-{int(at) // 60}"
+
+
+def new_job(desired: Object, at: float, zone: tzinfo) -> Object:
+    template = desired["spec"]["jobTemplate"]
+    made_from = template.get("metadata") or {}
+    stamp = datetime.fromtimestamp(at, zone).isoformat().replace("+00:00", "Z")
+    meta: Object = {
+        "name": job_name(desired, at),
+        "namespace": desired["metadata"]["namespace"],
+        "annotations": {**(made_from.get("annotations") or {}), SCHEDULED: stamp},
+        "ownerReferences": [controller_ref(desired)],
+    }
+    if made_from.get("labels"):
+        meta["labels"] = dict(made_from["labels"])
+    spec = workloads.copy_tree(template.get("spec") or {})
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": meta, "spec": spec}
+
+
+def _outcome_of(job: Object) -> str:
+    """Complete, Failed, or empty for a Job that is not finished."""
+    known = nested(job, "status", "conditions")
+    return next((t for t in ("Complete", "Failed") if conditions.is_true(known, t)), "")
+
+
+def _still_active(desired: Object, observed: Observed) -> list[Object]:
+    listed = {ref["uid"] for ref in nested(desired, "status", "active") or ()}
+    return [job for job in observed.jobs if uid_of(job) in listed and not _outcome_of(job)]
+
+
+def _follow_active(desired: Object, observed: Observed) -> list[Action]:
+    listed = {ref["uid"]: ref["name"] for ref in nested(desired, "status", "active") or ()}
+    actions: list[Action] = []
+    for job in observed.jobs:
+        name, outcome = job["metadata"]["name"], _outcome_of(job)
+        if uid_of(job) not in listed and not outcome and not is_deleting(job):
+            message = f"Saw a job that the controller did not create or forgot: {name}"
+            actions.append(Record("Warning", "UnexpectedJob", message))
+        elif uid_of(job) in listed and outcome:
+            message = f"Saw completed job: {name}, condition: {outcome}"
+            actions.append(Record("Normal", "SawCompletedJob", message))
+    there = set(map(uid_of, observed.jobs))
+    for uid, name in listed.items():
+        if uid not in there:
+            actions.append(Record("Normal", "MissingJob", f"Active job went missing: {name}"))
+    return actions
+
+
+def _superfluous(desired: Object, observed: Observed) -> list[Action]:
+    actions: list[Action] = []
+    for outcome, field in (("Complete", "successfulJobsHistoryLimit"), ("Failed", "failedJobsHistoryLimit")):
+        limit = desired["spec"].get(field)
+        if limit is None:
+            continue
+        finished = [j for j in observed.jobs if _outcome_of(j) == outcome and not is_deleting(j)]
+        finished.sort(key=lambda j: (nested(j, "status", "startTime") or "", j["metadata"]["name"]))
+        for job in finished[: max(0, len(finished) - limit)]:
+            actions += _delete(job)
+    return actions
+
+
+def _delete(job: Object) -> list[Action]:
+    return [
+        Delete(JOBS, key_of(job), uid_of(job), propagation="Background"),
+        Record("Normal", "SuccessfulDelete", f"Deleted job {job['metadata']['name']}"),
+    ]
+
+
+def status(desired: Object, observed: Observed, outcome: Outcome) -> Status:
+    stored = desired.get("status") or {}
+    gone = {a.uid for a in outcome.plan.actions if isinstance(a, Delete)}
+    running = {uid_of(j) for j in _still_active(desired, observed)} - gone
+    active = [ref for ref in stored.get("active") or () if ref["uid"] in running]
+    new: Status = {}
+    last = stored.get("lastScheduleTime")
+    for number, action in enumerate(outcome.plan.actions):
+        if isinstance(action, Create) and number in outcome.results:
+            job = outcome.results[number]
+            active.append(_reference(job))
+            last = format_time(_scheduled_at(action.obj))
+    if active:
+        new["active"] = active
+    if last:
+        new["lastScheduleTime"] = last
+    ends = [nested(j, "status", "completionTime") for j in observed.jobs if _outcome_of(j) == "Complete"]
+    latest = max((t for t in (*ends, stored.get("lastSuccessfulTime")) if t), default=None)
+    if latest:
+        new["lastSuccessfulTime"] = latest
+    return new
+
+
+def _scheduled_at(job: Object) -> float:
+    return datetime.fromisoformat(job["metadata"]["annotations"][SCHEDULED]).timestamp()
+
+
+def _reference(job: Object) -> dict[str, str]:
+    meta = job["metadata"]
+    found = {n: meta.get(n, "") for n in ("namespace", "name", "uid", "resourceVersion")}
+    return {"kind": "Job", "apiVersion": "batch/v1", **{k: v for k, v in found.items() if v}}
+
+
+CRONJOB = ControllerType(
+    name="cronjob-controller",
+    watches=(Watch(RESOURCE), Watch(JOBS, wakes=its_controller("CronJob"))),
+    observe=observe,
+    reconcile=reconcile,
+    status=status,
+)

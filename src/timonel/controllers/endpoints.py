@@ -1,0 +1,120 @@
+"""Endpoints: the older form of the addresses behind a Service, one object of the Service's name.
+
+Watches   services; pods (wake the Services that select them); endpoints
+Writes    endpoints
+Upstream  pkg/controller/endpoint/endpoints_controller.go, pkg/api/v1/endpoints/util.go
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from timonel.control.actions import Create, Delete, Plan, Update
+from timonel.control.declare import Cache, ControllerType, Watch
+from timonel.objects import pods, services
+from timonel.objects.meta import Key, Object, is_deleting, key_of, labels_of, uid_of
+
+RESOURCE = "endpoints"
+MANAGED_BY = "endpoints.kubernetes.io/managed-by"
+MANAGER = "endpoint-controller"
+OVER_CAPACITY = "endpoints.kubernetes.io/over-capacity"
+MAX_ADDRESSES = 1000
+Subset = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    pods: Sequence[Object]
+    endpoints: Object | None
+
+
+def observe(desired: Object, cache: Cache) -> Observed:
+    selector = services.selector_of(desired).items()
+    namespace = desired["metadata"]["namespace"]
+    behind = cache.select("pods", namespace, lambda labels: bool(selector) and selector <= labels.items())
+    return Observed(behind, cache.get(RESOURCE, key_of(desired)))
+
+
+def reconcile(desired: Object, observed: Observed) -> Plan:
+    if is_deleting(desired) or not services.gets_endpoints(desired):
+        return Plan()
+    subsets, over = _subsets(desired, observed.pods)
+    headless = {services.HEADLESS_LABEL: ""} if services.is_headless(desired) else {}
+    labels = {**labels_of(desired), MANAGED_BY: MANAGER, **headless}
+    current = observed.endpoints
+    if current is None:
+        meta: dict[str, Any] = {
+            "name": desired["metadata"]["name"],
+            "namespace": desired["metadata"]["namespace"],
+            "labels": labels,
+            **({"annotations": {OVER_CAPACITY: "truncated"}} if over else {}),
+        }
+        new = {"apiVersion": "v1", "kind": "Endpoints", "metadata": meta}
+        return Plan((Create(RESOURCE, {**new, **({"subsets": subsets} if subsets else {})}),))
+    noted = dict(current["metadata"].get("annotations") or {})
+    noted.pop(OVER_CAPACITY, None)
+    if over:
+        noted[OVER_CAPACITY] = "truncated"
+    same_notes = noted == (current["metadata"].get("annotations") or {})
+    if (current.get("subsets") or []) == subsets and labels_of(current) == labels and same_notes:
+        return Plan()
+    meta = {**current["metadata"], "labels": labels, "annotations": noted}
+    if not noted:
+        del meta["annotations"]
+    body = {k: v for k, v in current.items() if k != "subsets"}
+    return Plan((Update(RESOURCE, {**body, "metadata": meta, **({"subsets": subsets} if subsets else {})}),))
+
+
+def _subsets(desired: Object, behind: Iterable[Object]) -> tuple[list[Subset], bool]:
+    """Addresses with the same ports together. The flag: there were too many, ready ones stay first."""
+    family = next(iter(services.families(desired)))
+    tolerant = bool(desired["spec"].get("publishNotReadyAddresses"))
+    groups: dict[str, Subset] = {}
+    chosen = [p for p in behind if services.may_have_endpoint(p, terminating=tolerant)]
+    chosen = [p for p in chosen if services.addresses(p, family)]
+    chosen.sort(key=lambda p: (not pods.is_ready(p), services.addresses(p, family)[0], uid_of(p)))
+    for pod in chosen[:MAX_ADDRESSES]:
+        ports = [{k: v for k, v in port.items() if v != ""} for port in services.endpoint_ports(desired, pod)]
+        if not ports and desired["spec"].get("ports"):
+            continue
+        ports.sort(key=lambda p: (p.get("name", ""), p["protocol"], p["port"]))
+        group = groups.setdefault(json.dumps(ports), {"ports": ports})
+        kind = "addresses" if tolerant or pods.is_ready(pod) else "notReadyAddresses"
+        group.setdefault(kind, []).append(_address(desired, pod, services.addresses(pod, family)[0]))
+    order = ("addresses", "notReadyAddresses", "ports")
+    subsets = [{k: groups[name][k] for k in order if groups[name].get(k)} for name in sorted(groups)]
+    return subsets, len(chosen) > MAX_ADDRESSES
+
+
+def _address(desired: Object, pod: Object, ip: str) -> dict[str, Any]:
+    host, node = services.hostname(desired, pod), pods.node_of(pod)
+    return {
+        "ip": ip,
+        **({"hostname": host} if host else {}),
+        **({"nodeName": node} if node else {}),
+        "targetRef": services.pod_reference(pod),
+    }
+
+
+def absent(key: Key, cache: Cache) -> Plan:
+    left = cache.get(RESOURCE, key)
+    if left is None or labels_of(left).get(MANAGED_BY) != MANAGER:
+        return Plan()
+    return Plan((Delete(RESOURCE, key, uid_of(left)),))
+
+
+def _selecting_services(pod: Object, cache: Cache) -> Iterable[Key]:
+    namespace = pod["metadata"]["namespace"]
+    return [key_of(s) for s in cache.list("services", namespace) if services.selects(s, pod)]
+
+
+ENDPOINTS = ControllerType(
+    name="endpoint-controller",
+    watches=(Watch("services"), Watch("pods", wakes=_selecting_services), Watch(RESOURCE)),
+    observe=observe,
+    reconcile=reconcile,
+    absent=absent,
+)

@@ -1,0 +1,74 @@
+"""Sets of completion indexes as the API writes them: `1,3-5,7`; and the index a pod stands for.
+
+Upstream: pkg/controller/job/indexed_job_utils.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from timonel.objects import pods
+from timonel.objects.meta import Object, annotations_of
+
+INDEX = "batch.kubernetes.io/job-completion-index"
+FAILURES = "batch.kubernetes.io/job-index-failure-count"
+IGNORED_FAILURES = "batch.kubernetes.io/job-index-ignored-failure-count"
+
+
+def is_indexed(job: Object) -> bool:
+    return bool(job["spec"].get("completionMode") == "Indexed")
+
+
+def parse(text: str | None, completions: int) -> set[int]:
+    """Indexes that a lowered `completions` left behind are dropped."""
+    found: set[int] = set()
+    for part in (text or "").split(","):
+        first, _, last = part.partition("-")
+        if first.isdigit() and (not last or last.isdigit()):
+            found |= set(range(int(first), int(last or first) + 1))
+    return {i for i in found if i < completions}
+
+
+def render(indexes: Iterable[int]) -> str:
+    runs: list[list[int]] = []
+    for index in sorted(indexes):
+        if runs and runs[-1][1] == index - 1:
+            runs[-1][1] = index
+        else:
+            runs.append([index, index])
+    return ",".join(_run(first, last) for first, last in runs)
+
+
+def _run(first: int, last: int) -> str:
+    if first == last:
+        return str(first)
+    return f"{first},{last}" if last == first + 1 else f"{first}-{last}"
+
+
+def index_of(pod: Object) -> int | None:
+    text = annotations_of(pod).get(INDEX, "")
+    return int(text) if text.isdigit() else None
+
+
+def failures_of(pod: Object) -> int:
+    text = annotations_of(pod).get(FAILURES, "")
+    return int(text) if text.isdigit() else 0
+
+
+def first_pending(job: Object, taken: Iterable[int], count: int) -> list[int]:
+    used = set(taken)
+    free = (i for i in range(job["spec"].get("completions", 0)) if i not in used)
+    return [i for _, i in zip(range(count), free, strict=False)]
+
+
+def duplicates(job: Object, active: Sequence[Object], done: set[int]) -> list[Object]:
+    """Active pods whose index is done, out of range, or already served by a better pod."""
+    surplus: list[Object] = []
+    best: dict[int, Object] = {}
+    for pod in reversed(pods.cheapest_first(active, (), 0.0)):
+        index = index_of(pod)
+        if index is None or index >= job["spec"].get("completions", 0) or index in done or index in best:
+            surplus.append(pod)
+        else:
+            best[index] = pod
+    return surplus
