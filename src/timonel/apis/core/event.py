@@ -30,11 +30,14 @@ def validate_common(obj: Object, controller_field: str) -> Iterator[Cause]:
     """What both versions ask for; an `eventTime` makes it an event of the new kind, with more that is required."""
     namespace = obj["metadata"].get("namespace", "")
     about = (obj.get("involvedObject") or {}).get("namespace", "")
-    path = "involvedObject.namespace"
-    if about != namespace and (about or namespace not in ("", "default")):
-        yield field.invalid(path, about, "does not match event.namespace")
-    yield from checks.subdomain("namespace", namespace)
+    if obj.get("eventTime"):
+        mismatch = not about and namespace not in ("default", "kube-system")
+    else:
+        mismatch = about != namespace and (bool(about) or namespace not in ("", "default"))
+    if mismatch:
+        yield field.invalid("involvedObject.namespace", about, "does not match event.namespace")
     if not obj.get("eventTime"):
+        yield from checks.subdomain("namespace", namespace)
         return
     controller = obj.get("reportingComponent", "")
     if not controller:

@@ -47,39 +47,54 @@ def prepare_update(new: Object, old: Object) -> None:
 
 
 def validate(obj: Object) -> Iterator[Cause]:
-    spec = obj["spec"]
+    yield from validate_spec("spec", obj["spec"])
+
+
+def validate_spec(at: str, spec: Object, inline: bool = False) -> Iterator[Cause]:
+    """`inline`: the spec of a volume that a VolumeAttachment carries itself, which must be of CSI."""
+    if inline:
+        yield from _validate_inline(at, spec)
     modes: list[str] = spec.get("accessModes") or []
     if not modes:
-        yield field.required("spec.accessModes")
-    yield from validate_modes("spec.accessModes", modes)
-    yield from _validate_capacity(spec.get("capacity"))
-    if spec.get("persistentVolumeReclaimPolicy"):
+        yield field.required(f"{at}.accessModes")
+    yield from validate_modes(f"{at}.accessModes", modes)
+    if not inline:
+        yield from _validate_capacity(f"{at}.capacity", spec.get("capacity"))
+    if spec.get("persistentVolumeReclaimPolicy") and not inline:
         yield from checks.one_of(
-            "spec.persistentVolumeReclaimPolicy", spec["persistentVolumeReclaimPolicy"], RECLAIM_POLICIES
+            f"{at}.persistentVolumeReclaimPolicy", spec["persistentVolumeReclaimPolicy"], RECLAIM_POLICIES
         )
     affinity = spec.get("nodeAffinity")
     if affinity is not None:
         if affinity.get("required") is None:
-            yield field.required("spec.nodeAffinity.required", "must specify required node constraints")
+            yield field.required(f"{at}.nodeAffinity.required", "must specify required node constraints")
         else:
-            yield from validate_node_selector("spec.nodeAffinity.required", affinity["required"])
-    yield from _validate_source(spec)
+            yield from validate_node_selector(f"{at}.nodeAffinity.required", affinity["required"])
+    yield from _validate_source(at, spec)
     if spec.get("persistentVolumeReclaimPolicy") == "Recycle" and (spec.get("hostPath") or {}).get("path") == "/":
         message = "may not be 'recycle' for a hostPath mount of '/'"
-        yield field.forbidden("spec.persistentVolumeReclaimPolicy", message)
-    if spec.get("storageClassName"):
-        yield from checks.subdomain("spec.storageClassName", spec["storageClassName"])
-    if spec.get("volumeMode") is not None:
-        yield from checks.one_of("spec.volumeMode", spec["volumeMode"], VOLUME_MODES)
+        yield field.forbidden(f"{at}.persistentVolumeReclaimPolicy", message)
+    if spec.get("storageClassName") and not inline:
+        yield from checks.subdomain(f"{at}.storageClassName", spec["storageClassName"])
+    if spec.get("volumeMode") is not None and not inline:
+        yield from checks.one_of(f"{at}.volumeMode", spec["volumeMode"], VOLUME_MODES)
     attributes = spec.get("volumeAttributesClassName")
     if attributes is not None:
-        path = "spec.volumeAttributesClassName"
+        path = f"{at}.volumeAttributesClassName"
         if not attributes:
             yield field.required(path, "an empty string is disallowed")
         else:
             yield from checks.subdomain(path, attributes)
         if spec.get("csi") is None:
-            yield field.required("spec.csi", "has to be specified when using volumeAttributesClassName")
+            yield field.required(f"{at}.csi", "has to be specified when using volumeAttributesClassName")
+
+
+def _validate_inline(at: str, spec: Object) -> Iterator[Cause]:
+    for key in ("claimRef", "capacity", "storageClassName"):
+        if spec.get(key):
+            yield field.forbidden(f"{at}.{key}", "may not be specified in the context of inline volumes")
+    if spec.get("csi") is None:
+        yield field.required(f"{at}.csi", "has to be specified in the context of inline volumes")
 
 
 def validate_modes(path: str, modes: list[str]) -> Iterator[Cause]:
@@ -90,8 +105,7 @@ def validate_modes(path: str, modes: list[str]) -> Iterator[Cause]:
         yield field.forbidden(path, "may not use ReadWriteOncePod with other access modes")
 
 
-def _validate_capacity(capacity: Object | None) -> Iterator[Cause]:
-    path = "spec.capacity"
+def _validate_capacity(path: str, capacity: Object | None) -> Iterator[Cause]:
     if not capacity:
         yield field.required(path)
     if not capacity or "storage" not in capacity or len(capacity) > 1:
@@ -105,18 +119,17 @@ def _validate_capacity(capacity: Object | None) -> Iterator[Cause]:
         yield from checks.quantity_positive(f"{path}[{name}]", amount)
 
 
-def _validate_source(spec: Object) -> Iterator[Cause]:
+def _validate_source(at: str, spec: Object) -> Iterator[Cause]:
     found = [wire for wire in persistentsources.SOURCES if spec.get(wire) is not None]
     if not found:
-        yield field.required("spec", "must specify a volume type")
+        yield field.required(at, "must specify a volume type")
     for number, wire in enumerate(found):
         name, rule = persistentsources.SOURCES[wire]
         if number:
-            yield field.forbidden(f"spec.{name}", "may not specify more than 1 volume type")
-        path = f"spec.{wire}" if wire != "gcePersistentDisk" else f"spec.{name}"
-        yield from rule(path, spec[wire])
+            yield field.forbidden(f"{at}.{name}", "may not specify more than 1 volume type")
+        yield from rule(f"{at}.{name}", spec[wire])
         if wire == "local" and spec.get("nodeAffinity") is None:
-            yield field.required("spec.nodeAffinity", "Local volume requires node affinity")
+            yield field.required(f"{at}.nodeAffinity", "Local volume requires node affinity")
 
 
 def _source_of(spec: Object) -> Object:
