@@ -1,4 +1,4 @@
-"""What a cluster serves: resources found by plural, singular, short name, kind, `plural.group` or `plural.version.group`.
+"""What a cluster serves: resources found by plural, singular, short name, kind or `plural.version.group`.
 
 Components that know only built-in resources take `builtin()`, which costs no request. Tools, and whoever must know
 custom resources, ask the cluster with `discover`.
@@ -138,10 +138,10 @@ def builtin() -> ResourceIndex:
 
     infos = [
         ResourceInfo(
-            Resource(entry.group, entry.version, entry.plural, entry.namespaced),
-            entry.kind,
-            verbs=tuple(entry.verbs),
-            subresources=tuple(entry.subresources),
+            Resource(entry["group"], entry["version"], entry["plural"], entry["namespaced"]),
+            entry["kind"],
+            verbs=tuple(entry["verbs"]),
+            subresources=tuple(entry["subresources"]),
         )
         for entry in schema.load().resource_index
     ]

@@ -71,6 +71,36 @@ class DeleteCollection:
 
 
 @dataclass(frozen=True, slots=True)
+class DeleteContent:
+    """Everything in a namespace, pods first. Fails with ContentRemains while anything is left; else a Content."""
+
+    namespace: str
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a namespace still holds: how many of each `plural.group`, how many wait for each finalizer."""
+
+    remaining: Mapping[str, int] = field(default_factory=dict)
+    finalizers: Mapping[str, int] = field(default_factory=dict)
+    errors: tuple[str, ...] = ()
+    wait: int = 0  # the longest grace period (seconds) that something is given
+    failed_groups: Mapping[str, str] = field(default_factory=dict)  # group/version -> why it was not asked
+
+    @property
+    def is_gone(self) -> bool:
+        return not (self.remaining or self.errors or self.failed_groups)
+
+
+class ContentRemains(Exception):
+    def __init__(self, content: Content) -> None:
+        super().__init__(
+            f"{sum(content.remaining.values())} objects remain; {', '.join(content.errors) or 'no errors'}"
+        )
+        self.content = content
+
+
+@dataclass(frozen=True, slots=True)
 class Adopt:
     """Set a controller reference to the reconciled object, after re-reading it live (deleted or replaced: refused)."""
 
@@ -104,7 +134,9 @@ class Record:
     about: Object | None = None
 
 
-Action = Create | Update | Patch | Delete | DeleteCollection | Adopt | Release | Evict | Record
+Action = (
+    Create | Update | Patch | Delete | DeleteCollection | DeleteContent | Adopt | Release | Evict | Record
+)
 
 
 def claims(resource: str, *, adopt: Iterable[Object], release: Iterable[Object]) -> list[Action]:
