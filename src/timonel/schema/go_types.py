@@ -222,15 +222,24 @@ VALUE_TIMES = ["lastTransitionTime", "lastUpdateTime", "lastProbeTime", "lastHea
 
 # Fields without `omitempty` that the schemas call optional.
 EMITTED: dict[str, str] = {
+    "apiextensions.v1.CustomResourceDefinitionStatus": "conditions",
     "apps.v1.StatefulSetSpec": "serviceName",
+    "autoscaling.v2.HorizontalPodAutoscalerStatus": "currentMetrics",
+    "core.v1.ContainerImage": "names",
+    "core.v1.Event": "reportingComponent reportingInstance",
     "core.v1.NodeRuntimeHandler": "name",
+    "core.v1.TypedLocalObjectReference": "apiGroup",
+    "core.v1.TypedObjectReference": "apiGroup",
     "core.v1.ProjectedVolumeSource": "sources",
     "discovery.v1.EndpointSlice": "endpoints ports",
     "events.v1.Event": "eventTime",
     "flowcontrol.v1.ResourcePolicyRule": "namespaces",
+    "policy.v1.PodDisruptionBudgetStatus": "currentHealthy desiredHealthy disruptionsAllowed expectedPods",
     "rbac.v1.ClusterRole": "rules",
     "rbac.v1.Role": "rules",
+    "resource.v1.CapacityRequestPolicy": "default",
     "resource.v1.DeviceClaim": "requests",
+    "scheduling.v1.PriorityClass": "value",
     "storage.v1.CSINodeDriver": "topologyKeys",
 }
 

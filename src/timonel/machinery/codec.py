@@ -1,0 +1,412 @@
+"""Per-type code that brings a decoded body into the form in which upstream would give it back.
+
+`Codecs(lookup)` compiles a `Codec` per type on first use from schema data (`lookup(name)` gives a type's dict, see
+`timonel.schema.store` for its keys). `Codec.normalize` does in one pass what a trip through upstream's Go types does:
+unknown fields are dropped, null and what `omitempty` leaves out vanish, quantities, times and base64 are written in
+their canonical form, and fields that are always written appear. A value of the wrong JSON type raises `DecodeError`.
+
+The fast path knows no paths; only when something is wrong does `explain` walk the tree again for the words.
+
+Upstream: encoding/json as in sigs.k8s.io/json, runtime/serializer/json, and the round trip through the storage codec,
+which turns an empty list or map into an absent one.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from timonel.machinery.errors import BadRequest
+from timonel.machinery.field import quote
+from timonel.machinery.quantity import Quantity, QuantityError
+
+Object = dict[str, Any]
+TypeData = dict[str, Any]
+Lookup = Callable[[str], TypeData]
+# (value, unknown fields met) -> value; values are never null
+Normalize = Callable[[Any, list[str]], Any]
+
+
+class DecodeError(BadRequest):
+    """A body that is no object of its kind: 400."""
+
+
+class _Mismatch(Exception):
+    """A value of the wrong JSON type; `explain` finds the words."""
+
+
+# ---- single values
+
+
+def _string(value: Any, _: list[str]) -> str:
+    if type(value) is str:
+        return value
+    raise _Mismatch
+
+
+def _boolean(value: Any, _: list[str]) -> bool:
+    if value is True or value is False:
+        return value
+    raise _Mismatch
+
+
+def _int32(value: Any, _: list[str]) -> int:
+    if type(value) is int and -0x80000000 <= value <= 0x7FFFFFFF:
+        return value
+    raise _Mismatch
+
+
+def _int64(value: Any, _: list[str]) -> int:
+    if type(value) is int and -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF:
+        return value
+    raise _Mismatch
+
+
+def _number(value: Any, _: list[str]) -> int | float:
+    if type(value) is int:
+        return value
+    if type(value) is float:
+        return int(value) if value.is_integer() and abs(value) < 1e15 else value
+    raise _Mismatch
+
+
+def _any(value: Any, _: list[str]) -> Any:
+    return value
+
+
+def _raw(value: Any, _: list[str]) -> Any:
+    if type(value) is dict:
+        return value
+    raise _Mismatch
+
+
+def _intstr(value: Any, _: list[str]) -> int | str:
+    if type(value) is str or (type(value) is int and -0x80000000 <= value <= 0x7FFFFFFF):
+        return value
+    raise _Mismatch
+
+
+def _quantity(value: Any, _: list[str]) -> str:
+    if type(value) is str:
+        try:
+            return str(Quantity.parse(value.strip()))
+        except QuantityError as e:
+            raise _Mismatch from e
+    if type(value) is int or type(value) is float:
+        return str(Quantity.parse(value))
+    raise _Mismatch
+
+
+def _bytes(value: Any, _: list[str]) -> str:
+    if type(value) is not str:
+        raise _Mismatch
+    if not value:
+        return value
+    text = value.replace("\n", "").replace("\r", "") if "\n" in value or "\r" in value else value
+    try:
+        decoded = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as e:
+        raise _Mismatch from e
+    return base64.b64encode(decoded).decode()
+
+
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)((?:[.,]\d+)?)(Z|[+-]\d\d:\d\d)", re.ASCII).fullmatch
+
+
+def _time(value: Any, _: list[str]) -> str:
+    return _parsed_time(value, micro=False)
+
+
+def _microtime(value: Any, _: list[str]) -> str:
+    return _parsed_time(value, micro=True)
+
+
+def _parsed_time(value: Any, *, micro: bool) -> str:
+    match = _RFC3339(value) if type(value) is str else None
+    if match is None:
+        raise _Mismatch
+    base, fraction, zone = match.groups()
+    # The layout of a MicroTime has six digits, and Go wants as many.
+    if micro and len(fraction) != 7:
+        raise _Mismatch
+    try:
+        moment = datetime.strptime(base, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+        if zone != "Z":
+            offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[4:]))
+            moment = moment - offset if zone[0] == "+" else moment + offset
+    except (ValueError, OverflowError) as e:
+        raise _Mismatch from e
+    text = moment.isoformat()[:19]
+    return f"{text}.{fraction[1:]}Z" if micro else f"{text}Z"
+
+
+_SCALARS: dict[str, Normalize] = {
+    "string": _string, "boolean": _boolean, "int32": _int32, "int64": _int64, "number": _number, "double": _number,
+    "any": _any, "raw": _raw, "intstr": _intstr, "quantity": _quantity, "bytes": _bytes, "time": _time,
+    "microtime": _microtime,
+}  # fmt: skip
+
+# What Go writes for a value nobody set.
+_ZEROS: dict[str, Any] = {
+    "string": "", "boolean": False, "int32": 0, "int64": 0, "number": 0, "double": 0, "any": None, "raw": None,
+    "intstr": 0, "quantity": "0", "bytes": "", "time": None, "microtime": None, "list": None, "map": None,
+}  # fmt: skip
+
+
+# ---- compiled types
+
+
+class Codec:
+    """The compiled code of one type. `new()` is an object of it with nothing set."""
+
+    __slots__ = ("_codecs", "_run", "name")
+
+    def __init__(self, name: str, run: Normalize, codecs: Codecs) -> None:
+        self.name = name
+        self._run = run
+        self._codecs = codecs
+
+    def normalize(self, obj: Any) -> tuple[Object, list[str]]:
+        """(a new tree, problems such as `unknown field "spec.foo"`); raises DecodeError."""
+        unknown: list[str] = []
+        try:
+            found = self._run(obj, unknown)
+        except _Mismatch:
+            list(self._codecs.explain(self.name, obj))
+            raise DecodeError(
+                f"json: cannot unmarshal {_json_kind(obj)} into Go value of type {self.name}"
+            ) from None
+        return found, (list(self._codecs.explain(self.name, obj)) if unknown else [])
+
+    def new(self) -> Object:
+        found: Object = self._run({}, [])
+        return found
+
+
+class Codecs:
+    def __init__(self, lookup: Lookup) -> None:
+        self.lookup = lookup
+        self._structs: dict[str, Normalize] = {}
+
+    def codec(self, name: str) -> Codec:
+        return Codec(name, self._struct(name), self)
+
+    # ---- compile
+
+    def _struct(self, name: str) -> Normalize:
+        run = self._structs.get(name)
+        if run is None:
+            # Types refer to each other and to themselves: what is under way is reached through the table.
+            self._structs[name] = lambda value, unknown: self._structs[name](value, unknown)
+            run = self._structs[name] = self._compile(self.lookup(name))
+        return run
+
+    def _compile(self, data: TypeData) -> Normalize:
+        fields = {name: (_drops_zero(f), self._value(f)) for name, f in data["fields"].items()}
+        emitted = tuple((name, self._zero(f)) for name, f in data["fields"].items() if f.get("emit"))
+        get = fields.get
+
+        def run(value: Any, unknown: list[str]) -> Object:
+            if type(value) is not dict:
+                raise _Mismatch
+            found: Object = {}
+            for key, item in value.items():
+                entry = get(key)
+                if entry is None:
+                    unknown.append(key)
+                elif item is not None:
+                    item = entry[1](item, unknown)
+                    if item or not entry[0]:
+                        found[key] = item
+            for key, zero in emitted:
+                if key not in found:
+                    found[key] = zero()
+            return found
+
+        return run
+
+    def _value(self, field: TypeData) -> Normalize:
+        kind = field["t"]
+        if kind == "ref":
+            return self._struct(field["ref"])
+        if kind == "list":
+            return self._list(field["of"])
+        if kind == "map":
+            return self._map(field["of"])
+        if kind.startswith("props-or"):
+            return self._props_or(kind, field["ref"])
+        return _SCALARS[kind]
+
+    def _list(self, of: TypeData) -> Normalize:
+        if of["t"] == "string":
+
+            def strings(value: Any, _: list[str]) -> list[str]:
+                if type(value) is not list:
+                    raise _Mismatch
+                for item in value:
+                    if type(item) is not str:
+                        return [_string("" if i is None else i, _) for i in value]
+                return value
+
+            return strings
+        element, zero = self._value(of), self._zero(of, in_list=True)
+
+        def run(value: Any, unknown: list[str]) -> list[Any]:
+            if type(value) is not list:
+                raise _Mismatch
+            return [zero() if item is None else element(item, unknown) for item in value]
+
+        return run
+
+    def _map(self, of: TypeData) -> Normalize:
+        element, zero = self._value(of), self._zero(of, in_list=True)
+
+        def run(value: Any, unknown: list[str]) -> Object:
+            if type(value) is not dict:
+                raise _Mismatch
+            return {key: zero() if item is None else element(item, unknown) for key, item in value.items()}
+
+        return run
+
+    def _zero(self, field: TypeData, *, in_list: bool = False) -> Callable[[], Any]:
+        kind = field["t"]
+        if kind == "ref" and not field.get("ptr"):
+            run = self._struct(field["ref"])
+            return lambda: run({}, [])
+        if in_list and kind in ("list", "map"):
+            return list if kind == "list" else dict
+        value = None if field.get("ptr") else _ZEROS.get(kind)
+        return lambda: value
+
+    def _props_or(self, kind: str, ref: str) -> Normalize:
+        """A JSON schema, or in its place a boolean, a list of schemas or of strings."""
+
+        def run(value: Any, unknown: list[str]) -> Any:
+            if type(value) is dict:
+                return self._struct(ref)(value, unknown)
+            if kind == "props-or-bool" and type(value) is bool:
+                return value
+            if kind == "props-or-array" and type(value) is list:
+                return [self._struct(ref)(item, unknown) for item in value]
+            if kind == "props-or-strings" and type(value) is list:
+                return [_string(item, unknown) for item in value]
+            raise _Mismatch
+
+        return run
+
+    # ---- words
+
+    def explain(self, name: str, value: Any, path: str = "") -> Iterator[str]:
+        """Unknown fields in the order of the document; raises DecodeError at a value of the wrong type."""
+        if type(value) is not dict:
+            raise _mismatch(value, path, name.rpartition(".")[2])
+        fields = self.lookup(name)["fields"]
+        for key, item in value.items():
+            at = f"{path}.{key}" if path else key
+            found = fields.get(key)
+            if found is None:
+                yield f"unknown field {quote(at)}"
+            elif item is not None:
+                yield from self._explain_value(found, item, at)
+
+    def _explain_value(self, field: TypeData, value: Any, path: str) -> Iterator[str]:
+        kind = field["t"]
+        if kind == "ref":
+            yield from self.explain(field["ref"], value, path)
+        elif kind == "list":
+            if type(value) is not list:
+                raise _mismatch(value, path, "[]" + _go_type(field["of"]))
+            for i, item in enumerate(value):
+                if item is not None:
+                    yield from self._explain_value(field["of"], item, f"{path}[{i}]")
+        elif kind == "map":
+            if type(value) is not dict:
+                raise _mismatch(value, path, "map[string]" + _go_type(field["of"]))
+            for key, item in value.items():
+                if item is not None:
+                    yield from self._explain_value(field["of"], item, f"{path}.{key}")
+        elif kind.startswith("props-or"):
+            if type(value) is dict:
+                yield from self.explain(field["ref"], value, path)
+            else:
+                for i, item in enumerate(value if type(value) is list else ()):
+                    if type(item) is dict:
+                        yield from self.explain(field["ref"], item, f"{path}[{i}]")
+        else:
+            try:
+                _SCALARS[kind](value, [])
+            except _Mismatch:
+                raise _scalar_mismatch(kind, value, path) from None
+
+
+def _drops_zero(field: TypeData) -> bool:
+    """Whether a zero that was sent vanishes. An empty list or map always does: no storage codec keeps it apart."""
+    kind = field["t"]
+    if kind in ("list", "map"):
+        return True
+    if field.get("ptr") or field.get("emit"):
+        return False
+    return kind not in ("ref", "quantity", "any", "raw", "time", "microtime") and not kind.startswith(
+        "props-or"
+    )
+
+
+def _json_kind(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, dict):
+        return "object"
+    if isinstance(value, list):
+        return "array"
+    return "string" if isinstance(value, str) else "number"
+
+
+def _go_type(field: TypeData) -> str:
+    kind = field["t"]
+    if kind == "ref":
+        name: str = field["ref"].rpartition(".")[2]
+        return name
+    names = {"boolean": "bool", "number": "float64", "double": "float64", "bytes": "[]uint8"}
+    return names.get(kind, str(kind))
+
+
+def _mismatch(value: Any, path: str, go_type: str) -> DecodeError:
+    place = f"Go struct field {path} of type" if path else "Go value of type"
+    return DecodeError(f"json: cannot unmarshal {_json_kind(value)} into {place} {go_type}")
+
+
+def _scalar_mismatch(kind: str, value: Any, path: str) -> DecodeError:
+    if kind == "quantity" and type(value) is str:
+        try:
+            Quantity.parse(value.strip())
+        except QuantityError as e:
+            return DecodeError(f"json: cannot unmarshal Go struct field {path}: {e}")
+    if kind in ("time", "microtime") and type(value) is str:
+        layout = "2006-01-02T15:04:05Z07:00" if kind == "time" else "2006-01-02T15:04:05.000000Z07:00"
+        text = quote(value)
+        return DecodeError(f"json: parsing time {text} as {quote(layout)}: cannot parse {text}")
+    if kind == "bytes" and type(value) is str:
+        return DecodeError(f"json: cannot unmarshal Go struct field {path}: illegal base64 data")
+    if type(value) in (int, float):
+        return DecodeError(
+            f"json: cannot unmarshal number {orjson.dumps(value).decode() if abs(value) < 1 << 63 else value} "
+            f"into Go struct field {path} of type {_go_type({'t': kind})}"
+        )
+    return _mismatch(value, path, _go_type({"t": kind}))
+
+
+# ---- bytes
+
+
+def encode(obj: Object) -> bytes:
+    """Canonical bytes: kind, apiVersion and metadata first, as they come from upstream."""
+    head = {key: obj[key] for key in ("kind", "apiVersion", "metadata") if key in obj}
+    return orjson.dumps({**head, **obj})
