@@ -159,10 +159,13 @@ class Objects(Protocol):
         change: Callable[[Object], None],
         *,
         dry_run: bool = False,
+        manager: str = "",
+        subresource: str = "",
     ) -> Object:
         """Read, `change` in place, write if it differs; again when somebody else was faster.
 
-        `change` may be called several times and may raise. Skips the hooks of the resource type.
+        `change` may be called several times and may raise. Skips the hooks of the resource type. Managed fields are
+        kept as they are, unless a `manager` is named.
         """
 
     async def delete(

@@ -91,7 +91,7 @@ def _count(call: AdmissionCall, name: str, quota: Object, charged: Usage) -> Non
     if unknown:
         raise forbidden(call, f"status unknown for quota: {name}, resources: {','.join(unknown)}")
     total = {key: used[key] + amount for key, amount in charged.items()}
-    beyond = sorted(key for key in charged if _NOTHING < charged[key] and hard[key] < total[key])
+    beyond = sorted(key for key in charged if charged[key] > _NOTHING and hard[key] < total[key])
     if beyond:
         parts = (("requested", charged), ("used", used), ("limited", hard))
         shown = ", ".join(f"{what}: {_shown(beyond, values)}" for what, values in parts)
