@@ -46,6 +46,13 @@ class SystemClock:
         return asyncio.get_running_loop().call_later(max(seconds, 0), callback)
 
 
+class WallClock:
+    """For code outside any event loop that only measures how long something took."""
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+
 class _VirtualTimer:
     __slots__ = ("callback",)
 

@@ -217,7 +217,7 @@ def forget(config: ClusterConfig, paths: Paths, box: Box) -> None:
     if Path(f"/sys/class/net/{box.interface}").exists():
         _ip([f"link delete {box.interface}"])
     (paths.node(box.name) / "box.pid").unlink(missing_ok=True)
-    remove_cgroups(f"kubepods-{config.name}-{box.name}")
+    remove_cgroups(f"kubepods-{box.name}")
 
 
 def remove_cgroups(top: str) -> None:

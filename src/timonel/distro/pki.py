@@ -12,6 +12,7 @@ Upstream: kubeadm's phases/certs, cfssl's defaults.
 
 from __future__ import annotations
 
+import copy
 import datetime
 import ipaddress
 import os
@@ -43,7 +44,7 @@ class Authority:
     """The cluster's CA, read from or made in a folder. `now` is seconds since the epoch."""
 
     def __init__(self, folder: Path, *, now: float) -> None:
-        self.folder = folder
+        self.folder = folder  # where issued certificates go
         self._now = datetime.datetime.fromtimestamp(now, datetime.UTC)
         self.certificate_file = folder / "ca.crt"
         key_file = folder / "ca.key"
@@ -55,6 +56,14 @@ class Authority:
             self.certificate = self._make_ca()
             write_private(key_file, key_pem(self._key))
             write_private(self.certificate_file, certificate_pem(self.certificate), 0o644)
+
+    def below(self, folder: Path) -> Authority:
+        """The same CA, whose certificate (not its key) and what it issues go to another folder."""
+        other = copy.copy(self)
+        other.folder = folder
+        other.certificate_file = folder / "ca.crt"
+        write_private(other.certificate_file, certificate_pem(self.certificate), 0o644)
+        return other
 
     @property
     def pem(self) -> str:

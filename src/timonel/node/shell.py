@@ -66,12 +66,24 @@ class NodeConfig:
 
 
 class NodeAgent:
-    """Needs `transport` with the rights of system:node:NAME in system:nodes."""
+    """Needs `transport` with the rights of system:node:NAME in system:nodes.
+
+    `storage` is for the local-path provisioner, which makes volumes, as a node may not; it takes the node's otherwise.
+    """
 
     name = "node-agent"
 
-    def __init__(self, config: NodeConfig, transport: Transport, runtime: Runtime, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        transport: Transport,
+        runtime: Runtime,
+        clock: Clock,
+        *,
+        storage: Transport | None = None,
+    ) -> None:
         self._config = config
+        self._storage = storage or transport
         self._transport = transport
         self._runtime = runtime
         self._clock = clock
@@ -142,7 +154,7 @@ class NodeAgent:
             group.create_task(pods.run(taken_up), name="pods")
             if not config.is_simulated:
                 provisioner = LocalPathProvisioner(
-                    self._transport, clock, recorder, config.name, config.directory / "volumes"
+                    self._storage, clock, recorder, config.name, config.directory / "volumes"
                 )
                 group.create_task(provisioner.run(), name="local-path provisioner")
             await taken_up.wait()

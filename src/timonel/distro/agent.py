@@ -1,0 +1,142 @@
+"""The composition root of a node: containerd, the agent, Service routing and DNS, each with credentials of its own.
+
+Runs inside the node's box (`timonel up`), or straight on a machine that is a node. Everything starts at the same time
+and waits for what it needs; cancelling stops it all and leaves the containers running.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from timonel.aio.clock import Clock, SystemClock
+from timonel.aio.lifecycle import Service, running_together
+from timonel.client.discovery import builtin
+from timonel.client.https import Endpoint, HttpsTransport, tls_context
+from timonel.client.informer import InformerFactory
+from timonel.distro import host
+from timonel.dns.forward import Forwarder, upstreams
+from timonel.dns.records import Zone
+from timonel.dns.server import DnsServer
+from timonel.dns.shell import LiveZone
+from timonel.node import api
+from timonel.node.containerd import ContainerdService, Layout
+from timonel.node.cri.containerd import Containerd
+from timonel.node.shell import NodeAgent, NodeConfig
+from timonel.proxy.ruleset import Network
+from timonel.proxy.shell import Proxy
+
+RESOLV_CONF = Path("/etc/resolv.conf")
+DNS_PORT = 53
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """`credentials`: part (node, proxy, dns, storage, serving) -> files of certificate and key."""
+
+    node: str
+    address: str
+    pod_cidr: str
+    directory: Path
+    server: str
+    ca: Path
+    credentials: Mapping[str, tuple[Path, Path]]
+    cluster_cidr: str
+    cluster_domain: str
+    dns_address: str
+    mirrors: Mapping[str, str] = field(default_factory=dict)
+    container_runtime_endpoint: str = ""
+    proxy_table: str = "timonel"
+
+
+def load(file: Path) -> AgentConfig:
+    """Raises ValueError, KeyError or TypeError for a file that is not one."""
+    raw: dict[str, Any] = json.loads(file.read_text())
+    known = {f.name for f in fields(AgentConfig)}
+    values = {key: value for key, value in raw.items() if key in known}
+    values["directory"], values["ca"] = Path(values["directory"]), Path(values["ca"])
+    values["credentials"] = {part: (Path(c), Path(k)) for part, (c, k) in values["credentials"].items()}
+    return AgentConfig(**values)
+
+
+async def run_agent(config: AgentConfig) -> None:
+    """Serve until cancelled."""
+    clock = SystemClock()
+    async with (
+        _transport(config, "node", clock) as node,
+        _transport(config, "storage", clock) as storage,
+        _transport(config, "proxy", clock) as for_proxy,
+        _transport(config, "dns", clock) as for_dns,
+    ):
+        routing, naming = (InformerFactory(t, clock, builtin()) for t in (for_proxy, for_dns))
+        services: list[Service] = [
+            NodeAgent(_node_config(config), node, Containerd(_socket(config), clock), clock, storage=storage),
+            Proxy(
+                informers=routing,
+                network=Network(config.proxy_table, config.cluster_cidr),
+                node=config.node,
+                clock=clock,
+            ),
+            _dns(config, LiveZone(naming, config.cluster_domain)),
+            routing,
+            naming,
+        ]
+        if not config.container_runtime_endpoint:
+            services.insert(0, ContainerdService(_layout(config), clock))
+        async with running_together(*services):
+            await asyncio.Event().wait()
+
+
+@asynccontextmanager
+async def _transport(config: AgentConfig, part: str, clock: Clock) -> AsyncIterator[HttpsTransport]:
+    certificate, key = config.credentials[part]
+    context = tls_context(ca_file=str(config.ca), certificate=str(certificate), key=str(key))
+    transport = HttpsTransport(Endpoint(config.server, context=context, user_agent=f"timonel-{part}"), clock)
+    try:
+        yield transport
+    finally:
+        await transport.close()
+
+
+def _node_config(config: AgentConfig) -> NodeConfig:
+    certificate, key = config.credentials["serving"]
+    return NodeConfig(
+        name=config.node,
+        ip=config.address,
+        directory=config.directory,
+        pod_cidr=config.pod_cidr,
+        cluster_dns=(config.dns_address,),
+        cluster_domain=config.cluster_domain,
+        server=api.ServerConfig(certificate=certificate, key=key, client_ca=config.ca),
+    )
+
+
+def _layout(config: AgentConfig) -> Layout:
+    return Layout(
+        directory=config.directory / "containerd",
+        node=config.node,
+        ip=config.address,
+        pod_cidr=config.pod_cidr,
+        cni_bin=str(host.cni_folder() or host.CNI_FOLDERS[0]),
+        mirrors=config.mirrors,
+    )
+
+
+def _socket(config: AgentConfig) -> str:
+    given = config.container_runtime_endpoint
+    return given.removeprefix("unix://") if given else str(_layout(config).socket)
+
+
+def _dns(config: AgentConfig, zone: LiveZone) -> DnsServer:
+    text = RESOLV_CONF.read_text() if RESOLV_CONF.exists() else ""
+    resolvers = upstreams(text, own=(config.address, config.dns_address))
+
+    def current() -> Zone:
+        return zone()
+
+    return DnsServer(address=config.address, port=DNS_PORT, zone=current, forwarder=Forwarder(resolvers))

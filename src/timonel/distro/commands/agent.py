@@ -1,0 +1,52 @@
+"""`timonel agent`: a node, in the foreground. `timonel up` starts it in a box; elsewhere it is started by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from pathlib import Path
+
+import click
+
+from timonel.cli.main import Failure
+
+
+@click.command()
+@click.option(
+    "--config",
+    "config_file",
+    required=True,
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="The agent's settings, as written by `timonel up` (nodes/NODE/agent.json).",
+)
+@click.option("--verbose", is_flag=True, help="Log more.")
+def agent(config_file: Path, verbose: bool) -> None:
+    """Run a node's agent: containerd, pods, Service routing, DNS. Ends on SIGTERM; containers go on."""
+    from timonel.distro.agent import load, run_agent
+    from timonel.distro.logs import set_up_logging
+    from timonel.node.containerd import RuntimeMissing
+
+    set_up_logging(verbose=verbose)
+    try:
+        config = load(config_file)
+    except (ValueError, KeyError, TypeError) as exc:
+        raise Failure(f"{config_file} cannot be used: {exc}", "Let `timonel up` write it anew.") from exc
+
+    async def main() -> int:
+        task = asyncio.current_task()
+        assert task is not None
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        code = 0
+        try:
+            await run_agent(config)
+        except* RuntimeMissing as group:
+            for error in group.exceptions:
+                click.echo(f"error: {error}", err=True)
+            code = 1
+        return code
+
+    with contextlib.suppress(asyncio.CancelledError):
+        sys.exit(asyncio.run(main()))

@@ -1,0 +1,32 @@
+"""`timonel down`: stop a cluster; its state stays unless it is deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import click
+
+from timonel.aio.clock import SystemClock, WallClock
+from timonel.cli.progress import Steps
+from timonel.distro import launch
+from timonel.distro.commands import options
+
+
+@click.command(epilog="Examples:\n\n  timonel down\n\n  timonel down --name two --delete")
+@options.cluster_options
+@click.option("--delete", is_flag=True, help="Also remove everything the cluster has stored.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before deleting.")
+def down(name: str, data_dir: Path | None, delete: bool, yes: bool) -> None:
+    """Stop a cluster: server, nodes and their containers. `timonel up` brings it back as it was."""
+    where, config = options.existing(data_dir, name)
+    if delete and not yes:
+        click.confirm(f"Delete cluster {name} with everything in {where.root}?", abort=True)
+    with Steps(WallClock()) as steps:
+        steps.begin(f"Stopping cluster {name}")
+        ran = asyncio.run(launch.stop(where, config, SystemClock()))
+        steps.done(f"Stopped cluster {name}" if ran else f"Cluster {name} was not running")
+        if delete:
+            steps.begin(f"Deleting {where.root}")
+            shutil.rmtree(where.root)

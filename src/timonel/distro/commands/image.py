@@ -1,0 +1,100 @@
+"""`timonel image`: bring images onto a cluster's nodes, and say which registry stands in for which."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from timonel.cli.main import Failure
+from timonel.cli.output import output_option, render
+from timonel.distro import config as settings
+from timonel.distro import processes
+from timonel.distro.commands import options
+from timonel.distro.config import ClusterConfig, Paths
+
+
+@click.group()
+def image() -> None:
+    """Images of a cluster's nodes."""
+
+
+@image.command("import", epilog="Example: timonel image import app.tar")
+@click.argument(
+    "files", nargs=-1, required=True, type=click.Path(path_type=Path, exists=True, dir_okay=False)
+)
+@options.cluster_options
+def import_(files: tuple[Path, ...], name: str, data_dir: Path | None) -> None:
+    """Import OCI or Docker archives (as `docker save` writes) into every node. Each may be used at once."""
+    from timonel.node.containerd import import_archive
+    from timonel.node.cri.errors import RuntimeFailure
+
+    where, config = options.existing(data_dir, name)
+    nodes = _running_nodes(where, config)
+    work = [(node, file) for file in files for node in nodes]
+    with click.progressbar(work, label="Importing", item_show_func=_describe) as bar:
+        for node, file in bar:
+            socket = where.node(node) / "containerd" / "c.sock"
+            try:
+                asyncio.run(import_archive(socket, file.read_bytes()))
+            except RuntimeFailure as exc:
+                raise Failure(
+                    f"{file} on node {node}: {exc.message}", "Is it an OCI or Docker archive?"
+                ) from exc
+    click.echo(f"Imported {len(files)} archive{'s' if len(files) != 1 else ''} into {', '.join(nodes)}.")
+
+
+def _describe(item: tuple[str, Path] | None) -> str | None:
+    return None if item is None else f"{item[1].name} → {item[0]}"
+
+
+def _running_nodes(where: Paths, config: ClusterConfig) -> list[str]:
+    if config.runtime != "containerd":
+        raise Failure(f"the nodes of cluster {config.name} are simulated: they need no images")
+    found = [n for n in where.nodes if processes.find(where.node(n) / "agent.pid") is not None]
+    if not found:
+        raise Failure(
+            f"no node of cluster {config.name} is running", f"Start it: timonel up --name {config.name}"
+        )
+    return found
+
+
+@image.command(epilog="Example: timonel image mirror docker.io http://192.168.1.5:5000")
+@click.argument("registry", required=False)
+@click.argument("url", required=False)
+@click.option("--remove", is_flag=True, help="Nothing stands in for REGISTRY any more.")
+@options.cluster_options
+@output_option
+def mirror(
+    registry: str | None, url: str | None, remove: bool, name: str, data_dir: Path | None, output: str
+) -> None:
+    """Let the registry at URL stand in for REGISTRY; without arguments, list what stands in for what.
+
+    It takes effect at the next pull, without a restart.
+    """
+    from timonel.node.containerd import write_mirrors
+
+    where, config = options.existing(data_dir, name)
+    if registry is None:
+        rows = [{"registry": r, "mirror": u} for r, u in sorted(config.mirrors.items())]
+        click.echo(render(rows, output, columns=(("REGISTRY", "registry"), ("MIRROR", "mirror"))))
+        return
+    if remove:
+        if registry not in config.mirrors:
+            raise Failure(f"nothing stands in for {registry}")
+        mirrors = {r: u for r, u in config.mirrors.items() if r != registry}
+    else:
+        if url is None or urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+            raise Failure("say where the mirror is, as http://HOST:PORT or https://HOST")
+        mirrors = {**config.mirrors, registry: url.rstrip("/")}
+    settings.save(where, replace(config, mirrors=mirrors))
+    for node in where.nodes:
+        directory = where.node(node) / "containerd"
+        if directory.is_dir():
+            if remove:
+                (directory / "certs.d" / registry / "hosts.toml").unlink(missing_ok=True)
+            write_mirrors(directory, mirrors)
+    click.echo(f"{registry} is {'itself again' if remove else f'served by {mirrors[registry]}'}.")

@@ -1,0 +1,124 @@
+"""`timonel up`: start a cluster, wait until it can be used, say how to go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from timonel.aio.clock import WallClock
+from timonel.cli.main import Failure
+from timonel.cli.progress import Steps
+from timonel.distro import config as settings
+from timonel.distro import launch, processes
+from timonel.distro.box import BoxError
+from timonel.distro.commands import options
+from timonel.distro.config import ClusterConfig, ConfigError, Paths
+
+
+@click.command(
+    epilog="""Examples:
+
+  timonel up                              real containers where this machine can, else simulated nodes
+
+  timonel up --name two --runtime simulated    a second cluster beside the first
+
+  timonel up --components api             the API server alone"""
+)
+@options.cluster_options
+@click.option("--runtime", type=click.Choice(settings.RUNTIMES), help="What runs pods. [default: auto]")
+@click.option("--components", help="Start less than everything: a list of api, controllers, scheduler, node.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="The API server's port; 0 takes a free one. [default: 6443]"
+)
+@click.option("--legacy-apis/--no-legacy-apis", "legacy_apis", default=None, hidden=True)
+@click.option(
+    "--legacy-apis",
+    "legacy_text",
+    type=click.BOOL,
+    help="Serve API versions that upstream retired. [default: true]",
+)
+@click.option("--token", help="A bearer token that also authenticates the admin.")
+@click.option(
+    "--container-runtime-endpoint", help="Use the CRI runtime at this socket instead of an own containerd."
+)
+@click.option("--store", type=click.Choice(["sqlite", "memory"]), help="Where state lives. [default: sqlite]")
+@click.option("--foreground", is_flag=True, help="Stay in the foreground until interrupted.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+def up(
+    name: str,
+    data_dir: Path | None,
+    runtime: str | None,
+    components: str | None,
+    port: int | None,
+    legacy_apis: bool | None,
+    token: str | None,
+    container_runtime_endpoint: str | None,
+    store: str | None,
+    foreground: bool,
+    quiet: bool,
+) -> None:
+    """Start a cluster and wait until it is ready; start what is missing of one that exists."""
+    where = options.paths(data_dir, name)
+    if processes.find(where.pid) is not None:
+        config = settings.load(where)
+        assert config is not None
+        if not quiet:
+            click.echo(f"Cluster {name} is running already.", err=True)
+            _say_how_to_go_on(where, config)
+        return
+    try:
+        wishes = launch.Wishes(
+            runtime=runtime,
+            components=settings.parse_components(components) if components is not None else None,
+            port=port,
+            legacy_apis=legacy_apis,
+            token=token,
+            container_runtime_endpoint=container_runtime_endpoint,
+            store=store,
+        )
+        config = launch.prepare(where, name, wishes)
+    except ConfigError as exc:
+        raise Failure(str(exc)) from exc
+    except (launch.LaunchError, BoxError) as exc:
+        raise Failure(str(exc), getattr(exc, "hint", "")) from exc
+    except PermissionError as exc:
+        raise Failure(f"{exc.filename} cannot be written", "Choose another place: --data-dir DIR") from exc
+    if foreground:
+        from timonel.distro.commands.server import serve
+
+        serve(where, config)
+        return
+    _start(where, config, quiet=quiet)
+
+
+def _start(where: Paths, config: ClusterConfig, *, quiet: bool) -> None:
+    with Steps(WallClock(), quiet=quiet) as steps:
+        steps.begin(f"Starting cluster {config.name}")
+
+        def report(event: dict[str, Any]) -> None:
+            if event["event"] == "done":
+                steps.done(event["text"])
+                steps.begin(event.get("next", "Waiting for the rest"))
+            elif event["event"] == "note":
+                steps.note(event["text"])
+
+        try:
+            launch.start(where, config, report)
+        except launch.LaunchError as exc:
+            steps.failed()
+            raise Failure(str(exc), exc.hint) from exc
+        steps.done("Ready")
+    if not quiet:
+        _say_how_to_go_on(where, config)
+
+
+def _say_how_to_go_on(where: Paths, config: ClusterConfig) -> None:
+    click.echo(
+        f"\nCluster {config.name} is at https://{config.address}:{config.port}, runtime {config.runtime}."
+    )
+    click.echo(f"  export KUBECONFIG={where.kubeconfig}")
+    click.echo("  kubectl get nodes")
+    if "node" in config.components and config.runtime == "simulated":
+        click.echo("Its nodes are simulated: pods start and end, but nothing in them runs.")

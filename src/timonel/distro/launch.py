@@ -1,0 +1,187 @@
+"""Starting and stopping a cluster from outside of it: what `timonel up` and `timonel down` do.
+
+`up` prepares the folder (settings, keys), starts the server in the background and follows what it reports on a pipe:
+one JSON line a step, `{"event": "done", "step": "api", "text": …}`, until `{"event": "ready"}`. The server itself keeps
+the nodes of this machine running (`nodes`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from timonel.aio.clock import Clock
+from timonel.distro import box, host, processes
+from timonel.distro import config as settings
+from timonel.distro.config import ClusterConfig, NetworkConfig, Paths
+
+STOP_GRACE = 20.0  # seconds
+
+Report = Callable[[dict[str, Any]], None]
+
+
+class LaunchError(Exception):
+    """The cluster could not be started; `hint` says what to do."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the user asked for; None means: as it was, or the default for a new cluster."""
+
+    runtime: str | None = None
+    components: tuple[str, ...] | None = None
+    port: int | None = None
+    legacy_apis: bool | None = None
+    token: str | None = None
+    container_runtime_endpoint: str | None = None
+    store: str | None = None
+
+
+def prepare(paths: Paths, name: str, wishes: Wishes) -> ClusterConfig:
+    """The settings to start with, saved. Raises ConfigError, LaunchError."""
+    known = settings.load(paths)
+    config = known or ClusterConfig(name=name, runtime="auto")
+    config = settings.with_changes(
+        config,
+        components=wishes.components,
+        port=wishes.port,
+        legacy_apis=wishes.legacy_apis,
+        token=wishes.token,
+        container_runtime_endpoint=wishes.container_runtime_endpoint,
+        store=wishes.store,
+    )
+    config = replace(config, runtime=_runtime(wishes.runtime, config, is_new=known is None))
+    if config.runtime == "containerd" and "node" in config.components:
+        if not config.network.bridge:
+            config = replace(config, network=box.choose_network(str(paths.root)))
+    elif known is None:
+        config = replace(config, network=NetworkConfig())
+    if not config.port:
+        config = replace(config, port=_free_port(config.address, settings.DEFAULT_PORT))
+    else:
+        _check_port(config.address, config.port)
+    settings.save(paths, config)
+    return config
+
+
+def _runtime(wanted: str | None, config: ClusterConfig, *, is_new: bool) -> str:
+    chosen = wanted or config.runtime
+    if "node" not in config.components:
+        return chosen if chosen in ("containerd", "simulated") else "simulated"
+    if chosen == "simulated":
+        return chosen
+    missing = host.missing_for_containers()
+    if not missing:
+        return "containerd"
+    if chosen == "containerd":
+        first = missing[0]
+        raise LaunchError(
+            f"real containers cannot run here: {first.check}: {first.detail}",
+            f"{first.remedy}. `timonel doctor` checks everything; --runtime simulated works without.",
+        )
+    return "simulated"
+
+
+def _free_port(address: str, preferred: int) -> int:
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError:
+                continue
+            found: int = probe.getsockname()[1]
+            return found
+    raise LaunchError(f"no free port on {address}")
+
+
+def _check_port(address: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except PermissionError as exc:
+            raise LaunchError(f"port {port} needs root", "Choose one above 1023: --port 6443") from exc
+        except OSError as exc:
+            raise LaunchError(
+                f"port {port} on {address} is taken by another process",
+                "Choose another one: --port 0 takes a free one",
+            ) from exc
+
+
+def start(paths: Paths, config: ClusterConfig, report: Report) -> processes.Process:
+    """Start the server in the background and wait until it says that it is ready."""
+    ready, told = os.pipe()
+    started_log = paths.log.stat().st_size if paths.log.exists() else 0
+    try:
+        child = processes.spawn(
+            [
+                sys.executable, "-m", "timonel", "server",
+                "--name", config.name, "--data-dir", str(paths.root.parent), "--report-fd", str(told),
+            ],
+            log=paths.log,
+            pass_fds=(told,),
+        )  # fmt: skip
+    finally:
+        os.close(told)
+    process = processes.record(paths.pid, child.pid)
+    with os.fdopen(ready, "rb") as pipe:
+        for line in pipe:
+            event = json.loads(line)
+            if event["event"] == "ready":
+                return process
+            if event["event"] == "error":
+                process.send(signal.SIGTERM)
+                raise LaunchError(event["text"], event.get("hint", ""))
+            report(event)
+    raise LaunchError(
+        "the server ended before it was ready:\n" + _since(paths.log, started_log),
+        f"The whole log: {paths.log}",
+    )
+
+
+def _since(log: Path, position: int) -> str:
+    with log.open("rb") as file:
+        file.seek(position)
+        return b"\n".join(file.read().splitlines()[-8:]).decode(errors="replace")
+
+
+async def stop(paths: Paths, config: ClusterConfig, clock: Clock) -> bool:
+    """End server and nodes, and give the machine its network back; whether anything ran."""
+    server = processes.find(paths.pid)
+    if server is not None:
+        await processes.stop(server, clock, grace=STOP_GRACE)
+    paths.pid.unlink(missing_ok=True)
+    ran = server is not None
+    for name in paths.nodes:
+        ran |= await stop_node(paths, config, name, clock)
+    if config.network.bridge:
+        box.remove_network(config)
+    return ran
+
+
+async def stop_node(paths: Paths, config: ClusterConfig, name: str, clock: Clock) -> bool:
+    agent = processes.find(paths.node(name) / "agent.pid")
+    if agent is not None:
+        await processes.stop(agent, clock, grace=STOP_GRACE)
+    first = processes.find(paths.node(name) / "box.pid")
+    if first is not None:
+        box.kill(paths, name)
+        while first.is_alive():
+            await clock.sleep(processes.POLL)
+    (paths.node(name) / "agent.pid").unlink(missing_ok=True)
+    if config.network.bridge:
+        number = paths.nodes.index(name) + 1
+        box.forget(config, paths, box.plan(config, name, number))
+    return agent is not None or first is not None

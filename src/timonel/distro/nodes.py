@@ -1,0 +1,141 @@
+"""Keeps this machine's nodes running: their boxes, and the agent in each.
+
+Lives in the server's process. A box or an agent that runs already is taken over as it is (the server may have been
+killed and started again); one that ends is started again, with a growing pause when it ends soon. Cancelling leaves
+them running: `timonel down` ends them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import sys
+from dataclasses import asdict
+
+from timonel.aio.clock import Clock
+from timonel.aio.threads import Threads
+from timonel.distro import box, processes
+from timonel.distro.agent import AgentConfig
+from timonel.distro.config import ClusterConfig, Paths, write_private
+from timonel.distro.pki import Authority
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+STEADY = 60.0  # an agent that ran this long ended for a reason of its own, not for how it is started
+
+
+def node_name(config: ClusterConfig, number: int) -> str:
+    return f"{config.name}-{number}"
+
+
+class BoxedNode:
+    """One node of this machine as a lifecycle Service; ready when its agent has been started (not when it is Ready)."""
+
+    def __init__(
+        self, *, config: ClusterConfig, paths: Paths, number: int, authority: Authority, clock: Clock
+    ) -> None:
+        self.node = node_name(config, number)
+        self.name = f"node {self.node}"
+        self._config, self._paths, self._authority, self._clock = config, paths, authority, clock
+        self._box = box.plan(config, self.node, number)
+
+    async def run(self, ready: asyncio.Event) -> None:
+        pause = FIRST_PAUSE
+        threads = Threads(f"box-{self.node}")
+        try:
+            while True:
+                since = self._clock.monotonic()
+                first = await threads.run(box.ensure, self._config, self._paths, self._box)
+                agent = self._agent(first.pid)
+                ready.set()
+                await _ended(agent)
+                if self._clock.monotonic() - since > STEADY:
+                    pause = FIRST_PAUSE
+                logger.warning("Agent of node %s ended, starting it again in %.1f s", self.node, pause)
+                await self._clock.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
+        finally:
+            threads.close()
+
+    def _agent(self, box_pid: int) -> processes.Process:
+        folder = self._paths.node(self.node)
+        running = processes.find(folder / "agent.pid")
+        if running is not None:
+            return running
+        settings = folder / "agent.json"
+        write_private(settings, json.dumps(asdict(self.agent_config()), default=str, indent=1).encode())
+        child = processes.spawn(
+            box.enter(box_pid, [sys.executable, "-m", "timonel", "agent", "--config", str(settings)]),
+            log=folder / "agent.log",
+        )
+        return processes.record(folder / "agent.pid", child.pid)
+
+    def agent_config(self) -> AgentConfig:
+        """The agent's settings, with credentials of its own for each of its parts."""
+        config, folder = self._config, self._paths.node(self.node)
+        authority = self._authority.below(folder / "pki")
+        node = authority.client("node", user=f"system:node:{self.node}", groups=["system:nodes"])
+        proxy = authority.client("proxy", user="system:kube-proxy", groups=["system:node-proxier"])
+        dns = authority.client(
+            "dns", user="system:serviceaccount:kube-system:kube-dns", groups=SERVICE_ACCOUNTS
+        )
+        storage = authority.client(
+            "storage",
+            user="system:serviceaccount:kube-system:local-path-provisioner",
+            groups=SERVICE_ACCOUNTS,
+        )
+        serving = authority.server(
+            "serving", user=f"system:node:{self.node}", hosts=[self.node, self._box.address]
+        )
+        return AgentConfig(
+            node=self.node,
+            address=self._box.address,
+            pod_cidr=self._box.pod_cidr,
+            directory=folder,
+            server=f"https://{config.network.gateway}:{config.port}",
+            ca=authority.certificate_file,
+            credentials={
+                "node": (node.certificate, node.key),
+                "proxy": (proxy.certificate, proxy.key),
+                "dns": (dns.certificate, dns.key),
+                "storage": (storage.certificate, storage.key),
+                "serving": (serving.certificate, serving.key),
+            },
+            cluster_cidr=config.cluster_cidr,
+            cluster_domain=config.cluster_domain,
+            dns_address=config.dns_address,
+            mirrors=config.mirrors,
+            container_runtime_endpoint=config.container_runtime_endpoint,
+        )
+
+
+SERVICE_ACCOUNTS = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
+
+
+async def _ended(process: processes.Process) -> None:
+    """Wait until a process is gone, child of ours or not, without looking at it again and again (pidfd)."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except ProcessLookupError:
+        return
+    loop = asyncio.get_running_loop()
+    gone = asyncio.Event()
+    loop.add_reader(handle, gone.set)
+    try:
+        if process.is_alive():
+            await gone.wait()
+        _reap(process.pid)
+    finally:
+        loop.remove_reader(handle)
+        os.close(handle)
+
+
+def _reap(pid: int) -> None:
+    """Take the exit status of a child, so that no zombie stays; another's child is none of ours."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return
