@@ -1,7 +1,9 @@
 """Finds the cluster and the user to talk as, by kubectl's rules.
 
 An explicit path; else the files of $KUBECONFIG, merged (the first to say something wins; what is missing is skipped);
-else ~/.kube/config; and inside a pod its service account. Upstream: client-go tools/clientcmd/{loader,client_config}.go.
+else ~/.kube/config; and inside a pod its service account.
+
+Upstream: client-go tools/clientcmd/{loader,client_config}.go.
 """
 
 from __future__ import annotations

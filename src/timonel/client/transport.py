@@ -1,8 +1,8 @@
 """The one way to a cluster: a `Transport` carries verbs on resources and answers with JSON trees.
 
 Two implementations with one interface and one contract suite (`tests/client/contract.py`):
-`client.https.HttpsTransport` (any cluster) and `server.local.LocalTransport` (same process; no sockets, no JSON text). Objects that come from a
-transport may be shared with a cache: never mutate them, copy first.
+`client.https.HttpsTransport` (any cluster) and `server.local.LocalTransport` (same process; no sockets, no JSON text).
+Objects that come from a transport may be shared with a cache: never mutate them, copy first.
 
 Errors: `machinery.errors.StatusError` for an answer of the server, `Unreachable` when there was none.
 """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import enum
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -115,3 +116,41 @@ class ControllerType(Generic[Seen]):
 
 
 AnyControllerType = ControllerType[Any]
+
+
+# ---- the graph of owners and dependents, which spans all resources
+
+
+class OwnerState(enum.Enum):
+    """What an owner reference leads to. ABSENT has been verified live; the others may come from the cache."""
+
+    SOLID = "solid"
+    ABSENT = "absent"
+    WAITING = "waiting"  # being deleted, in the foreground: it waits for its dependents
+    INVALID = "invalid"  # a cluster-scoped object cannot be owned by a namespaced one
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An object in the graph; only its metadata is sure to be there."""
+
+    resource: str
+    obj: Object
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What surrounds an object: the state of each owner by uid, and everything that names the object as an owner."""
+
+    owners: Mapping[str, OwnerState]
+    dependents: Sequence[Node]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphControllerType:
+    """A controller that decides about one object, freshly read, by its family (the garbage collector)."""
+
+    name: str
+    reconcile: Callable[[Node, Family], Plan]
+    ignored: frozenset[str] = frozenset()  # resources that are neither watched nor touched
+    workers: int = 20

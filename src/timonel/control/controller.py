@@ -1,0 +1,171 @@
+"""The shell every controller shares: watch → queue → observe → reconcile → apply → status → requeue.
+
+It knows no kind. A key whose reconcile fails backs off alone (5 ms, doubled up to 1000 s); one whose own last writes
+the cache has not seen yet waits until it has, so that a controller never acts on a picture older than its deeds.
+Nothing polls: between changes a controller only waits.
+
+Upstream: client-go util/workqueue/default_rate_limiters.go, pkg/controller/controller_utils.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from timonel.aio.clock import Clock
+from timonel.aio.workqueue import WorkQueue
+from timonel.client.discovery import ResourceIndex
+from timonel.client.events import EventRecorder
+from timonel.client.informer import InformerFactory, Lister
+from timonel.client.rest import Client
+from timonel.client.transport import Transport, Unreachable
+from timonel.control.actions import Outcome, Plan, Terminal
+from timonel.control.declare import AnyControllerType, Watch
+from timonel.control.executors import Executor
+from timonel.machinery.errors import Conflict, NotFound, StatusError
+from timonel.objects.meta import Key, Object
+
+logger = logging.getLogger(__name__)
+
+FIRST_BACKOFF = 0.005
+LONGEST_BACKOFF = 1000.0
+
+
+def backoff(failures: int) -> float:
+    """Seconds to wait after so many failures in a row."""
+    return float(min(FIRST_BACKOFF * 2.0 ** min(failures - 1, 40), LONGEST_BACKOFF))
+
+
+class Controller:
+    """Runs one ControllerType against a cluster."""
+
+    def __init__(
+        self,
+        what: AnyControllerType,
+        *,
+        transport: Transport,
+        informers: InformerFactory,
+        index: ResourceIndex,
+        clock: Clock,
+    ) -> None:
+        self.what, self.name = what, what.name
+        self.resource = what.watches[0].resource
+        self.queue: WorkQueue[Key] = WorkQueue(clock)
+        self.recorder = EventRecorder(transport, clock, what.name)
+        self._client = Client(transport, index)
+        self._cache = Lister(informers, clock, dict.fromkeys(w.resource for w in what.watches))
+        self._index = index
+        self._failures: dict[Key, int] = {}
+        self._current: dict[
+            asyncio.Task[Any], dict[str, str]
+        ] = {}  # worker -> newest version it wrote, by resource
+        self._written: dict[Key, dict[str, str]] = {}
+
+    async def run(self, ready: asyncio.Event) -> None:
+        for informer in self._cache.informers.values():
+            await informer.synced.wait()
+        handlers = [(self._cache.informers[w.resource], self._handler(w)) for w in self.what.watches]
+        try:
+            for informer, handler in handlers:
+                informer.add_handler(handler)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.recorder.run(asyncio.Event()), name=self.recorder.name)
+                for n in range(self.what.workers):
+                    group.create_task(self._work(), name=f"{self.name}-{n}")
+                ready.set()
+        finally:
+            for informer, handler in handlers:
+                informer.remove_handler(handler)
+            self.queue.close()
+
+    def _handler(self, watch: Watch) -> Callable[[Object | None, Object | None], None]:
+        def changed(old: Object | None, new: Object | None) -> None:
+            for obj in (old, new):
+                if obj is not None:
+                    for key in watch.wakes(obj, self._cache):
+                        self.queue.add(key)
+
+        return changed
+
+    async def _work(self) -> None:
+        while True:
+            async with self.queue.take() as key:
+                delay = await self._sync_safely(key)
+            if delay is not None:
+                self.queue.add_after(key, delay)
+
+    async def _sync_safely(self, key: Key) -> float | None:
+        """Sync one key; the result is when to look again, if not only on the next change."""
+        try:
+            delay = await self.sync(key)
+        except Terminal as exc:
+            logger.warning("Gave up on %s %s: %s", self.name, key, exc)
+            delay = None
+        except Exception as exc:
+            failures = self._failures[key] = self._failures.get(key, 0) + 1
+            expected = isinstance(exc, StatusError | Unreachable)
+            logger.log(
+                logging.DEBUG if isinstance(exc, Conflict) else logging.WARNING,
+                "Could not sync %s %s (attempt %d): %s", self.name, key, failures, exc,
+                exc_info=None if expected else exc,
+            )  # fmt: skip
+            return backoff(failures)
+        self._failures.pop(key, None)
+        return delay
+
+    async def sync(self, key: Key) -> float | None:
+        if self._awaits_own_writes(key):
+            return None
+        desired = self._cache.get(self.resource, key)
+        if desired is None:
+            plan = self.what.absent(key, self._cache) if self.what.absent is not None else Plan()
+            outcome = await self._apply(key, None, plan)
+        else:
+            observed = self.what.observe(desired, self._cache)
+            plan = self.what.reconcile(desired, observed)
+            outcome = await self._apply(key, desired, plan)
+            if self.what.status is not None:
+                await self._update_status(key, desired, self.what.status(desired, observed, outcome))
+        if outcome.error is not None:
+            raise outcome.error
+        return plan.requeue_after
+
+    async def _apply(self, key: Key, owner: Object | None, plan: Plan) -> Outcome:
+        if not plan.actions:
+            return Outcome(plan)
+        written = self._written.setdefault(key, {})
+        executor = Executor(
+            self._client, self._index, self.recorder, lambda resource, obj: self._note(written, resource, obj)
+        )
+        return await executor.apply(owner, plan)
+
+    async def _update_status(self, key: Key, desired: Object, status: dict[str, Any] | None) -> None:
+        if status is None or status == desired.get("status", {}):
+            return
+        try:
+            answer = await self._client.update(
+                self.resource, {**desired, "status": status}, subresource="status"
+            )
+        except NotFound:
+            return
+        self._note(self._written.setdefault(key, {}), self.resource, answer)
+
+    # ---- consistency with own writes
+
+    def _note(self, written: dict[str, str], resource: str, answer: Object) -> None:
+        version = answer.get("metadata", {}).get("resourceVersion")
+        if version and resource in self._cache.informers:
+            known = written.get(resource, "")
+            written[resource] = max(known, version, key=lambda v: (len(v), v))
+
+    def _awaits_own_writes(self, key: Key) -> bool:
+        """Whether the cache lacks what the last pass wrote; the key is queued again once it has it."""
+        for resource, version in self._written.get(key, {}).items():
+            informer = self._cache.informers[resource]
+            if not informer.caught_up(version):
+                informer.when_caught_up(version, lambda: self.queue.add(key))
+                return True
+        self._written.pop(key, None)
+        return False

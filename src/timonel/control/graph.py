@@ -1,0 +1,249 @@
+"""The shell of a GraphControllerType: keeps who owns what over all resources, and examines an object when it matters.
+
+The graph is small: for objects that have owners, who they are; for the rest only the uid. It reads the informers of
+other controllers where there are any, and metadata-only ones elsewhere. An owner that the graph does not know is looked
+up live before anything is deleted for its absence.
+
+Upstream: pkg/controller/garbagecollector/{graph_builder,garbagecollector}.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from timonel.aio.clock import Clock
+from timonel.aio.workqueue import WorkQueue
+from timonel.client.discovery import ResourceIndex, ResourceInfo
+from timonel.client.events import EventRecorder, Recent
+from timonel.client.informer import Informer, InformerFactory
+from timonel.client.rest import Client
+from timonel.client.transport import Transport, Unreachable
+from timonel.control.controller import backoff
+from timonel.control.declare import Family, GraphControllerType, Node, OwnerState
+from timonel.control.executors import Executor
+from timonel.machinery.errors import StatusError
+from timonel.objects.meta import Key, Object, key_of
+
+logger = logging.getLogger(__name__)
+
+Place = tuple[str, Key]  # resource and key
+ABSENT_OWNERS = 500
+NEEDED_VERBS = {"delete", "list", "watch"}
+
+
+class GraphController:
+    """A service. Runs one GraphControllerType against a cluster."""
+
+    def __init__(
+        self,
+        what: GraphControllerType,
+        *,
+        transport: Transport,
+        informers: InformerFactory,
+        index: ResourceIndex,
+        clock: Clock,
+    ) -> None:
+        self.what, self.name = what, what.name
+        self.queue: WorkQueue[Place] = WorkQueue(clock)
+        self.recorder = EventRecorder(transport, clock, what.name)
+        self._client, self._index, self._informer_factory = Client(transport, index), index, informers
+        self._executor = Executor(self._client, index, self.recorder, lambda resource, obj: None)
+        self._informers: dict[str, Informer] = {}
+        self._places: dict[str, Place] = {}  # by uid: every object there is
+        self._dependents: dict[str, set[Place]] = {}  # by the owner's uid
+        self._absent: Recent[str, bool] = Recent(ABSENT_OWNERS)
+        self._failures: dict[Place, int] = {}
+
+    async def run(self, ready: asyncio.Event) -> None:
+        handlers: list[tuple[Informer, Callable[[Object | None, Object | None], None]]] = []
+        for info in self._index.preferred():
+            resource = str(info.resource)
+            if resource not in self.what.ignored and set(info.verbs) >= NEEDED_VERBS:
+                self._informers[resource] = self._informer_factory.metadata(info.resource)
+        for informer in self._informers.values():
+            await informer.synced.wait()
+        try:
+            for resource, informer in self._informers.items():
+                handler = self._handler(resource)
+                informer.add_handler(handler)
+                handlers.append((informer, handler))
+            for places in list(self._dependents.values()):
+                for place in places:
+                    self._consider(place)
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.recorder.run(asyncio.Event()), name=self.recorder.name)
+                for n in range(self.what.workers):
+                    group.create_task(self._work(), name=f"{self.name}-{n}")
+                ready.set()
+        finally:
+            for informer, handler in handlers:
+                informer.remove_handler(handler)
+            self.queue.close()
+
+    # ---- the graph
+
+    def _handler(self, resource: str) -> Callable[[Object | None, Object | None], None]:
+        def changed(old: Object | None, new: Object | None) -> None:
+            if new is None:
+                assert old is not None
+                self._removed(resource, old)
+            else:
+                self._changed(resource, old, new)
+
+        return changed
+
+    def _changed(self, resource: str, old: Object | None, new: Object) -> None:
+        place = (resource, key_of(new))
+        meta = new["metadata"]
+        before, after = _owners(old), _owners(new)
+        if old is None:
+            self._places[meta["uid"]] = place
+        for uid in after - before:
+            self._dependents.setdefault(uid, set()).add(place)
+        for uid in before - after:
+            self._forget(uid, place)
+        if before != after or _unblocked(old, new):
+            self._wake_waiting_owners(before)
+        if after != before:
+            self._consider(place)
+        if meta.get("deletionTimestamp") and meta.get("finalizers"):
+            self.queue.add(place)
+            if "foregroundDeletion" in meta["finalizers"] and not _is_waiting(old):
+                for dependent in self._dependents.get(meta["uid"], ()):
+                    self.queue.add(dependent)
+
+    def _removed(self, resource: str, old: Object) -> None:
+        uid, place = old["metadata"]["uid"], (resource, key_of(old))
+        if self._places.get(uid) == place:
+            del self._places[uid]
+        owners = _owners(old)
+        for owner in owners:
+            self._forget(owner, place)
+        self._wake_waiting_owners(owners)
+        for dependent in self._dependents.get(uid, ()):
+            self.queue.add(dependent)
+
+    def _forget(self, owner: str, place: Place) -> None:
+        places = self._dependents.get(owner)
+        if places is not None:
+            places.discard(place)
+            if not places:
+                del self._dependents[owner]
+
+    def _wake_waiting_owners(self, uids: set[str]) -> None:
+        for uid in uids:
+            place = self._places.get(uid)
+            if place is not None and _is_waiting(self._cached(place)):
+                self.queue.add(place)
+
+    def _consider(self, place: Place) -> None:
+        """Queue an object some owner of which is unknown, waits for it, or lives elsewhere."""
+        obj = self._cached(place)
+        for uid in _owners(obj):
+            owner = self._places.get(uid)
+            if (
+                owner is None
+                or _is_waiting(self._cached(owner))
+                or owner[1].namespace not in ("", place[1].namespace)
+            ):
+                self.queue.add(place)
+                return
+
+    def _cached(self, place: Place) -> Object | None:
+        return self._informers[place[0]].get(place[1])
+
+    # ---- examining
+
+    async def _work(self) -> None:
+        while True:
+            async with self.queue.take() as place:
+                delay = await self._examine_safely(place)
+            if delay is not None:
+                self.queue.add_after(place, delay)
+
+    async def _examine_safely(self, place: Place) -> float | None:
+        try:
+            await self.examine(place)
+        except Exception as exc:
+            failures = self._failures[place] = self._failures.get(place, 0) + 1
+            expected = isinstance(exc, StatusError | Unreachable)
+            logger.log(
+                logging.DEBUG if failures < 5 and expected else logging.WARNING,
+                "Could not examine %s %s (attempt %d): %s", *place, failures, exc,
+                exc_info=None if expected else exc,
+            )  # fmt: skip
+            return backoff(failures)
+        self._failures.pop(place, None)
+        return None
+
+    async def examine(self, place: Place) -> None:
+        resource, key = place
+        cached = self._cached(place)
+        if cached is None:
+            return
+        live = await self._client.find(resource, key)
+        if live is None or live["metadata"]["uid"] != cached["metadata"]["uid"]:
+            return
+        owners = {
+            ref["uid"]: await self._owner_state(ref, live)
+            for ref in live["metadata"].get("ownerReferences") or ()
+        }
+        plan = self.what.reconcile(Node(resource, live), Family(owners, self._dependents_of(live)))
+        outcome = await self._executor.apply(live, plan)
+        if outcome.error is not None:
+            raise outcome.error
+
+    def _dependents_of(self, obj: Object) -> list[Node]:
+        namespace = obj["metadata"].get("namespace", "")
+        found: list[Node] = []
+        for place in self._dependents.get(obj["metadata"]["uid"], ()):
+            dependent = self._cached(place)
+            if dependent is not None and (not namespace or place[1].namespace == namespace):
+                found.append(Node(place[0], dependent))
+        return found
+
+    async def _owner_state(self, ref: dict[str, Any], obj: Object) -> OwnerState:
+        uid, namespace = ref["uid"], obj["metadata"].get("namespace", "")
+        place = self._places.get(uid)
+        if place is not None and place[1].namespace in ("", namespace):
+            return OwnerState.WAITING if _is_waiting(self._cached(place)) else OwnerState.SOLID
+        if self._absent.get(uid):
+            return OwnerState.ABSENT
+        kind: ResourceInfo | None = self._index.by_kind(ref["apiVersion"], ref["kind"])
+        if kind is None:
+            raise LookupError(f"no resource is known for {ref['kind']} in {ref['apiVersion']}")
+        if kind.resource.namespaced and not namespace:
+            return OwnerState.INVALID
+        key = Key(namespace if kind.resource.namespaced else "", ref["name"])
+        live = await self._client.find(str(kind.resource), key)
+        if live is None or live["metadata"]["uid"] != uid:
+            self._absent.put(uid, True)
+            return OwnerState.ABSENT
+        return OwnerState.WAITING if _is_waiting(live) else OwnerState.SOLID
+
+
+def _owners(obj: Object | None) -> set[str]:
+    return set() if obj is None else {ref["uid"] for ref in obj["metadata"].get("ownerReferences") or ()}
+
+
+def _is_waiting(obj: Object | None) -> bool:
+    if obj is None:
+        return False
+    meta = obj["metadata"]
+    return bool(meta.get("deletionTimestamp")) and "foregroundDeletion" in (meta.get("finalizers") or ())
+
+
+def _unblocked(old: Object | None, new: Object) -> bool:
+    """Whether a reference stopped to block its owner's deletion."""
+    if old is None:
+        return False
+    blocking = {
+        ref["uid"] for ref in new["metadata"].get("ownerReferences") or () if ref.get("blockOwnerDeletion")
+    }
+    return any(
+        ref.get("blockOwnerDeletion") and ref["uid"] not in blocking
+        for ref in old["metadata"].get("ownerReferences") or ()
+    )
