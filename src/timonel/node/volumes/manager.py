@@ -84,6 +84,7 @@ class PodVolumes:
 
     def _make(self, context: Context, written: Mapping[str, Files]) -> dict[str, str]:
         paths = dict[str, str]()
+        self._root.mkdir(0o711, parents=True, exist_ok=True)
         for volume in context.pod["spec"].get("volumes") or ():
             name = volume["name"]
             try:
