@@ -1,4 +1,4 @@
-"""A Transport over a dictionary: enough of the API server for the node agent's own tests (no validation, no admission)."""
+"""A Transport over a dictionary: enough of the API server for the node agent's own tests."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ class FakeApi:
         self.put("pods", pod)
 
     def events(self, name: str) -> list[tuple[str, str]]:
-        return [(e["reason"], e["message"]) for e in self.objects("events") if e["involvedObject"]["name"] == name]
+        return [
+            (e["reason"], e["message"]) for e in self.objects("events") if e["involvedObject"]["name"] == name
+        ]
 
     async def until(self, check: Any) -> Any:
         """What `check` answers, once it is true."""
@@ -80,7 +82,9 @@ class FakeApi:
             raise not_found(resource.plural, key.name, resource.group)
         return found
 
-    async def list(self, resource: Resource, namespace: str = "", *, field_selector: str = "", **_: Any) -> ObjectList:
+    async def list(
+        self, resource: Resource, namespace: str = "", *, field_selector: str = "", **_: Any
+    ) -> ObjectList:
         items = [o for o in self.objects(resource.plural) if _matches(o, namespace, field_selector)]
         return ObjectList(items, str(self._version))
 
@@ -101,7 +105,10 @@ class FakeApi:
     ) -> Object:
         if subresource == "token":
             seconds = obj["spec"]["expirationSeconds"]
-            return {**obj, "status": {"token": "a.b.c", "expirationTimestamp": format_time(self._now() + seconds)}}
+            return {
+                **obj,
+                "status": {"token": "a.b.c", "expirationTimestamp": format_time(self._now() + seconds)},
+            }
         key = Key(namespace if resource.namespaced else "", obj["metadata"]["name"])
         if (resource.plural, key) in self._objects:
             raise already_exists(resource.plural, key.name, resource.group)
@@ -111,7 +118,14 @@ class FakeApi:
         return self.put(resource.plural, obj)
 
     async def patch(
-        self, resource: Resource, key: Key, patch: Any, *, kind: str = "merge", subresource: str = "", **_: Any
+        self,
+        resource: Resource,
+        key: Key,
+        patch: Any,
+        *,
+        kind: str = "merge",
+        subresource: str = "",
+        **_: Any,
     ) -> Object:
         self.writes.append((resource.plural, key.name, patch))
         old = await self.get(resource, key)

@@ -203,6 +203,10 @@ class NodeApi:
             current = runner.runtime.find(container.id)
             return current is not None and current.state is ContainerState.RUNNING
 
+        text = await self._runtime.log_text(container.id)
+        if text is not None:
+            yield logs.select(text, query)
+            return
         try:
             async for piece in logreader.stream(Path(container.log_path), query, self._clock, is_running):
                 yield piece

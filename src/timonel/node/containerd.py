@@ -1,8 +1,8 @@
 """A containerd of the node's own: private root, state, socket, network and registry settings. The host's is
 left alone.
 
-`render_*` are pure (text out of a `Layout`); `ContainerdService` writes the files, starts the process, imports the pause
-image and starts it again when it dies. Containers live on in their shims while it is away.
+`render_*` are pure (text out of a `Layout`); `ContainerdService` writes the files, starts the process, imports the
+pause image and starts it again when it dies. Containers live on in their shims while it is away.
 """
 
 from __future__ import annotations

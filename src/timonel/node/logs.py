@@ -81,6 +81,15 @@ class Formatter:
         return out
 
 
+def select(text: bytes, query: Query) -> bytes:
+    """What a query gives of a whole log."""
+    lines = text.splitlines(keepends=True)
+    if query.tail is not None:
+        lines = lines[len(lines) - query.tail :] if query.tail < len(lines) else lines
+    formatter = Formatter(query)
+    return b"".join(formatter.feed(raw) for raw in lines)
+
+
 def tail_offset(path: Path, lines: int) -> int:
     """Where the last `lines` whole lines of the log begin; pieces of one line count once."""
     if lines <= 0:

@@ -24,6 +24,9 @@ RESTART_COUNT = "io.kubernetes.container.restartCount"
 TERMINATION_PATH = "io.kubernetes.container.terminationMessagePath"
 TERMINATION_POLICY = "io.kubernetes.container.terminationMessagePolicy"
 GRACE = "io.kubernetes.pod.terminationGracePeriod"
+RUNS_TO_END = (
+    "timonel.dev/runs-to-end"  # for the simulated runtime: this container is expected to end by itself
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,15 @@ def container_annotations(pod: Object, container: Mapping[str, Any], attempt: in
         TERMINATION_PATH: container.get("terminationMessagePath", ""),
         TERMINATION_POLICY: container.get("terminationMessagePolicy", "File"),
         GRACE: str(pod["spec"].get("terminationGracePeriodSeconds", 30)),
+        RUNS_TO_END: "true" if _runs_to_end(pod, container) else "false",
     }
+
+
+def _runs_to_end(pod: Object, container: Mapping[str, Any]) -> bool:
+    spec = pod["spec"]
+    if any(c["name"] == container["name"] for c in spec.get("initContainers") or ()):
+        return bool(container.get("restartPolicy") != "Always")
+    return bool(spec.get("restartPolicy", "Always") != "Always")
 
 
 def spec_hash(container: Mapping[str, Any]) -> str:

@@ -187,8 +187,8 @@ def terminated(c: Container, runtime_name: str) -> Status:
     found: Status = {
         "exitCode": c.exit_code,
         "reason": c.reason or ("Completed" if c.exit_code == 0 else "Error"),
-        "startedAt": format_time(c.started_at) if c.started_at else None,
-        "finishedAt": format_time(c.finished_at) if c.finished_at else None,
+        "startedAt": format_time(c.started_at),  # 1970 for one that never did, as upstream
+        "finishedAt": format_time(c.finished_at),
         "containerID": f"{runtime_name}://{c.id}",
     }
     if c.message:

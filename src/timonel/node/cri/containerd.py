@@ -86,6 +86,9 @@ class Containerd:
         m = await self._call("Status", pb.StatusRequest(), timeout=5)
         return [Condition(c.type, c.status, c.reason, c.message) for c in m.status.conditions]
 
+    async def log_text(self, container_id: str) -> bytes | None:
+        return None
+
     async def stats(self) -> Sequence[Stats]:
         m = await self._call("ListContainerStats", pb.ListContainerStatsRequest())
         return [messages.stats_of(s) for s in m.stats]

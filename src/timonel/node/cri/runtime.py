@@ -315,6 +315,9 @@ class Containers(Protocol):
 
     async def reopen_log(self, container_id: str) -> None: ...
 
+    async def log_text(self, container_id: str) -> bytes | None:
+        """The whole log in CRI's format, if the runtime keeps it itself; None when it is in the file `log_path`."""
+
     async def stats(self) -> Sequence[Stats]: ...
 
     def events(self) -> AsyncIterator[RuntimeEvent]:

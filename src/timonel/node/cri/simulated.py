@@ -1,0 +1,352 @@
+"""A runtime without containers: pods start, run their time and end, in memory and on the clock they are given.
+
+How a container behaves is said by an annotation of its pod, `timonel.dev/simulate` (all containers) or
+`timonel.dev/simulate.NAME` (one), a JSON object: `{"runFor": "5s", "exitCode": 1, "startDelay": "200ms", "oom": true,
+"log": ["line", …]}`. Without it a container runs until it is stopped, or ends well after a moment when it is expected
+to end by itself (an init container, or a pod that is not restarted). Every image exists, but for those that
+`missing_images` names. Cheap enough for tens of thousands of pods in one process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ipaddress
+import itertools
+import json
+import re
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from timonel.aio.clock import Clock, Timer
+from timonel.node.cri.errors import InvalidArgument, Missing, NotSupported, RuntimeFailure
+from timonel.node.cri.runtime import (
+    Auth,
+    Condition,
+    Container,
+    ContainerConfig,
+    ContainerState,
+    ExecResult,
+    FsUsage,
+    Image,
+    Resources,
+    RuntimeEvent,
+    Sandbox,
+    SandboxConfig,
+    SandboxState,
+    Stats,
+    Streams,
+    Version,
+)
+from timonel.node.podruntime import RUNS_TO_END
+from timonel.objects.meta import format_micro_time
+
+ANNOTATION = "timonel.dev/simulate"
+MOMENT = 1.0
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_PIECE = re.compile(r"([0-9.]+)(ms|s|m|h)")
+IMAGE_SIZE = 4_194_304
+NO_PROCESS = "this node simulates its containers: there is no process to run a command in"
+
+
+@dataclass(frozen=True, slots=True)
+class Behaviour:
+    run_for: float | None = None  # None: until it is stopped
+    exit_code: int = 0
+    start_delay: float = 0.0
+    is_oom: bool = False
+    log: tuple[str, ...] = ()
+
+
+def seconds(text: str | int | float) -> float:
+    """5s, 1m30s, 200ms, or a plain number of seconds."""
+    if isinstance(text, int | float):
+        return float(text)
+    pieces = _PIECE.findall(text)
+    if not pieces or "".join(n + u for n, u in pieces) != text:
+        raise InvalidArgument(f"not a duration: {text}")
+    return sum(float(number) * _UNITS[unit] for number, unit in pieces)
+
+
+def behaviour_of(name: str, pod_annotations: Mapping[str, str], *, runs_to_end: bool) -> Behaviour:
+    text = pod_annotations.get(f"{ANNOTATION}.{name}") or pod_annotations.get(ANNOTATION)
+    if not text:
+        return Behaviour(run_for=MOMENT if runs_to_end else None)
+    try:
+        wanted: dict[str, Any] = json.loads(text)
+    except ValueError as e:
+        raise InvalidArgument(f"annotation {ANNOTATION}: {e}") from e
+    default = MOMENT if runs_to_end or "exitCode" in wanted or wanted.get("oom") else None
+    return Behaviour(
+        run_for=seconds(wanted["runFor"]) if "runFor" in wanted else default,
+        exit_code=137 if wanted.get("oom") else int(wanted.get("exitCode", 0)),
+        start_delay=seconds(wanted.get("startDelay", 0)),
+        is_oom=bool(wanted.get("oom")),
+        log=tuple(wanted.get("log", ())),
+    )
+
+
+class SimulatedRuntime:
+    """One per node. `pod_cidr` is where addresses come from."""
+
+    def __init__(
+        self, clock: Clock, pod_cidr: str = "10.244.0.0/16", *, missing_images: Iterable[str] = ()
+    ) -> None:
+        self._clock = clock
+        self._missing = frozenset(missing_images)
+        self._fresh_ips: Iterator[str] = map(
+            str, itertools.islice(ipaddress.ip_network(pod_cidr).hosts(), 1, None)
+        )
+        self._freed_ips: list[str] = []
+        self._numbers = itertools.count(1)
+        self._sandboxes: dict[str, Sandbox] = {}
+        self._names: set[tuple[str, int]] = set()  # (uid, attempt) of sandboxes that exist
+        self._containers: dict[str, Container] = {}
+        self._by_sandbox: dict[str, set[str]] = {}
+        self._behaviours: dict[str, Behaviour] = {}
+        self._timers: dict[str, Timer] = {}
+        self._images: dict[str, Image] = {}
+        self._subscribers: list[asyncio.Queue[RuntimeEvent]] = []
+
+    async def close(self) -> None:
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+
+    def _id(self) -> str:
+        return hashlib.sha256(f"{id(self)} {next(self._numbers)}".encode()).hexdigest()
+
+    def _tell(self, kind: str, id_: str) -> None:
+        for queue in self._subscribers:
+            queue.put_nowait(RuntimeEvent(kind, id_))
+
+    # ---- runtime
+
+    async def version(self) -> Version:
+        return Version("simulated", "1.0.0")
+
+    async def conditions(self) -> Sequence[Condition]:
+        return [Condition("RuntimeReady", True), Condition("NetworkReady", True)]
+
+    async def events(self) -> AsyncIterator[RuntimeEvent]:
+        queue: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
+        self._subscribers.append(queue)
+        try:
+            yield RuntimeEvent("lost")
+            while True:
+                yield await queue.get()
+        finally:
+            self._subscribers.remove(queue)
+
+    async def stats(self) -> Sequence[Stats]:
+        now = self._clock.now()
+        return [
+            Stats(c.id, c.labels, now, int((now - c.started_at) * 1e6), 1 << 20, 1 << 20, 1 << 19, 1 << 12)
+            for c in self._containers.values()
+            if c.state is ContainerState.RUNNING
+        ]
+
+    # ---- sandboxes
+
+    async def run_sandbox(self, config: SandboxConfig, handler: str = "") -> str:
+        if (config.uid, config.attempt) in self._names:
+            raise RuntimeFailure(
+                f'failed to reserve sandbox name "{config.name}_{config.attempt}": name is reserved'
+            )
+        host_network = config.namespaces.network == "node"
+        ips = () if host_network else (self._address(),)
+        sandbox = Sandbox(
+            id=self._id(),
+            name=config.name,
+            uid=config.uid,
+            namespace=config.namespace,
+            attempt=config.attempt,
+            state=SandboxState.READY,
+            created_at=self._clock.now(),
+            ips=ips,
+            labels=config.labels,
+            annotations=config.annotations,
+        )
+        self._names.add((config.uid, config.attempt))
+        self._sandboxes[sandbox.id] = sandbox
+        self._by_sandbox[sandbox.id] = set()
+        return sandbox.id
+
+    def _address(self) -> str:
+        if self._freed_ips:
+            return self._freed_ips.pop()
+        found = next(self._fresh_ips, None)
+        if found is None:
+            raise RuntimeFailure("no IP addresses available in range set")
+        return found
+
+    async def stop_sandbox(self, sandbox_id: str) -> None:
+        sandbox = self._sandboxes.get(sandbox_id)
+        if sandbox is None or sandbox.state is SandboxState.NOT_READY:
+            return
+        for container_id in self._by_sandbox[sandbox_id]:
+            self._end(container_id, 137)
+        self._freed_ips.extend(sandbox.ips)
+        self._sandboxes[sandbox_id] = replace(sandbox, state=SandboxState.NOT_READY, ips=())
+        self._tell("exit", sandbox_id)
+
+    async def remove_sandbox(self, sandbox_id: str) -> None:
+        await self.stop_sandbox(sandbox_id)
+        sandbox = self._sandboxes.pop(sandbox_id, None)
+        if sandbox is None:
+            return
+        self._names.discard((sandbox.uid, sandbox.attempt))
+        for container_id in self._by_sandbox.pop(sandbox_id):
+            self._containers.pop(container_id, None)
+            self._behaviours.pop(container_id, None)
+
+    async def sandbox_status(self, sandbox_id: str) -> Sandbox:
+        found = self._sandboxes.get(sandbox_id)
+        if found is None:
+            raise Missing(f'an error occurred when try to find sandbox "{sandbox_id}": not found')
+        return found
+
+    async def list_sandboxes(self, labels: Mapping[str, str] | None = None) -> Sequence[Sandbox]:
+        return [replace(s, ips=()) for s in self._sandboxes.values() if _matches(s.labels, labels)]
+
+    # ---- containers
+
+    async def create_container(self, sandbox_id: str, config: ContainerConfig, sandbox: SandboxConfig) -> str:
+        owner = await self.sandbox_status(sandbox_id)
+        if owner.state is not SandboxState.READY:
+            raise RuntimeFailure(f"sandbox {sandbox_id} is not running")
+        runs_to_end = config.annotations.get(RUNS_TO_END) == "true"
+        behaviour = behaviour_of(config.name, owner.annotations, runs_to_end=runs_to_end)
+        container = Container(
+            id=self._id(),
+            sandbox_id=sandbox_id,
+            name=config.name,
+            attempt=config.attempt,
+            state=ContainerState.CREATED,
+            image=config.image,
+            image_ref=config.image,
+            created_at=self._clock.now(),
+            labels=config.labels,
+            annotations=config.annotations,
+            log_path=f"{sandbox.log_directory}/{config.log_path}",
+        )
+        self._containers[container.id] = container
+        self._behaviours[container.id] = behaviour
+        self._by_sandbox[sandbox_id].add(container.id)
+        return container.id
+
+    async def start_container(self, container_id: str) -> None:
+        container = await self.container_status(container_id)
+        if container.state is not ContainerState.CREATED:
+            raise RuntimeFailure(f"container {container_id} is not in created state")
+        behaviour = self._behaviours[container_id]
+        if behaviour.start_delay:
+            await self._clock.sleep(behaviour.start_delay)
+        now = self._clock.now()
+        self._containers[container_id] = replace(container, state=ContainerState.RUNNING, started_at=now)
+        if behaviour.run_for is not None:
+            reason = "OOMKilled" if behaviour.is_oom else ""
+            self._timers[container_id] = self._clock.call_later(
+                behaviour.run_for, lambda: self._end(container_id, behaviour.exit_code, reason)
+            )
+
+    def _end(self, container_id: str, code: int, reason: str = "") -> None:
+        container = self._containers.get(container_id)
+        if container is None or container.state is not ContainerState.RUNNING:
+            return
+        timer = self._timers.pop(container_id, None)
+        if timer is not None:
+            timer.cancel()
+        self._containers[container_id] = replace(
+            container,
+            state=ContainerState.EXITED,
+            finished_at=self._clock.now(),
+            exit_code=code,
+            reason=reason or ("Completed" if code == 0 else "Error"),
+        )
+        self._tell("exit", container_id)
+
+    async def stop_container(self, container_id: str, timeout: float) -> None:
+        """Simulated processes heed TERM at once, and end well."""
+        self._end(container_id, 0 if timeout > 0 else 137)
+
+    async def remove_container(self, container_id: str) -> None:
+        self._end(container_id, 137)
+        container = self._containers.pop(container_id, None)
+        if container is not None:
+            self._by_sandbox[container.sandbox_id].discard(container_id)
+            self._behaviours.pop(container_id, None)
+
+    async def list_containers(self, labels: Mapping[str, str] | None = None) -> Sequence[Container]:
+        return [c for c in self._containers.values() if _matches(c.labels, labels)]
+
+    async def container_status(self, container_id: str) -> Container:
+        found = self._containers.get(container_id)
+        if found is None:
+            raise Missing(f'an error occurred when try to find container "{container_id}": not found')
+        return found
+
+    async def update_resources(self, container_id: str, resources: Resources) -> None:
+        await self.container_status(container_id)
+
+    async def reopen_log(self, container_id: str) -> None:
+        await self.container_status(container_id)
+
+    async def log_text(self, container_id: str) -> bytes | None:
+        container = await self.container_status(container_id)
+        lines = self._behaviours[container_id].log or (
+            f"{container.name}: simulated container started",
+            f"{container.name}: nothing runs here, this node simulates its containers",
+        )
+        when = format_micro_time(container.started_at)
+        return b"".join(f"{when} stdout F {line}\n".encode() for line in lines)
+
+    # ---- streams
+
+    async def exec_sync(self, container_id: str, command: Sequence[str], timeout: float = 0) -> ExecResult:
+        """Hooks and probes succeed; nobody can look at output that was never made."""
+        container = await self.container_status(container_id)
+        if container.state is not ContainerState.RUNNING:
+            raise RuntimeFailure(f"container is in {container.state} state")
+        return ExecResult(0)
+
+    async def exec_url(self, container_id: str, command: Sequence[str], streams: Streams) -> str:
+        raise NotSupported(NO_PROCESS)
+
+    async def attach_url(self, container_id: str, streams: Streams) -> str:
+        raise NotSupported(NO_PROCESS)
+
+    async def port_forward_url(self, sandbox_id: str, ports: Sequence[int]) -> str:
+        raise NotSupported("this node simulates its containers: there is no port to forward to")
+
+    # ---- images
+
+    async def pull_image(self, image: str, auth: Auth | None = None) -> str:
+        if image in self._missing:
+            raise Missing(
+                f'failed to pull and unpack image "{image}": failed to resolve reference "{image}": {image}: not found'
+            )
+        found = self._images.get(image)
+        if found is None:
+            digest = f"sha256:{hashlib.sha256(image.encode()).hexdigest()}"
+            repository = image.rsplit(":", 1)[0] if ":" in image.rsplit("/", 1)[-1] else image
+            found = self._images[image] = Image(digest, (image,), (f"{repository}@{digest}",), IMAGE_SIZE)
+        return found.id
+
+    async def image_status(self, image: str) -> Image | None:
+        """By name or by id."""
+        return self._images.get(image) or next((i for i in self._images.values() if i.id == image), None)
+
+    async def list_images(self) -> Sequence[Image]:
+        return list(self._images.values())
+
+    async def remove_image(self, image: str) -> None:
+        self._images = {name: i for name, i in self._images.items() if image not in (name, i.id)}
+
+    async def image_fs(self) -> Sequence[FsUsage]:
+        return [FsUsage("/simulated", sum(i.size for i in self._images.values()), len(self._images))]
+
+
+def _matches(labels: Mapping[str, str], wanted: Mapping[str, str] | None) -> bool:
+    return not wanted or all(labels.get(k) == v for k, v in wanted.items())
