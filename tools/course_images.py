@@ -12,7 +12,6 @@ packages into a layer, with the few files of our own beside them; nothing of a p
 from __future__ import annotations
 
 import argparse
-import gzip
 import hashlib
 import io
 import json
@@ -23,10 +22,11 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
-PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+from timonel.node import oci
+
 SHELL = ("dash", "bash", "coreutils", "sed", "grep", "findutils", "hostname")
 
 PASSWD = """\
@@ -94,7 +94,7 @@ class Image:
     links: tuple[tuple[str, str], ...] = ()
     folders: tuple[tuple[str, int], ...] = ()
     skip: tuple[str, ...] = ("usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/share/info/")
-    env: tuple[str, ...] = field(default=(PATH,))
+    env: tuple[str, ...] = (oci.PATH_ENV,)
 
     @property
     def name(self) -> str:
@@ -223,36 +223,12 @@ def rootfs(image: Image, debs: Iterable[Path]) -> bytes:
 
 
 def write_layout(folder: Path, image: Image, layer: bytes) -> None:
-    blobs = folder / "blobs" / "sha256"
-    blobs.mkdir(parents=True, exist_ok=True)
-
-    def put(data: bytes, media_type: str) -> dict[str, object]:
-        digest = hashlib.sha256(data).hexdigest()
-        (blobs / digest).write_bytes(data)
-        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(data)}
-
-    prefix = "application/vnd.oci.image"
-    config = {
-        "architecture": {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine),
-        "os": "linux",
-        "created": "2020-01-01T00:00:00Z",
-        "config": {"Env": list(image.env), **image.config},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{hashlib.sha256(layer).hexdigest()}"]},
-        "history": [{"created": "2020-01-01T00:00:00Z", "created_by": "course_images"}],
-    }
-    manifest = {
-        "schemaVersion": 2,
-        "mediaType": f"{prefix}.manifest.v1+json",
-        "config": put(json.dumps(config).encode(), f"{prefix}.config.v1+json"),
-        "layers": [put(gzip.compress(layer, 1, mtime=0), f"{prefix}.layer.v1.tar+gzip")],
-    }
-    descriptor = put(json.dumps(manifest).encode(), f"{prefix}.manifest.v1+json")
-    descriptor["annotations"] = {
-        "org.opencontainers.image.ref.name": image.tag,
-        "io.containerd.image.name": f"docker.io/{image.name}",
-    }
-    (folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
-    (folder / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [descriptor]}))
+    arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+    config = {"Env": list(image.env), **image.config}
+    files = oci.layout(f"docker.io/{image.name}", [layer], config, arch, level=1)
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
 
 
 def layout_of(folder: Path, image: Image) -> Path:

@@ -55,11 +55,12 @@ def _digest(blob: bytes) -> str:
 
 
 def layout(
-    reference: str, layers: Iterable[bytes], config: Mapping[str, Any], arch: str = "amd64"
+    reference: str, layers: Iterable[bytes], config: Mapping[str, Any], arch: str = "amd64", *, level: int = 6
 ) -> dict[str, bytes]:
-    """Path -> content of an OCI layout with one image of that full name. `config` is the image's (Env, Cmd, …)."""
+    """Path -> content of an OCI layout with one image of that full name. `config` is the image's (Env, Cmd, …);
+    `level` is gzip's."""
     raws = list(layers)
-    packed = [gzip.compress(raw, 6, mtime=0) for raw in raws]
+    packed = [gzip.compress(raw, level, mtime=0) for raw in raws]
     image = {
         "architecture": arch,
         "os": "linux",
