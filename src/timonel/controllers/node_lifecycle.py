@@ -1,0 +1,182 @@
+"""Nodes that fell silent become Unknown, and a node's conditions become taints that keep or drive pods away.
+
+A heartbeat is a renewed Lease or a posted status. Without one for 50 s (60 s for a node that never posted any) the
+conditions turn Unknown; the next pass, which that wakes, sets the taints, and pods there stop being ready.
+
+Watches   nodes; leases.coordination.k8s.io (of nodes); pods (read only)
+Writes    nodes (spec.taints), nodes/status, pods/status
+Upstream  pkg/controller/nodelifecycle/node_lifecycle_controller.go
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from timonel.control.actions import Action, Patch, Plan, Record
+from timonel.control.declare import Cache, ControllerType, Watch, nobody
+from timonel.objects import conditions, nodes, pods
+from timonel.objects.meta import Key, Object, format_time, is_deleting, key_of, nested, parse_time, uid_of
+
+RESOURCE = "nodes"
+LEASES = "leases.coordination.k8s.io"
+LEASE_NAMESPACE = "kube-node-lease"
+MONITOR_GRACE = 50.0
+STARTUP_GRACE = 60.0
+_WATCHED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
+_PRESSURES = {
+    "MemoryPressure": nodes.MEMORY_PRESSURE,
+    "DiskPressure": nodes.DISK_PRESSURE,
+    "PIDPressure": nodes.PID_PRESSURE,
+    "NetworkUnavailable": nodes.NETWORK_UNAVAILABLE,
+}
+_MANAGED = {nodes.NOT_READY, nodes.UNREACHABLE, nodes.UNSCHEDULABLE, *_PRESSURES.values()}
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """`pods`: those of a node that is not ready; of others nobody asks."""
+
+    lease: Object | None
+    pods: Sequence[Object]
+    now: float
+
+
+def observe(desired: Object, cache: Cache) -> Observed:
+    name = desired["metadata"]["name"]
+    here: Sequence[Object] = ()
+    if not nodes.is_ready(desired):
+        here = [p for p in cache.list("pods") if pods.node_of(p) == name]
+    return Observed(cache.get(LEASES, Key(LEASE_NAMESPACE, name)), here, cache.now())
+
+
+def expiry(desired: Object, lease: Object | None) -> float:
+    """When the node counts as silent."""
+    ready = nodes.condition_of(desired, "Ready")
+    renewed = parse_time(nested(lease, "spec", "renewTime")) or 0.0
+    posted = parse_time((ready or {}).get("lastHeartbeatTime")) or 0.0
+    created = parse_time(desired["metadata"].get("creationTimestamp")) or 0.0
+    return max(renewed + MONITOR_GRACE, posted + MONITOR_GRACE, created + STARTUP_GRACE)
+
+
+def reconcile(desired: Object, observed: Observed) -> Plan:
+    if is_deleting(desired):
+        return Plan()
+    left = expiry(desired, observed.lease) - observed.now
+    if left <= 0:
+        silenced = _silence(desired, observed.now)
+        if silenced:
+            return Plan(tuple(silenced))
+    actions = [*_taint(desired, observed.now), *_mark_pods(desired, observed)]
+    return Plan(tuple(actions), left if left > 0 else None)
+
+
+def _silence(desired: Object, now: float) -> list[Action]:
+    """Every condition that the node itself reports is Unknown from now on."""
+    known = list(nested(desired, "status", "conditions") or ())
+    changed = known
+    for type_ in _WATCHED:
+        current = conditions.find(changed, type_)
+        if current is not None and current["status"] == "Unknown":
+            continue
+        if current is None:
+            new = conditions.make(
+                type_, "Unknown", "NodeStatusNeverUpdated", "Kubelet never posted node status.", now
+            )
+            new["lastHeartbeatTime"] = desired["metadata"].get("creationTimestamp")
+        else:
+            text = "Kubelet stopped posting node status."
+            new = {**current, **conditions.make(type_, "Unknown", "NodeStatusUnknown", text, now)}
+        changed = [*(c for c in changed if c["type"] != type_), new]
+    if changed == known:
+        return []
+    patch = {"status": {"conditions": changed}, **_at_version(desired)}
+    actions: list[Action] = [
+        Patch(RESOURCE, key_of(desired), patch, subresource="status", uid=uid_of(desired))
+    ]
+    if nodes.is_ready(desired):
+        text = f"Node {desired['metadata']['name']} status is now: NodeNotReady"
+        actions.append(Record("Normal", "NodeNotReady", text))
+    return actions
+
+
+def _at_version(desired: Object) -> Object:
+    """Refused when the node posts at the same time: what it says is newer."""
+    return {"metadata": {"resourceVersion": desired["metadata"]["resourceVersion"]}}
+
+
+def wanted_taints(desired: Object) -> list[tuple[str, str]]:
+    """(key, effect) of the taints that the conditions and spec.unschedulable call for."""
+    ready = nodes.condition_of(desired, "Ready")
+    wanted: list[tuple[str, str]] = []
+    if ready is not None and ready["status"] != "True":
+        key = nodes.NOT_READY if ready["status"] == "False" else nodes.UNREACHABLE
+        wanted += [(key, "NoSchedule"), (key, "NoExecute")]
+    for type_, key in _PRESSURES.items():
+        if conditions.is_true(nested(desired, "status", "conditions"), type_):
+            wanted.append((key, "NoSchedule"))
+    if desired.get("spec", {}).get("unschedulable"):
+        wanted.append((nodes.UNSCHEDULABLE, "NoSchedule"))
+    return wanted
+
+
+def _taint(desired: Object, now: float) -> list[Action]:
+    wanted = wanted_taints(desired)
+    current = nodes.taints_of(desired)
+    kept: list[nodes.Taint] = []
+    for taint in current:
+        is_ours = taint["key"] in _MANAGED and taint["effect"] in ("NoSchedule", "NoExecute")
+        # A node registers itself as not ready before it has posted any condition.
+        undecided = taint["key"] == nodes.NOT_READY and nodes.condition_of(desired, "Ready") is None
+        if not is_ours or undecided or (taint["key"], taint["effect"]) in wanted:
+            kept.append(taint)
+    have = {(t["key"], t["effect"]) for t in kept}
+    added = [
+        {"key": key, "effect": effect, "timeAdded": format_time(now)}
+        for key, effect in wanted
+        if (key, effect) not in have
+    ]
+    if len(kept) == len(current) and not added:
+        return []
+    patch = {"spec": {"taints": [*kept, *added] or None}, **_at_version(desired)}
+    return [Patch(RESOURCE, key_of(desired), patch, uid=uid_of(desired))]
+
+
+def _mark_pods(desired: Object, observed: Observed) -> list[Action]:
+    """Pods that were ready before the node ceased to be; what the node says of them later stands."""
+    ready = nodes.condition_of(desired, "Ready")
+    if ready is None or ready["status"] == "True":
+        return []
+    since = parse_time(ready.get("lastTransitionTime")) or 0.0
+    actions: list[Action] = []
+    for pod in observed.pods:
+        at = pods.ready_since(pod)
+        if at is None or at > since or is_deleting(pod):
+            continue
+        known = pod["status"]["conditions"]
+        new = {
+            **(pods.condition_of(pod, "Ready") or {}),
+            "status": "False",
+            "lastTransitionTime": format_time(observed.now),
+        }
+        changed = [new if c["type"] == "Ready" else c for c in known]
+        patch = {"status": {"conditions": changed}}
+        actions.append(
+            Patch("pods", key_of(pod), patch, subresource="status", uid=uid_of(pod), missing_ok=True)
+        )
+        actions.append(Record("Warning", "NodeNotReady", "Node is not ready", about=pod))
+    return actions
+
+
+def _its_node(lease: Object, cache: Cache) -> Iterable[Key]:
+    if lease["metadata"]["namespace"] != LEASE_NAMESPACE:
+        return ()
+    return (Key("", lease["metadata"]["name"]),)
+
+
+NODE_LIFECYCLE = ControllerType(
+    name="node-controller",
+    watches=(Watch(RESOURCE), Watch(LEASES, wakes=_its_node), Watch("pods", wakes=nobody)),
+    observe=observe,
+    reconcile=reconcile,
+)

@@ -1,0 +1,88 @@
+"""Pods leave nodes whose NoExecute taints they do not tolerate, at once or after tolerationSeconds.
+
+Watches   pods; nodes (with such taints: wake the pods there)
+Writes    pods (delete), pods/status (DisruptionTarget)
+Upstream  pkg/controller/tainteviction/taint_eviction.go
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from timonel.control.actions import Delete, Patch, Plan, Record
+from timonel.control.declare import Cache, ControllerType, Watch
+from timonel.objects import conditions, nodes, pods
+from timonel.objects.meta import Key, Object, is_deleting, key_of, nested, parse_time, uid_of
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    node: Object | None
+    now: float
+
+
+def observe(desired: Object, cache: Cache) -> Observed:
+    name = pods.node_of(desired)
+    return Observed(cache.get("nodes", Key("", name)) if name else None, cache.now())
+
+
+def _executing(node: Object) -> list[nodes.Taint]:
+    return [t for t in nodes.taints_of(node) if t["effect"] == "NoExecute"]
+
+
+def leaves_at(desired: Object, node: Object, now: float) -> float | None:
+    """When the pod must go; None: never."""
+    tolerations = nested(desired, "spec", "tolerations") or ()
+    ends: list[float] = []
+    for taint in _executing(node):
+        matching = [t for t in tolerations if nodes.tolerates(t, taint)]
+        if not matching:
+            return now
+        since = parse_time(taint.get("timeAdded")) or now
+        limits = [t["tolerationSeconds"] for t in matching if t.get("tolerationSeconds") is not None]
+        if limits:
+            ends.append(since + max(0, min(limits)))
+    return min(ends, default=None)
+
+
+def reconcile(desired: Object, observed: Observed) -> Plan:
+    if observed.node is None or is_deleting(desired) or pods.is_terminal(desired):
+        return Plan()
+    end = leaves_at(desired, observed.node, observed.now)
+    if end is None:
+        return Plan()
+    if end > observed.now:
+        return Plan((), end - observed.now)
+    text = "Taint manager: deleting due to NoExecute taint"
+    mark = conditions.make("DisruptionTarget", "True", "DeletionByTaintManager", text, observed.now)
+    marked = conditions.put(nested(desired, "status", "conditions"), mark)
+    key, uid = key_of(desired), uid_of(desired)
+    return Plan(
+        (
+            Record("Normal", "TaintManagerEviction", f"Marking for deletion Pod {key}"),
+            Patch(
+                "pods",
+                key,
+                {"status": {"conditions": marked}},
+                subresource="status",
+                uid=uid,
+                missing_ok=True,
+            ),
+            Delete("pods", key, uid),
+        )
+    )
+
+
+def _pods_there(node: Object, cache: Cache) -> Iterable[Key]:
+    if not _executing(node):
+        return ()
+    return [key_of(p) for p in cache.list("pods") if pods.node_of(p) == node["metadata"]["name"]]
+
+
+TAINT_EVICTION = ControllerType(
+    name="taint-eviction-controller",
+    watches=(Watch("pods"), Watch("nodes", wakes=_pods_there)),
+    observe=observe,
+    reconcile=reconcile,
+)
