@@ -114,7 +114,7 @@ def _lets_unready_go(budget: Object) -> bool:
         return True
     status = budget.get("status") or {}
     desired = status.get("desiredHealthy", 0)
-    return 0 < desired <= status.get("currentHealthy", 0)
+    return bool(0 < desired <= status.get("currentHealthy", 0))
 
 
 def _take_one(budget: Object, pod: str, now: str) -> None:

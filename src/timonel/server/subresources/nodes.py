@@ -1,0 +1,154 @@
+"""Connections to node agents: where a node listens, and HTTP/1.1 to it over TLS, just as much as a relay needs.
+
+Upstream: pkg/kubelet/client/kubelet_client.go, apiserver/pkg/util/proxy/*.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from timonel.machinery import errors
+from timonel.machinery.field import quote
+from timonel.objects.meta import Object
+from timonel.server.request import Reader
+
+# Differs from upstream's default: the address comes first, since names of nodes need no DNS here.
+PREFERRED = ("InternalIP", "InternalDNS", "Hostname", "ExternalIP", "ExternalDNS")
+KUBELET_PORT = 10250
+CHUNK = 1 << 16
+_MOST_HEAD = 1 << 16
+
+Headers = Sequence[tuple[str, str]]
+
+
+class Unreachable(Exception):
+    """No connection, or it broke before an answer; the text names the cause."""
+
+
+@dataclass(slots=True)
+class Backend:
+    """An open connection to a server behind this one."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    def close(self) -> None:
+        self.writer.close()
+
+
+@dataclass(slots=True)
+class Head:
+    status: int
+    headers: list[tuple[str, str]]
+
+    def get(self, name: str) -> str:
+        return next((v for k, v in self.headers if k.lower() == name), "")
+
+
+class NodeConnections:
+    """`tls` holds the server's client certificate for nodes and the CA that signs theirs."""
+
+    def __init__(self, reader: Reader, tls: ssl.SSLContext | None) -> None:
+        self._reader = reader
+        self._tls = tls
+
+    def address_of(self, name: str) -> tuple[str, int]:
+        node = self._reader.get("nodes", "", name)
+        if node is None:
+            raise errors.not_found("nodes", name)
+        status = node.get("status") or {}
+        endpoint = (status.get("daemonEndpoints") or {}).get("kubeletEndpoint") or {}
+        return preferred_address(status.get("addresses") or ()), endpoint.get("Port") or KUBELET_PORT
+
+    async def connect(self, node: str) -> Backend:
+        host, port = self.address_of(node)
+        return await connect(host, port, self._tls)
+
+
+def preferred_address(addresses: Sequence[Object]) -> str:
+    for kind in PREFERRED:
+        for address in addresses:
+            if address.get("type") == kind:
+                found: str = address["address"]
+                return found
+    known = " ".join(f"{{{a.get('type', '')} {a.get('address', '')}}}" for a in addresses)
+    raise errors.StatusError(f"no preferred addresses found; known addresses: [{known}]")
+
+
+async def connect(host: str, port: int, tls: ssl.SSLContext | None) -> Backend:
+    try:
+        reader, writer = await asyncio.open_connection(host, port, ssl=tls, limit=_MOST_HEAD)
+    except OSError as e:
+        reason = "connection refused" if isinstance(e, ConnectionRefusedError) else (e.strerror or str(e))
+        shown = f"[{host}]" if ":" in host else host
+        raise Unreachable(f"dial tcp {shown}:{port}: connect: {reason}") from e
+    return Backend(reader, writer)
+
+
+async def send(backend: Backend, method: str, target: str, headers: Headers, body: bytes = b"") -> Head:
+    """Write a request and read the head of its answer; informational answers are skipped, but not 101."""
+    lines = [f"{method} {target} HTTP/1.1", *(f"{key}: {value}" for key, value in headers)]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    try:
+        backend.writer.write("\r\n".join([*lines, "", ""]).encode("latin-1") + body)
+        await backend.writer.drain()
+        while True:
+            head = _parse(await backend.reader.readuntil(b"\r\n\r\n"))
+            if head.status >= 200 or head.status == 101:
+                return head
+    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as e:
+        raise Unreachable("the connection was lost before an answer came") from e
+
+
+def _parse(raw: bytes) -> Head:
+    first, *lines = raw.decode("latin-1").split("\r\n")
+    headers = []
+    for line in lines:
+        if line:
+            key, _, value = line.partition(":")
+            headers.append((key.strip(), value.strip()))
+    return Head(int(first.split(" ")[1]), headers)
+
+
+async def body_of(backend: Backend, head: Head, method: str = "GET") -> AsyncIterator[bytes]:
+    """The body of an answer as it comes; closes the connection at its end."""
+    try:
+        if method == "HEAD" or head.status in (204, 304):
+            return
+        if "chunked" in head.get("transfer-encoding").lower():
+            async for chunk in _chunks(backend.reader):
+                yield chunk
+        elif head.get("content-length"):
+            left = int(head.get("content-length"))
+            while left > 0 and (data := await backend.reader.read(min(left, CHUNK))):
+                left -= len(data)
+                yield data
+        else:
+            while data := await backend.reader.read(CHUNK):
+                yield data
+    finally:
+        backend.close()
+
+
+async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while True:
+        line = await reader.readline()
+        size = int(line.split(b";")[0].strip() or b"0", 16)
+        if size == 0:
+            return
+        left = size
+        while left > 0:
+            data = await reader.read(min(left, CHUNK))
+            if not data:
+                return
+            left -= len(data)
+            yield data
+        await reader.readline()
+
+
+def refused(node: str, e: Unreachable) -> errors.StatusError:
+    return errors.StatusError(f"error dialing backend of node {quote(node)}: {e}")
