@@ -73,7 +73,7 @@ def node_ipam(
         return Plan(tuple(actions))
 
     return ControllerType(
-        name="node-ipam-controller",
+        name="node-controller",
         watches=(Watch("namespaces", wakes=nobody), Watch("nodes", wakes=_everyone)),
         observe=observe,
         reconcile=reconcile,

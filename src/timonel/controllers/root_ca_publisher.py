@@ -53,7 +53,7 @@ def root_ca_publisher(ca_pem: str) -> ControllerType[Object | None]:
         return Plan((Update(RESOURCE, {**current, "metadata": meta, "data": data}),))
 
     return ControllerType(
-        name="root-ca-certificate-publisher-controller",
+        name="root-ca-cert-publisher",
         watches=(Watch("namespaces"), Watch(RESOURCE, wakes=_its_namespace)),
         observe=observe,
         reconcile=reconcile,

@@ -1,0 +1,86 @@
+"""One volume: whether it is available, bound or released. Whoever made a volume with policy Delete removes it.
+
+Upstream: pkg/controller/volume/persistentvolume/pv_controller.go (syncVolume).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from timonel.control.actions import Action, Outcome, Patch, Plan, Record, Status
+from timonel.control.declare import Cache
+from timonel.controllers.persistentvolume_binder.claims import BOUND_BY_CONTROLLER, CLAIMS, VOLUMES
+from timonel.objects.meta import Key, Object, annotations_of, format_time, is_deleting, key_of, uid_of
+
+PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """`claim`: the one that the volume names, if it is still the same."""
+
+    claim: Object | None
+    now: float
+
+
+def observe(desired: Object, cache: Cache) -> Observed:
+    ref = desired["spec"].get("claimRef")
+    claim = None
+    if ref:
+        claim = cache.get(CLAIMS, Key(ref.get("namespace", ""), ref.get("name", "")))
+        if claim is not None and ref.get("uid") and uid_of(claim) != ref["uid"]:
+            claim = None
+    return Observed(claim, cache.now())
+
+
+def phase(desired: Object, observed: Observed) -> str:
+    ref = desired["spec"].get("claimRef")
+    if not ref or not ref.get("uid"):
+        return "Available"
+    if observed.claim is None:
+        return "Failed" if _reclaim(desired) == "Recycle" else "Released"
+    wanted = observed.claim["spec"].get("volumeName")
+    if wanted == desired["metadata"]["name"]:
+        return "Bound"
+    kept = (desired.get("status") or {}).get("phase") or "Pending"
+    return "Released" if wanted and _reclaim(desired) == "Delete" else str(kept)
+
+
+def _reclaim(desired: Object) -> str:
+    return str(desired["spec"].get("persistentVolumeReclaimPolicy") or "Retain")
+
+
+def reconcile(desired: Object, observed: Observed) -> Plan:
+    before = (desired.get("status") or {}).get("phase")
+    if is_deleting(desired):
+        return Plan()
+    now = phase(desired, observed)
+    if now == "Failed" and before != "Failed":
+        text = "Recycling of volumes is not supported: use dynamic provisioning"
+        return Plan((Record("Warning", "VolumeFailedRecycle", text),))
+    wanted = (observed.claim or {}).get("spec", {}).get("volumeName")
+    if wanted and wanted != desired["metadata"]["name"] and PROVISIONED_BY not in annotations_of(desired):
+        return Plan((_unbind(desired),))
+    return Plan()
+
+
+def _unbind(desired: Object) -> Action:
+    """Its claim has chosen another volume: free again, but for the name that its user reserved it under."""
+    meta: Object = {"resourceVersion": desired["metadata"]["resourceVersion"]}
+    ref: Object | None = {"uid": None, "resourceVersion": None}
+    if annotations_of(desired).get(BOUND_BY_CONTROLLER):
+        meta["annotations"] = {BOUND_BY_CONTROLLER: None}
+        ref = None
+    patch = {"metadata": meta, "spec": {"claimRef": ref}}
+    return Patch(VOLUMES, key_of(desired), patch, uid=uid_of(desired))
+
+
+def status(desired: Object, observed: Observed, outcome: Outcome) -> Status | None:
+    stored: Status = desired.get("status") or {}
+    if any(isinstance(a, Patch) for a in outcome.plan.actions):
+        return None
+    now = phase(desired, observed)
+    if stored.get("phase") == now:
+        return stored
+    new = {k: v for k, v in stored.items() if k not in ("message", "reason")}
+    return {**new, "phase": now, "lastPhaseTransitionTime": format_time(observed.now)}
