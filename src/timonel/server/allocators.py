@@ -109,9 +109,7 @@ class PortRange:
     def check(self, port: int) -> int:
         if port not in self._numbers:
             valid = f"{self._numbers.first}-{self._numbers.last}"
-            raise Unavailable(
-                f"provided port is not in the valid range. The range of valid ports is {valid}"
-            )
+            raise Unavailable(f"provided port is not in the valid range. The range of valid ports is {valid}")
         if self._numbers.owner(port) is not None:
             raise Unavailable("provided port is already allocated")
         return port
@@ -135,7 +133,9 @@ class ServiceAllocators:
 
     name = "ServiceAllocation"
 
-    def __init__(self, *, address_ranges: tuple[str, ...] = ("10.96.0.0/16",), ports: PortRange | None = None) -> None:
+    def __init__(
+        self, *, address_ranges: tuple[str, ...] = ("10.96.0.0/16",), ports: PortRange | None = None
+    ) -> None:
         ranges = [AddressRange(cidr) for cidr in address_ranges]
         self._addresses = {each.family: each for each in ranges}
         self._default_family = ranges[0].family
@@ -174,9 +174,7 @@ class ServiceAllocators:
             spec["ipFamilyPolicy"] = before or ("RequireDualStack" if headless else "SingleStack")
         _refuse(name, _about_addresses(obj, old))
         causes = list(_policy_causes(spec, old["spec"] if old else None))
-        families: list[str] = spec.setdefault("ipFamilies", []) if spec.get("clusterIPs") else list(
-            spec.get("ipFamilies") or ()
-        )
+        families: list[str] = list(spec.get("ipFamilies") or ())
         for index, address in enumerate(spec.get("clusterIPs") or ()):
             if address == NONE:
                 break
@@ -270,7 +268,8 @@ class ServiceAllocators:
             shared = by_port.get(port.get("port", 0), 0)
             if not shared:
                 wanted = next(
-                    (p["nodePort"] for p in ports if p.get("port") == port.get("port") and p.get("nodePort")), 0
+                    (p["nodePort"] for p in ports if p.get("port") == port.get("port") and p.get("nodePort")),
+                    0,
                 )
                 port["nodePort"] = self._one_port(call, owner, taken, wanted, index)
                 by_port[port.get("port", 0)] = port["nodePort"]
@@ -376,9 +375,7 @@ def _keeps_preference(obj: Object, old: Object | None) -> bool:
     spec, before = obj["spec"], old["spec"]
     if before.get("ipFamilyPolicy") != "PreferDualStack" or spec.get("ipFamilyPolicy") != "PreferDualStack":
         return False
-    return all(
-        not spec.get(key) or spec.get(key) == before.get(key) for key in ("clusterIPs", "ipFamilies")
-    )
+    return all(not spec.get(key) or spec.get(key) == before.get(key) for key in ("clusterIPs", "ipFamilies"))
 
 
 def _about_addresses(obj: Object, old: Object | None) -> Iterator[Cause]:

@@ -501,13 +501,28 @@ _CONTROLLERS: dict[str, tuple[_Spec, ...]] = {
 
 _OWN_WATCHES: dict[str, tuple[_Spec, ...]] = {
     "service-account-controller": ((_READ, "core", "namespaces serviceaccounts"),),
-    "serviceaccount-token-controller": (
+    "tokens-controller": (
         (f"{_READ} create delete patch update", "core", "secrets"),
         (f"{_READ} patch update", "core", "serviceaccounts"),
         ("create", "core", "serviceaccounts/token"),
         _EVENTS,
     ),
-    "root-ca-cert-publisher": ((_READ, "core", "configmaps namespaces"),),
+    "root-ca-certificate-publisher-controller": (
+        (f"{_READ} create update", "core", "configmaps"),
+        (_READ, "core", "namespaces"),
+        _EVENTS,
+    ),
+    "node-ipam-controller": (
+        (f"{_READ} patch update", "core", "nodes"),
+        ("patch update", "core", "nodes/status"),
+        _EVENTS,
+    ),
+    "taint-eviction-controller": (
+        (f"{_READ} delete", "core", "pods"),
+        (_READ, "core", "nodes"),
+        ("patch update", "core", "pods/status"),
+        _EVENTS,
+    ),
     "node-controller": (
         (_READ, "coordination.k8s.io", "leases"),
         (_READ, "apps", "daemonsets"),

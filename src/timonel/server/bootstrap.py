@@ -1,0 +1,224 @@
+"""What every cluster holds from its first moment: namespaces, policy, priority classes, the service of the API itself.
+
+`ensure` compares in memory what there should be with what there is, and writes only the difference: on all starts but
+the first that is nothing. Roles grow by what a newer version needs and keep what an administrator added; one whose
+autoupdate annotation is not "true" is left alone, as upstream's reconciliation does.
+
+Upstream: pkg/controlplane/{controller/systemnamespaces,reconcilers}, pkg/registry/{rbac,scheduling}/rest/storage_*.go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from timonel.machinery import errors
+from timonel.objects.meta import Object, annotations_of
+from timonel.server.auth import bootstrap_policy
+from timonel.server.auth import rules as rulelib
+from timonel.server.request import Objects, Reader
+
+NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
+AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
+AUTHENTICATION = "extension-apiserver-authentication"
+_KINDS = {
+    "ClusterRole": "clusterroles",
+    "ClusterRoleBinding": "clusterrolebindings",
+    "Role": "roles",
+    "RoleBinding": "rolebindings",
+}
+_SLICES, _CIDRS = "endpointslices.discovery.k8s.io", "servicecidrs.networking.k8s.io"
+_PRIORITIES = "priorityclasses.scheduling.k8s.io"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`service_address` is that of the service `kubernetes`; `address` and `port` are where the server is reached."""
+
+    service_address: str
+    service_ranges: tuple[str, ...]
+    address: str
+    port: int
+    client_ca: str = ""  # PEM
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    resource: str
+    obj: Object
+    # (found, wanted) -> what must change in place, or None where nothing must
+    difference: Callable[[Object, Object], Callable[[Object], None] | None]
+
+
+async def ensure(objects: Objects, reader: Reader, settings: Settings) -> None:
+    """Namespaces first; the rest all at once, so that the store commits them together."""
+    await _apply(objects, reader, _namespaces())
+    await _apply(objects, reader, (*_policy(), *_cluster_objects(settings)))
+
+
+async def _apply(objects: Objects, reader: Reader, wanted: Iterable[_Wanted]) -> None:
+    async with asyncio.TaskGroup() as group:
+        for each in wanted:
+            metadata = each.obj["metadata"]
+            found = reader.get(each.resource, metadata.get("namespace", ""), metadata["name"])
+            if found is None:
+                group.create_task(_create(objects, each))
+                continue
+            change = each.difference(found, each.obj)
+            if change is not None:
+                group.create_task(_change(objects, each, change))
+
+
+async def _create(objects: Objects, wanted: _Wanted) -> None:
+    try:
+        await objects.create(
+            wanted.resource, wanted.obj, namespace=wanted.obj["metadata"].get("namespace", "")
+        )
+    except errors.AlreadyExists:
+        return  # the cache was behind: it is there
+
+
+async def _change(objects: Objects, wanted: _Wanted, change: Callable[[Object], None]) -> None:
+    metadata = wanted.obj["metadata"]
+    await objects.change(wanted.resource, metadata.get("namespace", ""), metadata["name"], change)
+
+
+def _leave(found: Object, wanted: Object) -> None:
+    return None
+
+
+def _namespaces() -> Iterator[_Wanted]:
+    for name in NAMESPACES:
+        yield _Wanted("namespaces", {"metadata": {"name": name}}, _leave)
+
+
+# ---- policy
+
+
+def _policy() -> Iterator[_Wanted]:
+    for obj in bootstrap_policy.objects():
+        is_role = obj["kind"].endswith("Role")
+        resource = f"{_KINDS[obj['kind']]}.{bootstrap_policy.GROUP}"
+        yield _Wanted(resource, obj, _role_difference if is_role else _binding_difference)
+
+
+def _role_difference(found: Object, wanted: Object) -> Callable[[Object], None] | None:
+    if annotations_of(found).get(AUTOUPDATE) != "true" or "aggregationRule" in wanted:
+        return None
+    if not rulelib.uncovered(found.get("rules") or [], wanted["rules"]):
+        return None
+
+    def grow(role: Object) -> None:
+        missing = rulelib.uncovered(role.get("rules") or [], wanted["rules"])
+        role["rules"] = [*(role.get("rules") or []), *rulelib.compact(missing)]
+
+    return grow
+
+
+def _binding_difference(found: Object, wanted: Object) -> Callable[[Object], None] | None:
+    if annotations_of(found).get(AUTOUPDATE) != "true" or found["roleRef"] != wanted["roleRef"]:
+        return None
+    if all(subject in (found.get("subjects") or []) for subject in wanted.get("subjects") or ()):
+        return None
+
+    def grow(binding: Object) -> None:
+        have: list[Any] = binding.get("subjects") or []
+        binding["subjects"] = [*have, *(s for s in wanted["subjects"] if s not in have)]
+
+    return grow
+
+
+# ---- the rest
+
+
+def _cluster_objects(settings: Settings) -> Iterator[_Wanted]:
+    for name, value, description in (
+        (
+            "system-cluster-critical",
+            2_000_000_000,
+            "Used for system critical pods that must run in the cluster, but can be moved to another node if"
+            " necessary.",
+        ),
+        (
+            "system-node-critical",
+            2_000_001_000,
+            "Used for system critical pods that must not be moved from their current node.",
+        ),
+    ):
+        priority = {"metadata": {"name": name}, "value": value, "description": description}
+        yield _Wanted(_PRIORITIES, priority, _leave)
+    cidr = {
+        "metadata": {"name": "kubernetes", "finalizers": ["networking.k8s.io/service-cidr-finalizer"]},
+        "spec": {"cidrs": list(settings.service_ranges)},
+    }
+    yield _Wanted(_CIDRS, cidr, _leave)
+    if settings.client_ca:
+        metadata = {"name": AUTHENTICATION, "namespace": "kube-system"}
+        trust = {"metadata": metadata, "data": {"client-ca-file": settings.client_ca}}
+        yield _Wanted("configmaps", trust, _replace("data"))
+    yield from _kubernetes_service(settings)
+
+
+def _kubernetes_service(settings: Settings) -> Iterator[_Wanted]:
+    family = "IPv6" if ":" in settings.service_address else "IPv4"
+    https = {"name": "https", "protocol": "TCP", "port": 443, "targetPort": settings.port}
+    service = {
+        "metadata": {
+            "name": "kubernetes",
+            "namespace": "default",
+            "labels": {"component": "apiserver", "provider": "kubernetes"},
+        },
+        "spec": {
+            "clusterIP": settings.service_address,
+            "clusterIPs": [settings.service_address],
+            "internalTrafficPolicy": "Cluster",
+            "ipFamilies": [family],
+            "ipFamilyPolicy": "SingleStack",
+            "ports": [https],
+            "sessionAffinity": "None",
+            "type": "ClusterIP",
+        },
+    }
+    yield _Wanted("services", service, _service_difference)
+    where = {"name": "kubernetes", "namespace": "default"}
+    port = {"name": "https", "port": settings.port, "protocol": "TCP"}
+    endpoints = {
+        "metadata": {**where, "labels": {"endpointslice.kubernetes.io/skip-mirror": "true"}},
+        "subsets": [{"addresses": [{"ip": settings.address}], "ports": [port]}],
+    }
+    yield _Wanted("endpoints", endpoints, _replace("subsets"))
+    one_slice = {
+        "metadata": {**where, "labels": {"kubernetes.io/service-name": "kubernetes"}},
+        "addressType": "IPv6" if ":" in settings.address else "IPv4",
+        "endpoints": [{"addresses": [settings.address], "conditions": {"ready": True}}],
+        "ports": [port],
+    }
+    yield _Wanted(_SLICES, one_slice, _replace("endpoints", "ports"))
+
+
+def _service_difference(found: Object, wanted: Object) -> Callable[[Object], None] | None:
+    if found["spec"].get("ports") == wanted["spec"]["ports"]:
+        return None
+
+    def move(service: Object) -> None:
+        service["spec"]["ports"] = wanted["spec"]["ports"]
+
+    return move
+
+
+def _replace(*keys: str) -> Callable[[Object, Object], Callable[[Object], None] | None]:
+    """The difference is in these fields, which belong to the server alone."""
+
+    def difference(found: Object, wanted: Object) -> Callable[[Object], None] | None:
+        if all(found.get(key) == wanted[key] for key in keys):
+            return None
+
+        def replace(obj: Object) -> None:
+            for key in keys:
+                obj[key] = wanted[key]
+
+        return replace
+
+    return difference

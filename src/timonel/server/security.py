@@ -1,0 +1,192 @@
+"""Everything about security of one server, put together: what `app.ApiServer` is given and what it is extended with.
+
+The authenticator and the authorizer exist before the server does, but decide by what it holds: `attach` closes the
+circle. Until then nobody is let in.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from timonel.aio.clock import Clock
+from timonel.apis.resource import ResourceType
+from timonel.server.actions import ActionType
+from timonel.server.admission import order
+from timonel.server.allocators import ServiceAllocators
+from timonel.server.auth import jwt
+from timonel.server.auth.authn import RequestAuthenticator, unauthorized
+from timonel.server.auth.node import NodeAuthorizer
+from timonel.server.auth.rbac import RbacAuthorizer
+from timonel.server.auth.tokens import Tokens
+from timonel.server.auth.union import PrivilegedGroup, UnionAuthorizer
+from timonel.server.request import (
+    ActionHandler,
+    AdmissionPlugin,
+    Attributes,
+    ConnectHandler,
+    Credentials,
+    Decision,
+    Objects,
+    PartialUpdate,
+    Reader,
+    User,
+    Verdict,
+)
+from timonel.server.subresources import partials, streams
+from timonel.server.subresources.binding import Binding
+from timonel.server.subresources.eviction import Eviction
+from timonel.server.subresources.reviews import (
+    SelfSubjectAccessReview,
+    SelfSubjectReview,
+    SelfSubjectRulesReview,
+    SubjectAccessReview,
+    TokenReview,
+)
+from timonel.server.subresources.tokenrequest import TokenRequest
+
+ISSUER = "https://kubernetes.default.svc"
+_AUTHN, _AUTHZ = "authentication.k8s.io", "authorization.k8s.io"
+
+# read by plugins and handlers, beside what they follow: a server holds these from its start
+NEEDED = (
+    "endpointslices.discovery.k8s.io",
+    "ingressclasses.networking.k8s.io",
+    "limitranges",
+    "namespaces",
+    "nodes",
+    "persistentvolumes",
+    "poddisruptionbudgets.policy",
+    "pods",
+    "priorityclasses.scheduling.k8s.io",
+    "resourcequotas",
+    "runtimeclasses.node.k8s.io",
+    "secrets",
+    "serviceaccounts",
+    "services",
+    "storageclasses.storage.k8s.io",
+    "volumeattachments.storage.k8s.io",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    keys: jwt.Keys  # of service account tokens
+    issuer: str = ISSUER
+    audiences: tuple[str, ...] = ()  # empty: the issuer
+    static_tokens: Mapping[str, User] = field(default_factory=dict)
+    service_ranges: tuple[str, ...] = ("10.96.0.0/16",)
+    node_tls: ssl.SSLContext | None = None  # to node agents: our client certificate, their CA
+    pod_tls: ssl.SSLContext | None = None  # to pods and services that are proxied by https
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """What a server is extended with."""
+
+    admission: Sequence[AdmissionPlugin]
+    actions: Sequence[ActionType]
+    partials: Sequence[PartialUpdate]
+    connects: Mapping[tuple[str, str], ConnectHandler]
+    tokens: Tokens
+
+
+class _Authenticator:
+    def __init__(self) -> None:
+        self.inner: RequestAuthenticator | None = None
+
+    async def authenticate(self, credentials: Credentials) -> User | None:
+        if self.inner is None:
+            raise unauthorized()
+        return await self.inner.authenticate(credentials)
+
+
+class _Authorizer:
+    def __init__(self) -> None:
+        self.inner: UnionAuthorizer | None = None
+
+    def authorize(self, attributes: Attributes) -> Decision:
+        if self.inner is None:
+            return Decision(Verdict.DENY, "the server is not ready to decide")
+        return self.inner.authorize(attributes)
+
+
+class Security:
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._authenticator = _Authenticator()
+        self._authorizer = _Authorizer()
+
+    @property
+    def authenticator(self) -> _Authenticator:
+        return self._authenticator
+
+    @property
+    def authorizer(self) -> _Authorizer:
+        return self._authorizer
+
+    def attach(self, *, reader: Reader, objects: Objects, pod: ResourceType) -> Attached:
+        """`pod` is the resource type of pods. Follows the cluster from now on through `reader`."""
+        settings, clock = self.settings, self._clock
+        tokens = Tokens(
+            keys=settings.keys,
+            issuer=settings.issuer,
+            audiences=settings.audiences or (settings.issuer,),
+            reader=reader,
+            clock=clock,
+            static=settings.static_tokens,
+        )
+        rbac = RbacAuthorizer(reader)
+        union = UnionAuthorizer((PrivilegedGroup(), NodeAuthorizer(reader), rbac))
+        allocators = ServiceAllocators(address_ranges=settings.service_ranges)
+        allocators.follow(reader)
+        self._authenticator.inner = RequestAuthenticator(tokens)
+        self._authorizer.inner = union
+        plugins = order.built_in(
+            reader=reader, objects=objects, authorizer=union, rbac=rbac, allocators=allocators
+        )
+        return Attached(
+            admission=plugins,
+            actions=_actions(tokens, union, rbac, reader, objects, clock),
+            partials=partials.built_in(pod=pod, clock=clock),
+            connects=streams.built_in(reader, settings.node_tls, settings.pod_tls),
+            tokens=tokens,
+        )
+
+
+def _actions(
+    tokens: Tokens,
+    authorizer: UnionAuthorizer,
+    rbac: RbacAuthorizer,
+    reader: Reader,
+    objects: Objects,
+    clock: Clock,
+) -> tuple[ActionType, ...]:
+    binding = Binding(objects, reader, clock)
+
+    def review(group: str, plural: str, kind: str, handler: ActionHandler) -> ActionType:
+        return ActionType(f"{plural}.{group}", "", (group, "v1", kind), handler)
+
+    return (
+        ActionType("pods", "binding", ("", "v1", "Binding"), binding),
+        ActionType("bindings", "", ("", "v1", "Binding"), binding),
+        ActionType("pods", "eviction", ("policy", "v1", "Eviction"), Eviction(objects, reader, clock)),
+        ActionType(
+            "serviceaccounts", "token", (_AUTHN, "v1", "TokenRequest"), TokenRequest(tokens, objects, clock)
+        ),
+        review(_AUTHN, "tokenreviews", "TokenReview", TokenReview(tokens)),
+        review(_AUTHN, "selfsubjectreviews", "SelfSubjectReview", SelfSubjectReview(clock)),
+        review(_AUTHZ, "subjectaccessreviews", "SubjectAccessReview", SubjectAccessReview(authorizer)),
+        review(
+            _AUTHZ,
+            "localsubjectaccessreviews",
+            "LocalSubjectAccessReview",
+            SubjectAccessReview(authorizer, local=True),
+        ),
+        review(
+            _AUTHZ, "selfsubjectaccessreviews", "SelfSubjectAccessReview", SelfSubjectAccessReview(authorizer)
+        ),
+        review(_AUTHZ, "selfsubjectrulesreviews", "SelfSubjectRulesReview", SelfSubjectRulesReview(rbac)),
+    )
