@@ -76,12 +76,18 @@ class HttpsServer:
     async def serve(self, api: NodeApi) -> None:
         guard = Guard(api, self._config)
 
-        async def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            await httpserver.serve_connection(reader, writer, guard)
+        async with asyncio.TaskGroup() as group:
 
-        server = await asyncio.start_server(connection, sock=self._socket, ssl=self._tls(), limit=HEAD_LIMIT)
-        async with server:
-            await server.serve_forever()
+            def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                group.create_task(
+                    httpserver.serve_connection(reader, writer, guard), name="node api connection"
+                )
+
+            server = await asyncio.start_server(
+                connection, sock=self._socket, ssl=self._tls(), limit=HEAD_LIMIT
+            )
+            async with server:
+                await server.serve_forever()
 
     def _tls(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

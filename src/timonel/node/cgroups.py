@@ -69,6 +69,15 @@ def remove(parent: str) -> None:
         _rmdir(directory)
 
 
+def pods_of(root: str) -> set[str]:
+    """Uids of pods that have a group below a node's root, from whatever life of the agent."""
+    found = set[str]()
+    for hierarchy in ROOT.iterdir():
+        for qos in ("", "burstable", "besteffort"):
+            found |= {p.name.removeprefix("pod") for p in (hierarchy / root.lstrip("/") / qos).glob("pod*")}
+    return found
+
+
 def _rmdir(directory: Path) -> None:
     try:
         directory.rmdir()

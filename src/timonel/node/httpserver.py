@@ -112,11 +112,15 @@ async def serve_connection(
                 await splice(reader, writer, answer)
                 return
             await _drain_body(reader, request)
-            await _send(writer, answer)
+            await _send_while_heard(reader, writer, answer)
             if request.header("connection").lower() == "close":
                 return
     except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, ssl.SSLError):
         return
+    except ExceptionGroup as group:  # the client went away while it was being sent to
+        _, rest = group.split((ConnectionError, ssl.SSLError))
+        if rest is not None:
+            raise rest from group
     finally:
         writer.close()
 
@@ -125,6 +129,31 @@ async def _drain_body(reader: asyncio.StreamReader, request: Request) -> None:
     length = request.header("content-length")
     if length.isdigit() and 0 < int(length) <= BODY_LIMIT:
         await reader.readexactly(int(length))
+
+
+async def _send_while_heard(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, response: Response
+) -> None:
+    """Send; an endless body (a log that is followed) stops when the client goes away."""
+    if isinstance(response.body, bytes):
+        await _send(writer, response)
+        return
+    async with asyncio.TaskGroup() as group:
+        sending = group.create_task(_send(writer, response), name="response")
+        leaving = group.create_task(_until_gone(reader, sending), name="client")
+        await asyncio.wait((sending,))
+        leaving.cancel()
+    if sending.cancelled():
+        raise ConnectionError("the client went away")
+
+
+async def _until_gone(reader: asyncio.StreamReader, sending: asyncio.Task[None]) -> None:
+    """A client that follows a log sends nothing more: what can be read is its end."""
+    try:
+        await reader.read(1)
+    except (ConnectionError, ssl.SSLError):
+        pass
+    sending.cancel()
 
 
 async def _send(writer: asyncio.StreamWriter, response: Response) -> None:

@@ -59,6 +59,7 @@ class Surroundings:
     node: NodeFacts
     runtime_name: str
     exits: dict[str, None]  # ids that ended lately: news may come before its container is known here
+    owners: dict[str, PodRunner]  # who a sandbox or container belongs to, by id
 
 
 class PodRunner:
@@ -123,8 +124,14 @@ class PodRunner:
         self._dirty.update(ids)
         self._wake.set()
 
-    def knows(self, id_: str) -> bool:
-        return self.runtime.find(id_) is not None or any(s.id == id_ for s in self.runtime.sandboxes)
+    def _own(self) -> None:
+        """News of what the runtime has of this pod is for us."""
+        for found in (*self.runtime.sandboxes, *self.runtime.containers):
+            self._around.owners[found.id] = self
+
+    def _disown(self) -> None:
+        for found in (*self.runtime.sandboxes, *self.runtime.containers):
+            self._around.owners.pop(found.id, None)
 
     def compare(self, states: Mapping[str, object]) -> None:
         """Look at whatever is not in the state that we believe it to be in."""
@@ -150,11 +157,13 @@ class PodRunner:
     # ---- its life
 
     async def run(self) -> None:
+        self._own()
         async with asyncio.TaskGroup() as group:
             self._group = group
             try:
                 await self._live()
             finally:
+                self._disown()
                 if self._timer is not None:
                     self._timer.cancel()
             for task in self._operations.values():
@@ -265,6 +274,7 @@ class PodRunner:
             self._probes.stop(container.id)
         fresh = merged(container, owner, message)
         self.runtime = self.runtime.with_container(fresh)
+        self._around.owners[fresh.id] = self
         if fresh.state is ContainerState.RUNNING and fresh.id in self._around.exits:
             self.look_at(fresh.id)
 
@@ -386,6 +396,7 @@ class PodRunner:
             return
         self._failures.pop(podactions.SANDBOX, None)
         self.runtime = self.runtime.with_sandbox(sandbox)
+        self._around.owners[sandbox.id] = self
 
     async def _make_volumes(self) -> None:
         while True:

@@ -17,7 +17,7 @@ from timonel.node.cri.errors import Missing, RuntimeFailure
 from timonel.node.cri.runtime import ContainerState
 from timonel.node.follow import Changed, Replaced, follow
 from timonel.node.podrunner import PodRunner, Surroundings
-from timonel.node.podruntime import POD_UID, PodRuntime, merged, pod_runtime
+from timonel.node.podruntime import GRACE, POD_UID, PodRuntime, merged, pod_runtime
 from timonel.node.preparation import Preparation, Workshop
 from timonel.node.references import references
 from timonel.node.statuswriter import PODS
@@ -163,6 +163,8 @@ class Pods:
         uids = {s.labels[POD_UID] for s in await runtime.list_sandboxes() if POD_UID in s.labels}
         for uid in uids:
             self._found[uid] = await self._read(uid)
+        for uid in await self._shop.leftovers() - uids:
+            self._found[uid] = PodRuntime()
 
     async def _read(self, uid: str) -> PodRuntime:
         runtime, labels = self._around.runtime, {POD_UID: uid}
@@ -187,9 +189,9 @@ class Pods:
             self._around.exits[event.id] = None
             while len(self._around.exits) > REMEMBERED_EXITS:
                 self._around.exits.pop(next(iter(self._around.exits)))
-            for runner in self._runners.values():
-                if runner.knows(event.id):
-                    runner.look_at(event.id)
+            runner = self._around.owners.get(event.id)
+            if runner is not None:
+                runner.look_at(event.id)
 
     async def _relist_for_ever(self) -> None:
         while True:
@@ -231,7 +233,8 @@ class Pods:
                 current = await self._read(uid)
                 for container in current.containers:
                     if container.state is ContainerState.RUNNING:
-                        await self._around.runtime.stop_container(container.id, 30)
+                        grace = float(container.annotations.get(GRACE) or 30)
+                        await self._around.runtime.stop_container(container.id, grace)
                 for sandbox in current.sandboxes:
                     await self._around.runtime.stop_sandbox(sandbox.id)
                     await self._around.runtime.remove_sandbox(sandbox.id)

@@ -67,6 +67,16 @@ class Workshop:
         for qos in ("", "/burstable", "/besteffort"):
             await self.threads.run(cgroups.remove, f"{self.node.cgroup_root}{qos}/pod{uid}")
 
+    async def leftovers(self) -> set[str]:
+        """Uids of pods that have left something on the machine: directories or cgroups."""
+        if self.room is None:
+            return set()
+        return await self.threads.run(_leftovers, self.room, self.node.cgroup_root)
+
+
+def _leftovers(room: Path, cgroup_root: str) -> set[str]:
+    return cgroups.pods_of(cgroup_root) | {entry.name for entry in room.iterdir()}
+
 
 class Preparation:
     def __init__(self, shop: Workshop, pod: Callable[[], Object]) -> None:

@@ -48,6 +48,7 @@ class Recorder:
         self._clock = clock
         self._source = {"component": component, "host": host}
         self._queue: asyncio.Queue[_Entry] = asyncio.Queue(QUEUE_LENGTH)
+        self._last_name = 0
         self._sent: OrderedDict[object, tuple[str, int]] = (
             OrderedDict()
         )  # what was said -> (event's name, count)
@@ -115,11 +116,12 @@ class Recorder:
             "fieldPath": path,
         }
         when = format_time(entry.time)
+        self._last_name = max(self._last_name + 1, int(entry.time * 1e9))  # never the same twice
         return {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {
-                "name": f"{name}.{int(entry.time * 1e9):016x}",
+                "name": f"{name}.{self._last_name:016x}",
                 "namespace": namespace or "default",
             },
             "involvedObject": {k: v for k, v in involved.items() if v},

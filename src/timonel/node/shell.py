@@ -126,6 +126,7 @@ class NodeAgent:
             node=facts,
             runtime_name=runtime_name,
             exits={},
+            owners={},
         )
         shop = Workshop(
             clock=clock,

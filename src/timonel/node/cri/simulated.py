@@ -39,7 +39,7 @@ from timonel.node.cri.runtime import (
     Streams,
     Version,
 )
-from timonel.node.podruntime import RUNS_TO_END
+from timonel.node.podruntime import POD_UID, RUNS_TO_END
 from timonel.objects.meta import format_micro_time
 
 ANNOTATION = "timonel.dev/simulate"
@@ -104,6 +104,7 @@ class SimulatedRuntime:
         self._names: set[tuple[str, int]] = set()  # (uid, attempt) of sandboxes that exist
         self._containers: dict[str, Container] = {}
         self._by_sandbox: dict[str, set[str]] = {}
+        self._by_uid: dict[str, set[str]] = {}  # pod uid -> its sandboxes
         self._behaviours: dict[str, Behaviour] = {}
         self._timers: dict[str, Timer] = {}
         self._images: dict[str, Image] = {}
@@ -171,6 +172,7 @@ class SimulatedRuntime:
         self._names.add((config.uid, config.attempt))
         self._sandboxes[sandbox.id] = sandbox
         self._by_sandbox[sandbox.id] = set()
+        self._by_uid.setdefault(config.uid, set()).add(sandbox.id)
         return sandbox.id
 
     def _address(self) -> str:
@@ -197,6 +199,9 @@ class SimulatedRuntime:
         if sandbox is None:
             return
         self._names.discard((sandbox.uid, sandbox.attempt))
+        self._by_uid[sandbox.uid].discard(sandbox_id)
+        if not self._by_uid[sandbox.uid]:
+            del self._by_uid[sandbox.uid]
         for container_id in self._by_sandbox.pop(sandbox_id):
             self._containers.pop(container_id, None)
             self._behaviours.pop(container_id, None)
@@ -208,7 +213,13 @@ class SimulatedRuntime:
         return found
 
     async def list_sandboxes(self, labels: Mapping[str, str] | None = None) -> Sequence[Sandbox]:
-        return [replace(s, ips=()) for s in self._sandboxes.values() if _matches(s.labels, labels)]
+        found = map(self._sandboxes.__getitem__, self._sandbox_ids(labels))
+        return [replace(s, ips=()) for s in found if _matches(s.labels, labels)]
+
+    def _sandbox_ids(self, labels: Mapping[str, str] | None) -> Iterable[str]:
+        """Those worth looking at: one pod's, if it is one pod that is asked for."""
+        uid = (labels or {}).get(POD_UID)
+        return self._by_uid.get(uid, ()) if uid is not None else self._sandboxes.keys()
 
     # ---- containers
 
@@ -279,7 +290,8 @@ class SimulatedRuntime:
             self._behaviours.pop(container_id, None)
 
     async def list_containers(self, labels: Mapping[str, str] | None = None) -> Sequence[Container]:
-        return [c for c in self._containers.values() if _matches(c.labels, labels)]
+        ids = itertools.chain.from_iterable(map(self._by_sandbox.__getitem__, self._sandbox_ids(labels)))
+        return [c for c in map(self._containers.__getitem__, ids) if _matches(c.labels, labels)]
 
     async def container_status(self, container_id: str) -> Container:
         found = self._containers.get(container_id)
