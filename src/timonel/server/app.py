@@ -1,0 +1,188 @@
+"""The API server as one object: its parts are put together here, and nowhere else.
+
+    store ─> Caches ─> Registry ─> verbs ─> Dispatcher ─> HttpServer
+                          └──────────────────> LocalTransport (clients in the same process)
+
+Nothing is global: any number of servers can live in one process. `run` serves until it is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from typing import Any, Protocol
+
+from timonel.aio.clock import Clock
+from timonel.apis.resource import ResourceType
+from timonel.server import discovery, openapi
+from timonel.server.actions import Action, ActionType
+from timonel.server.atrest import Vault
+from timonel.server.dispatch import Dispatcher
+from timonel.server.http import HttpServer
+from timonel.server.local import LocalTransport
+from timonel.server.objects import CacheReader, ServerObjects
+from timonel.server.paths import VERSION, Answer, Check, Health, Paths, fixed
+from timonel.server.registry import Registry
+from timonel.server.request import (
+    AdmissionPlugin,
+    Authenticator,
+    Authorizer,
+    ConnectHandler,
+    PartialUpdate,
+    User,
+)
+from timonel.server.upkeep import Upkeep
+from timonel.server.verbs.call import Admission, Core
+from timonel.server.watchcache import Caches
+from timonel.store.base import Store
+
+
+class Scheme(Protocol):
+    """The types to serve; `timonel.apis.scheme.Scheme` is the one of all built-in kinds."""
+
+    @property
+    def resources(self) -> Iterable[ResourceType]: ...
+    def codec(self, rtype: ResourceType) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    host: str = "127.0.0.1"
+    port: int = 0  # 0: any free one; see ApiServer.port
+    legacy_apis: bool = True  # versions that upstream has retired
+    encryption_key: bytes = b""  # 32 bytes: secrets are encrypted in the store
+
+
+@dataclass(frozen=True, slots=True)
+class Extensions:
+    """What other parts of the server add to it: subresources, actions, paths, admission."""
+
+    admission: Sequence[AdmissionPlugin] = ()
+    actions: Sequence[ActionType] = ()
+    partials: Sequence[PartialUpdate] = ()
+    connects: Mapping[tuple[str, str], ConnectHandler] = field(
+        default_factory=dict
+    )  # (qualified plural, subresource)
+    paths: Mapping[str, Answer] = field(default_factory=dict)
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    bootstrap: Sequence[
+        Callable[[], Awaitable[None]]
+    ] = ()  # before the server listens, with its caches filled
+
+
+class ApiServer:
+    """A lifecycle Service. `reader` and `objects` exist before `extend`, for the parts that need them."""
+
+    name = "apiserver"
+
+    def __init__(
+        self,
+        *,
+        config: Config,
+        store: Store,
+        scheme: Scheme,
+        clock: Clock,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        tls: ssl.SSLContext | None,
+    ) -> None:
+        self.config = config
+        self.clock = clock
+        self._store = store
+        self._caches = Caches(store)
+        vault = Vault(config.encryption_key) if config.encryption_key else None
+        self.registry = Registry(store, self._caches, clock, vault)
+        self._bootstrap: list[Callable[[], Awaitable[None]]] = []
+        self._serve(scheme, config.legacy_apis)
+        self.core = Core(self.registry, Admission(()), clock, config.legacy_apis)
+        self.reader = CacheReader(self.registry)
+        self.objects = ServerObjects(self.core)
+        self.paths = Paths()
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._tls = tls
+        self._upkeep = Upkeep(self.core, store)
+        self._checks: dict[str, Check] = {"ping": lambda: "", "log": lambda: "", "etcd": lambda: ""}
+        self._date = _Date(clock)
+        self._started = False
+        self.port = config.port
+
+    def _serve(self, scheme: Scheme, legacy: bool) -> None:
+        types = [t for t in scheme.resources if legacy or t.retired is None]
+        by_key = {(t.group, t.version, t.plural): t for t in types}
+        ordered = sorted(types, key=lambda t: (t.retired or t.converted) is not None)
+        for rtype in ordered:
+            form = rtype.converted or rtype.retired
+            work = rtype
+            if form is not None:
+                group = rtype.group if form.stored_group is None else form.stored_group
+                work = by_key[group, form.stored_version, rtype.plural]
+            self.registry.add(rtype, work, scheme.codec(rtype))
+
+    def extend(self, extensions: Extensions) -> None:
+        """Before `run`. Admission plugins run in the order given."""
+        self.core.admission = Admission(extensions.admission)
+        by_kind = {(e.rtype.group, e.rtype.version, e.rtype.kind): e for e in self.registry.served()}
+        for action in extensions.actions:
+            endpoint = self.registry.by_qualified[action.resource]
+            body = by_kind.get(action.kind) or endpoint
+            endpoint.actions[action.subresource] = Action(action.handler, body)
+        for partial in extensions.partials:
+            self.registry.by_qualified[partial.resource].partials[partial.name] = partial
+        for (resource, subresource), handler in extensions.connects.items():
+            self.registry.by_qualified[resource].connects[subresource] = handler
+        for path, answer in extensions.paths.items():
+            self.paths.add(path, answer)
+        self._checks.update(extensions.checks)
+        self._bootstrap += extensions.bootstrap
+
+    def transport_for(self, user: User) -> LocalTransport:
+        return LocalTransport(self.core, self._authorizer, user, self.paths)
+
+    async def run(self, ready: asyncio.Event) -> None:
+        self._add_paths()
+        dispatcher = Dispatcher(self.core, self._authenticator, self._authorizer, self.paths)
+        server = HttpServer(dispatcher, self._tls, self.config.host, self.config.port, self._date)
+        following = asyncio.Event()
+
+        def listening(port: int) -> None:
+            self.port = port
+            self._started = True
+            ready.set()
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._caches.follow(following.set), name="watch caches")
+            await following.wait()
+            await self.reader.load()
+            for step in self._bootstrap:
+                await step()
+            group.create_task(self._upkeep.run(), name="upkeep")
+            group.create_task(server.run(listening, self.clock.sleep), name="http")
+
+    def _add_paths(self) -> None:
+        paths = self.paths
+        self._checks["poststarthook/start-apiserver"] = lambda: "" if self._started else "not started"
+        for name in ("healthz", "livez", "readyz"):
+            Health(name, self._checks).add_to(paths)
+        paths.add("/version", fixed(VERSION))
+        discovery.add_to(paths, self.registry, lambda: f"{self.config.host}:{self.port}")
+        openapi.add_to(paths, self.registry)
+
+
+class _Date:
+    """The text of the Date header, made once a second."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._now: Callable[[], float] = clock.now
+        self._second = -1
+        self._text = b""
+
+    def __call__(self) -> bytes:
+        second = int(self._now())
+        if second != self._second:
+            self._second = second
+            self._text = formatdate(second, usegmt=True).encode()
+        return self._text

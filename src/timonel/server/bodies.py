@@ -1,0 +1,99 @@
+"""The body of a request as an object of its kind: read, pruned, type-checked, defaulted, or refused in upstream's words."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from timonel.machinery import bodies as machinery_bodies
+from timonel.machinery import errors
+from timonel.machinery.codec import DecodeError
+from timonel.objects.meta import Object
+from timonel.server.registry import Endpoint
+
+JSON_TYPES = ("", "application/json")
+YAML_TYPES = ("application/yaml",)
+
+
+def media_type(content_type: str) -> str:
+    return content_type.split(";", 1)[0].strip().lower()
+
+
+def unsupported() -> errors.UnsupportedMediaType:
+    return errors.UnsupportedMediaType("415: Unsupported Media Type", details=True)
+
+
+def read(body: bytes | Any, content_type: str, *, find_duplicates: bool = True) -> tuple[Any, list[str]]:
+    """The tree, and the problems that strict validation reports. Raises BadRequest, UnsupportedMediaType."""
+    if not isinstance(body, bytes):
+        return body, []
+    media = media_type(content_type)
+    if media not in JSON_TYPES and media not in YAML_TYPES:
+        raise unsupported()
+    return machinery_bodies.read(body, is_yaml=media in YAML_TYPES, find_duplicates=find_duplicates)
+
+
+def mismatch(endpoint: Endpoint, problem: str) -> errors.BadRequest:
+    rtype = endpoint.rtype
+    return errors.BadRequest(
+        f'{rtype.kind} in version "{rtype.version}" cannot be handled as a {rtype.kind}: {problem}'
+    )
+
+
+def decode(
+    endpoint: Endpoint,
+    body: bytes | Any,
+    content_type: str,
+    *,
+    validation: str,
+    warnings: list[str],
+    legacy: bool,
+) -> Object:
+    """An object of this endpoint, pruned, type-checked and defaulted, in the served form."""
+    tree, problems = read(body, content_type, find_duplicates=validation != "Ignore")
+    if tree is None:
+        tree = {}
+    if not isinstance(tree, dict):
+        raise mismatch(endpoint, "json: cannot unmarshal array into Go value")
+    rtype = endpoint.rtype
+    check_kind(tree, rtype.kind, rtype.api_version, rtype.version)
+    return finish(endpoint, tree, problems, validation=validation, warnings=warnings, legacy=legacy)
+
+
+def check_kind(tree: Object, kind: str, api_version: str, version: str) -> None:
+    """Kind and apiVersion may be left out, but not be others."""
+    given_kind, given_version = tree.get("kind") or kind, tree.get("apiVersion") or api_version
+    if given_kind != kind or given_version != api_version:
+        raise errors.BadRequest(
+            f"{given_kind} in version {json.dumps(version)} cannot be handled as a {kind}: converting "
+            f"({given_version}.{given_kind}) to ({api_version}.{kind}): unknown conversion"
+        )
+
+
+def finish(
+    endpoint: Endpoint,
+    tree: Object,
+    problems: list[str],
+    *,
+    validation: str,
+    warnings: list[str],
+    legacy: bool,
+) -> Object:
+    """Legacy shapes, pruning, types and defaults of a tree whose kind is known to be right."""
+    rtype = endpoint.rtype
+    tree["kind"], tree["apiVersion"] = rtype.kind, rtype.api_version
+    if legacy and rtype.legacy_shape is not None:
+        warnings += rtype.legacy_shape(tree)
+    try:
+        obj, unknown = endpoint.codec.normalize(tree)
+    except DecodeError as error:
+        raise mismatch(endpoint, error.message) from error
+    obj["kind"], obj["apiVersion"] = rtype.kind, rtype.api_version
+    obj.setdefault("metadata", {})
+    problems = problems + unknown
+    if problems and validation == "Strict":
+        raise mismatch(endpoint, "strict decoding error: " + ", ".join(problems))
+    if validation == "Warn":
+        warnings += problems
+    rtype.default(obj)
+    return obj

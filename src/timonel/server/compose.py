@@ -1,0 +1,71 @@
+"""One API server with everything that belongs to it: security, built-in admission, subresources, first objects.
+
+`distro` and the tests start here; whoever wants an API server of other parts puts `app.ApiServer` together by hand.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from dataclasses import dataclass, field
+
+from timonel.aio.clock import Clock
+from timonel.server import bootstrap
+from timonel.server.app import ApiServer, Config, Extensions, Scheme
+from timonel.server.security import NEEDED, Security
+from timonel.server.security import Settings as SecuritySettings
+from timonel.store.base import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    security: SecuritySettings
+    config: Config = field(default_factory=Config)
+    advertised: str = "127.0.0.1"  # where clients inside the cluster reach the server
+    advertised_port: int = 0  # 0: the one it listens on
+    client_ca: str = ""  # PEM
+
+
+def first_address(cidr: str) -> str:
+    """The address of the service `kubernetes`."""
+    return str(next(iter(ipaddress.ip_network(cidr).hosts())))
+
+
+def compose(
+    settings: Settings, *, store: Store, scheme: Scheme, clock: Clock, tls: ssl.SSLContext | None
+) -> ApiServer:
+    security = Security(settings.security, clock)
+    server = ApiServer(
+        config=settings.config,
+        store=store,
+        scheme=scheme,
+        clock=clock,
+        authenticator=security.authenticator,
+        authorizer=security.authorizer,
+        tls=tls,
+    )
+    server.reader.need(*NEEDED)
+    pod = server.registry.by_qualified["pods"].work
+    attached = security.attach(reader=server.reader, objects=server.objects, pod=pod)
+
+    async def first_objects() -> None:
+        ranges = settings.security.service_ranges
+        wanted = bootstrap.Settings(
+            service_address=first_address(ranges[0]),
+            service_ranges=ranges,
+            address=settings.advertised,
+            port=settings.advertised_port or server.port,
+            client_ca=settings.client_ca,
+        )
+        await bootstrap.ensure(server.objects, server.reader, wanted)
+
+    server.extend(
+        Extensions(
+            admission=attached.admission,
+            actions=attached.actions,
+            partials=attached.partials,
+            connects=attached.connects,
+            bootstrap=(first_objects,),
+        )
+    )
+    return server

@@ -1,0 +1,285 @@
+"""What is served, for clients to find out: /api, /apis and the lists below them, plain and aggregated.
+
+Documents are made on demand from the registry and remembered until it changes.
+
+Upstream: apiserver/pkg/endpoints/discovery, aggregated discovery v2 (apidiscovery.k8s.io).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import orjson
+
+from timonel.machinery import errors
+from timonel.objects.meta import Object
+from timonel.server import negotiate, routes
+from timonel.server.chain.info import Info
+from timonel.server.http import JSON, Request, Response
+from timonel.server.negotiate import clauses
+from timonel.server.paths import Paths
+from timonel.server.registry import Endpoint, Registry
+from timonel.server.request import User
+from timonel.server.responses import NOT_FOUND_PAGE, YAML, to_yaml
+
+# groups in the order in which clients should try them; others follow
+GROUP_ORDER = (
+    "apiregistration.k8s.io", "apps", "events.k8s.io", "authentication.k8s.io", "authorization.k8s.io", "autoscaling",
+    "batch", "certificates.k8s.io", "networking.k8s.io", "policy", "rbac.authorization.k8s.io", "storage.k8s.io",
+    "admissionregistration.k8s.io", "apiextensions.k8s.io", "scheduling.k8s.io", "coordination.k8s.io", "node.k8s.io",
+    "discovery.k8s.io", "resource.k8s.io", "flowcontrol.apiserver.k8s.io",
+)  # fmt: skip
+AGGREGATED_GROUP, AGGREGATED_VERSION, AGGREGATED_KIND = "apidiscovery.k8s.io", "v2", "APIGroupDiscoveryList"
+STREAM_VERBS = ("create", "get")
+PROXY_VERBS = ("create", "delete", "get", "patch", "update")
+# kind and verbs of subresources that answer with bytes
+CONNECTS: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
+    ("pods", "attach"): ("PodAttachOptions", STREAM_VERBS),
+    ("pods", "exec"): ("PodExecOptions", STREAM_VERBS),
+    ("pods", "portforward"): ("PodPortForwardOptions", STREAM_VERBS),
+    ("pods", "proxy"): ("PodProxyOptions", PROXY_VERBS),
+    ("pods", "log"): ("Pod", ("get",)),
+    ("nodes", "proxy"): ("NodeProxyOptions", PROXY_VERBS),
+    ("services", "proxy"): ("ServiceProxyOptions", PROXY_VERBS),
+}
+UPDATE_VERBS = ("get", "patch", "update")
+UNSTORED = ("componentstatuses",)
+
+Part = tuple[str, Object, tuple[str, ...]]  # name of a subresource, its group/version/kind, its verbs
+
+
+def parts(endpoint: Endpoint) -> list[Part]:
+    """The subresources as discovery shows them, by name."""
+    rtype = endpoint.rtype
+    own = {"group": "", "version": "", "kind": rtype.kind}
+    found: list[Part] = []
+    for name in sorted(endpoint.subresources):
+        if name == "scale":
+            found.append((name, {"group": "autoscaling", "version": "v1", "kind": "Scale"}, UPDATE_VERBS))
+        elif name in endpoint.connects:
+            kind, verbs = CONNECTS.get((rtype.plural, name), (rtype.kind, STREAM_VERBS))
+            found.append((name, {"group": "", "version": "", "kind": kind}, verbs))
+        elif name in endpoint.actions:
+            body = endpoint.actions[name].endpoint.rtype
+            foreign = (body.group, body.version) != (rtype.group, rtype.version)
+            shown = {
+                "group": body.group if foreign else "",
+                "version": body.version if foreign else "",
+                "kind": body.kind,
+            }
+            found.append((name, shown, ("create",)))
+        elif name in endpoint.partials:
+            found.append((name, own, tuple(sorted(endpoint.partials[name].verbs))))
+        elif name:
+            found.append((name, own, UPDATE_VERBS))
+    return found
+
+
+def storage_hash(endpoint: Endpoint) -> str:
+    """Names the form that objects are stored in. Upstream: discovery.StorageVersionHash."""
+    work = endpoint.work
+    digest = hashlib.sha256(f"{work.group}/{work.version}/{work.kind}".encode()).digest()
+    return base64.b64encode(digest[:8]).decode()
+
+
+def resource_list(endpoints: Iterable[Endpoint], group: str, version: str) -> Object:
+    resources: list[Object] = []
+    for endpoint in sorted(endpoints, key=lambda e: e.rtype.plural):
+        rtype = endpoint.rtype
+        shown: Object = {
+            "name": rtype.plural,
+            "singularName": rtype.singular_name,
+            "namespaced": rtype.namespaced,
+            "kind": rtype.kind,
+            "verbs": sorted(rtype.verbs),
+        }
+        if rtype.short_names:
+            shown["shortNames"] = list(rtype.short_names)
+        if rtype.categories:
+            shown["categories"] = list(rtype.categories)
+        if "list" in rtype.verbs and rtype.plural not in UNSTORED:
+            shown["storageVersionHash"] = storage_hash(endpoint)
+        resources.append(shown)
+        for name, kind, verbs in parts(endpoint):
+            part: Object = {
+                "name": f"{rtype.plural}/{name}",
+                "singularName": "",
+                "namespaced": rtype.namespaced,
+                "kind": kind["kind"],
+                "verbs": list(verbs),
+            }
+            if kind["version"]:
+                part["group"], part["version"] = kind["group"], kind["version"]
+            resources.append(part)
+    tree: Object = {"kind": "APIResourceList"}
+    if group:
+        tree["apiVersion"] = "v1"
+    tree["groupVersion"] = f"{group}/{version}" if group else version
+    tree["resources"] = resources
+    return tree
+
+
+def aggregated(registry: Registry, groups: Iterable[tuple[str, tuple[str, ...]]]) -> Object:
+    items = []
+    for group, versions in groups:
+        shown = []
+        for version in versions:
+            endpoints = [e for e in registry.served() if (e.rtype.group, e.rtype.version) == (group, version)]
+            resources = [_aggregated_resource(e) for e in sorted(endpoints, key=lambda e: e.rtype.plural)]
+            shown.append({"version": version, "resources": resources, "freshness": "Current"})
+        metadata = {"name": group} if group else {}
+        items.append({"metadata": metadata, "versions": shown})
+    api_version = f"{AGGREGATED_GROUP}/{AGGREGATED_VERSION}"
+    return {"kind": AGGREGATED_KIND, "apiVersion": api_version, "metadata": {}, "items": items}
+
+
+def _aggregated_resource(endpoint: Endpoint) -> Object:
+    rtype = endpoint.rtype
+    shown: Object = {
+        "resource": rtype.plural,
+        "responseKind": {"group": "", "version": "", "kind": rtype.kind},
+        "scope": "Namespaced" if rtype.namespaced else "Cluster",
+        "singularResource": rtype.singular_name,
+        "verbs": sorted(rtype.verbs),
+    }
+    if rtype.short_names:
+        shown["shortNames"] = list(rtype.short_names)
+    if rtype.categories:
+        shown["categories"] = list(rtype.categories)
+    below = [
+        {"subresource": name, "responseKind": kind, "verbs": list(verbs)}
+        for name, kind, verbs in parts(endpoint)
+    ]
+    if below:
+        shown["subresources"] = below
+    return shown
+
+
+def group_versions(registry: Registry) -> list[tuple[str, tuple[str, ...]]]:
+    """Named groups with their versions, the preferred one first. Retired versions come last."""
+    found: dict[str, dict[str, bool]] = {}
+    for endpoint in registry.served():
+        rtype = endpoint.rtype
+        if rtype.group:
+            versions = found.setdefault(rtype.group, {})
+            versions[rtype.version] = versions.get(rtype.version, True) and rtype.retired is not None
+    order = {group: n for n, group in enumerate(GROUP_ORDER)}
+    groups = sorted(found, key=lambda g: (order.get(g, len(order)), g))
+    return [(g, tuple(sorted(found[g], key=lambda v: (found[g][v], _version_rank(v))))) for g in groups]
+
+
+def _version_rank(version: str) -> tuple[int, int, int]:
+    """GA before beta before alpha, newer before older."""
+    stage = 2 if "alpha" in version else 1 if "beta" in version else 0
+    digits = version.replace("alpha", " ").replace("beta", " ").lstrip("v").split()
+    numbers = [int(d) if d.isdigit() else 0 for d in digits] + [0, 0]
+    return stage, -numbers[0], -numbers[1]
+
+
+def api_group(group: str, versions: tuple[str, ...]) -> Object:
+    shown = [{"groupVersion": f"{group}/{v}", "version": v} for v in versions]
+    return {"name": group, "versions": shown, "preferredVersion": shown[0]}
+
+
+class Discovery:
+    def __init__(self, registry: Registry, paths: Paths, address: Callable[[], str]) -> None:
+        self._registry = registry
+        self._paths = paths
+        self._address = address
+
+    def add_to(self, paths: Paths) -> None:
+        paths.add("/", self.root)
+        paths.add("/api", self.api)
+        paths.add("/apis", self.apis)
+        paths.add("/apis/", self.below_apis)
+        paths.add("/api/", self.below_api)
+
+    def _addresses(self) -> list[Object]:
+        return [{"clientCIDR": "0.0.0.0/0", "serverAddress": self._address()}]
+
+    async def root(self, request: Request, info: Info, user: User) -> Response:
+        groups = group_versions(self._registry)
+        own = {"/api", "/api/v1", "/apis", "/apis/", *self._paths.listed()} - {"/"}
+        own |= {f"/apis/{g}" for g, _ in groups} | {f"/apis/{g}/{v}" for g, vs in groups for v in vs}
+        return Response(200, orjson.dumps({"paths": sorted(own)}, option=orjson.OPT_INDENT_2))
+
+    async def api(self, request: Request, info: Info, user: User) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            raise routes.not_allowed()
+        plain = {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": self._addresses()}
+        return self._either(request, plain, lambda: aggregated(self._registry, [("", ("v1",))]))
+
+    async def apis(self, request: Request, info: Info, user: User) -> Response:
+        groups = group_versions(self._registry)
+        shown = [api_group(g, vs) for g, vs in groups]
+        plain = {"kind": "APIGroupList", "apiVersion": "v1", "groups": shown}
+        return self._either(request, plain, lambda: aggregated(self._registry, groups))
+
+    async def below_api(self, request: Request, info: Info, user: User) -> Response:
+        if info.path.rstrip("/") != "/api/v1":
+            raise routes.unknown()
+        return self._plain(request, self._resources("", "v1"))
+
+    async def below_apis(self, request: Request, info: Info, user: User) -> Response:
+        steps = info.path.strip("/").split("/")
+        versions = dict(group_versions(self._registry)).get(steps[1])
+        if versions is None:
+            return NOT_FOUND_PAGE
+        if len(steps) == 2:
+            tree = {"kind": "APIGroup", "apiVersion": "v1", **api_group(steps[1], versions)}
+            return self._plain(request, tree)
+        if len(steps) > 3 or steps[2] not in versions:
+            raise routes.unknown()
+        return self._plain(request, self._resources(steps[1], steps[2]))
+
+    def _resources(self, group: str, version: str) -> Object:
+        endpoints = [
+            e for e in self._registry.served() if (e.rtype.group, e.rtype.version) == (group, version)
+        ]
+        return resource_list(endpoints, group, version)
+
+    def _plain(self, request: Request, tree: Object) -> Response:
+        if request.method not in ("GET", "HEAD"):
+            raise routes.not_allowed()
+        form = negotiate.negotiate(request.header(b"accept"), transforms=False)
+        return _written(tree, form.yaml, JSON)
+
+    def _either(self, request: Request, plain: Any, tree: Callable[[], Object]) -> Response:
+        """Aggregated where the client accepts it, else plain."""
+        accept = request.header(b"accept")
+        transforms = False
+        for clause in clauses(accept):
+            if clause.media not in ("application/json", "application/yaml", "*/*", "application/*"):
+                continue
+            wanted = clause.params.get("as")
+            if wanted is None:
+                return _written(plain, clause.media == "application/yaml", JSON)
+            transforms = True
+            version = clause.params.get("v")
+            if (wanted, clause.params.get("g"), version) == (
+                AGGREGATED_KIND,
+                AGGREGATED_GROUP,
+                AGGREGATED_VERSION,
+            ):
+                kind = b"application/%b;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+                in_yaml = clause.media == "application/yaml"
+                return _written(tree(), in_yaml, kind % (b"yaml" if in_yaml else b"json"))
+        if transforms:
+            raise errors.NotAcceptable(f"only the following media types are accepted: {negotiate.ACCEPTED}")
+        form = negotiate.negotiate(accept)
+        return _written(plain, form.yaml, JSON)
+
+
+def _written(tree: Any, in_yaml: bool, content_type: bytes) -> Response:
+    headers = ((b"Vary", b"Accept"),)
+    if in_yaml:
+        content = YAML if content_type == JSON else content_type
+        return Response(200, to_yaml(tree), content, headers)
+    return Response(200, orjson.dumps(tree, option=orjson.OPT_APPEND_NEWLINE), content_type, headers)
+
+
+def add_to(paths: Paths, registry: Registry, address: Callable[[], str]) -> None:
+    Discovery(registry, paths, address).add_to(paths)

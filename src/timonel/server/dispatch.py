@@ -1,0 +1,179 @@
+"""The request chain: parse → authenticate → impersonate → authorize → route to a verb → render.
+
+`now` answers reads of what is in the cache without a task; everything else goes through `later`. Both take the same
+decisions in the same order.
+"""
+
+from __future__ import annotations
+
+from timonel.machinery import errors
+from timonel.server import negotiate, render, routes
+from timonel.server.chain import authentication, authorization
+from timonel.server.chain.info import Info, parse
+from timonel.server.http import Request, Response
+from timonel.server.negotiate import Form
+from timonel.server.paths import Paths
+from timonel.server.request import Authenticator, Authorizer, ConnectCall, Upgraded, User
+from timonel.server.responses import NOT_FOUND_PAGE, from_exception, status_response, warning_headers
+from timonel.server.routes import Route
+from timonel.server.verbs import create, delete, patch, read, scale, update, watch
+from timonel.server.verbs.call import Call, Core, Result
+
+REMEMBERED = 8192  # parsed targets and Accept headers that are kept
+
+
+class Dispatcher:
+    """The `http.Handler` of the API server."""
+
+    def __init__(
+        self, core: Core, authenticator: Authenticator, authorizer: Authorizer, paths: Paths
+    ) -> None:
+        self._core = core
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._paths = paths
+        self._infos: dict[tuple[str, str, str], Info] = {}
+        self._forms: dict[str, Form] = {}
+
+    # ---- http.Handler
+
+    def now(self, request: Request) -> Response | None:
+        if request.method != "GET" or authentication.impersonates(request):
+            return None
+        info = self._info(request)
+        if not info.is_resource or info.verb not in ("get", "list") or info.subresource:
+            return None
+        user = authentication.user_now(self._authenticator, authentication.credentials(request))
+        if user is None:
+            return None
+        authorization.check(self._authorizer, user, info)
+        route = routes.find(self._core.registry, info)
+        form = self._form(request)
+        call = Call(user, info, route.endpoint, warnings=[])
+        if info.verb == "get":
+            result = read.get_now(call)
+            if result is None:
+                return None
+            return render.object_(self._core, route.endpoint, form, result, info, self._notes(route, call))
+        found = read.list_now(self._core, call)
+        if found is None:
+            return None
+        return render.list_(self._core, route.endpoint, form, found, info, self._notes(route, call))
+
+    async def later(self, request: Request) -> Response | Upgraded:
+        info = self._info(request)
+        user = await authentication.user_of(self._authenticator, authentication.credentials(request))
+        if authentication.impersonates(request):
+            user = authentication.impersonated(request, user, self._authorizer)
+        authorization.check(self._authorizer, user, info)
+        if not info.is_resource:
+            return await self._paths.answer(request, info, user)
+        route = routes.find(self._core.registry, info)
+        if request.too_large:
+            raise errors.RequestEntityTooLarge("Request entity too large: limit is 3145728")
+        if route.connect is not None:
+            return await route.connect.connect(connect_call(user, info, request))
+        call = Call(
+            user,
+            info,
+            route.endpoint,
+            body=request.body,
+            content_type=request.header(b"content-type"),
+            user_agent=request.header(b"user-agent"),
+        )
+        form = self._form(request)
+        return await self._answer(call, route, form)
+
+    def failed(self, request: Request, error: BaseException) -> Response:
+        if isinstance(error, routes.NoSuchGroup):
+            return NOT_FOUND_PAGE
+        return status_response(from_exception(error))
+
+    def refused(self, status: int, message: str) -> Response:
+        return status_response(errors.StatusError(message, code=status))
+
+    # ---- parts
+
+    def _info(self, request: Request) -> Info:
+        key = (request.method, request.path, request.query)
+        info = self._infos.get(key)
+        if info is None:
+            if len(self._infos) >= REMEMBERED:
+                self._infos.clear()
+            info = self._infos[key] = parse(*key)
+        return info
+
+    def _form(self, request: Request) -> Form:
+        accept = request.header(b"accept")
+        form = self._forms.get(accept)
+        if form is None:
+            if len(self._forms) >= REMEMBERED:
+                self._forms.clear()
+            form = self._forms[accept] = negotiate.negotiate(accept)
+        return form
+
+    @staticmethod
+    def _notes(route: Route, call: Call) -> tuple[tuple[bytes, bytes], ...]:
+        rtype = route.endpoint.rtype
+        warnings = call.warnings
+        if rtype.deprecated:
+            warnings = [rtype.deprecated, *warnings]
+        if rtype.retired is not None:
+            warnings = [rtype.retired.warning, *warnings]
+        return warning_headers(warnings) if warnings else ()
+
+    async def _answer(self, call: Call, route: Route, form: Form) -> Response:
+        try:
+            return await self._carried_out(call, route, form)
+        except errors.StatusError as error:
+            return status_response(error, headers=self._notes(route, call))
+
+    async def _carried_out(self, call: Call, route: Route, form: Form) -> Response:
+        core, info, endpoint = self._core, call.info, call.endpoint
+        if info.verb == "watch":
+            opened = await watch.watch(core, call)
+            frames = render.Frames(core, endpoint, form, info)
+            return Response(200, frames.stream(opened), headers=self._notes(route, call))
+        if info.verb == "list":
+            found = await read.list_(core, call)
+            return render.list_(core, endpoint, form, found, info, self._notes(route, call))
+        if info.verb == "deletecollection":
+            found = await delete.delete_collection(core, call)
+            return render.list_(core, endpoint, form, found, info, self._notes(route, call))
+        result = await carry_out(core, call, route)
+        return render.object_(core, endpoint, form, result, info, self._notes(route, call))
+
+
+async def carry_out(core: Core, call: Call, route: Route) -> Result:
+    """A verb on one object. Shared with the transport of clients in the same process."""
+    info = call.info
+    if route.action is not None:
+        return await routes.act(core, call, route)
+    if info.subresource == "scale":
+        return await scale.VERBS[info.verb](core, call)
+    match info.verb:
+        case "get":
+            return await read.get(core, call)
+        case "create":
+            return await create.create(core, call)
+        case "update":
+            return await update.update(core, call)
+        case "patch":
+            return await patch.patch(core, call)
+        case "delete":
+            return await delete.delete(core, call)
+    raise routes.not_allowed()
+
+
+def connect_call(user: User, info: Info, request: Request) -> ConnectCall:
+    return ConnectCall(
+        user=user,
+        method=request.method,
+        namespace=info.namespace,
+        name=info.name,
+        subresource=info.subresource,
+        path=info.rest,
+        query=request.query,
+        headers=[(k.decode("latin-1"), v.decode("latin-1")) for k, v in request.headers],
+        body=request.body,
+    )

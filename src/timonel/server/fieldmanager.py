@@ -1,0 +1,50 @@
+"""Who set which fields: keeps metadata.managedFields right on every write, by way of `machinery.apply`.
+
+Upstream: apimachinery/pkg/util/managedfields.
+"""
+
+from __future__ import annotations
+
+from timonel.objects.meta import Object
+from timonel.server.options import MANAGER_LIMIT, WriteOptions
+from timonel.server.registry import Endpoint
+
+
+def name_of(options: WriteOptions, user_agent: str) -> str:
+    """The manager that a request names, or its user agent up to the first slash."""
+    if options.field_manager:
+        return options.field_manager
+    head = user_agent.split("/", 1)[0]
+    printable = "".join(c for c in head if c.isprintable())
+    return printable[:MANAGER_LIMIT] or "unknown"
+
+
+def updated(
+    endpoint: Endpoint, old: Object | None, new: Object, *, manager: str, now: float, subresource: str = ""
+) -> None:
+    """Record in `new` that `manager` wrote what differs from `old`; both in the served form."""
+    record = getattr(endpoint.codec, "record_update", None)
+    if record is not None:
+        record(old, new, manager=manager, now=now, subresource=subresource)
+
+
+def applied(
+    endpoint: Endpoint,
+    old: Object | None,
+    patch: Object,
+    *,
+    manager: str,
+    force: bool,
+    now: float,
+    subresource: str,
+    name: str,
+    namespace: str,
+) -> Object:
+    """What `old` becomes when `manager` applies `patch`. Raises Conflict where others own what it changes."""
+    metadata = patch.get("metadata")
+    if not isinstance(metadata, dict):
+        metadata = patch["metadata"] = {}
+    metadata.setdefault("name", name)
+    if namespace:
+        metadata.setdefault("namespace", namespace)
+    return endpoint.codec.apply(old, patch, manager=manager, force=force, now=now, subresource=subresource)

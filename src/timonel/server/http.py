@@ -1,0 +1,412 @@
+"""HTTP/1.1 over one TLS connection: bytes to `Request`, `Response` to bytes.
+
+Requests of a connection are answered in their order (pipelining). Most reads are answered in the callback that parsed
+them; everything else runs as a task of the server's group. A handler may take the connection over: it answers with
+`request.Upgraded`, and from then on the raw bytes belong to its `relay` (`Connection` is the `request.Duplex`).
+
+    data_received ─> httptools ─> Request ─> Handler.now ──> Response ─────────────> write
+                                                └─ None ──> task: Handler.later ──> Response | Upgraded
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, Protocol, cast
+
+import httptools
+
+from timonel.server.request import Upgraded
+
+logger = logging.getLogger(__name__)
+
+BODY_LIMIT = 3 * 1024 * 1024
+HEAD_LIMIT = 1024 * 1024  # as Go's DefaultMaxHeaderBytes
+PIPELINE_LIMIT = 16  # requests waiting on a connection before it is no longer read
+RELAY_LIMIT = 1024 * 1024  # unread bytes of a relayed connection before it is no longer read
+FAREWELL = 2.0  # seconds that requests get to finish when the server stops
+
+STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+JSON = b"application/json"
+TEXT = b"text/plain; charset=utf-8"
+
+Header = tuple[bytes, bytes]
+
+
+class Request:
+    """`path` is still percent-encoded. Header names are lower-case."""
+
+    __slots__ = (
+        "body",
+        "connection",
+        "headers",
+        "keep_alive",
+        "method",
+        "path",
+        "query",
+        "too_large",
+        "upgrade",
+    )
+
+    def __init__(
+        self, method: bytes, target: bytes, headers: list[Header], body: bytes, connection: Connection | None
+    ) -> None:
+        self.method = method.decode("latin-1")
+        path, _, query = target.partition(b"?")
+        self.path = path.decode("latin-1")
+        self.query = query.decode("latin-1")
+        self.headers = headers
+        self.body = body
+        self.connection = connection
+        self.keep_alive = True
+        self.upgrade = False
+        self.too_large = False
+
+    def header(self, name: bytes) -> str:
+        for key, value in self.headers:
+            if key == name:
+                return value.decode("latin-1")
+        return ""
+
+    def all_headers(self, name: bytes) -> list[str]:
+        return [value.decode("latin-1") for key, value in self.headers if key == name]
+
+    @property
+    def certificate(self) -> bytes | None:
+        """The verified client certificate, as DER."""
+        return self.connection.certificate if self.connection is not None else None
+
+
+@dataclass(slots=True)
+class Response:
+    """`body` as an iterator is sent chunk by chunk as it comes (watches, logs)."""
+
+    status: int
+    body: bytes | AsyncIterator[bytes] = b""
+    content_type: bytes = JSON
+    headers: Sequence[Header] = ()
+
+
+class Handler(Protocol):
+    def now(self, request: Request) -> Response | None:
+        """Answer without waiting, or None: then `later` is called."""
+
+    async def later(self, request: Request) -> Response | Upgraded: ...
+
+    def failed(self, request: Request, error: BaseException) -> Response:
+        """The answer for what a handler raised."""
+
+    def refused(self, status: int, message: str) -> Response:
+        """The answer to what is no proper request."""
+
+
+class Connection(asyncio.Protocol):
+    """One client connection; also the `Duplex` of a handler that has taken it over."""
+
+    def __init__(self, server: HttpServer) -> None:
+        self._server = server
+        self._handler = server.handler
+        self._parser = httptools.HttpRequestParser(self)
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._target = b""
+        self._headers: list[Header] = []
+        self._body: list[bytes] = []
+        self._size = 0
+        self._head_size = 0
+        self._queue: deque[Request] = deque()
+        self._current: Request | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self._lost = False
+        self._streaming = False
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._relayed: bytearray | None = None  # incoming bytes once a handler has taken over
+        self._relay_ended = False
+        self._readable = asyncio.Event()
+        self.certificate: bytes | None = None
+
+    # ---- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._server.connections.add(self)
+        tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
+        if tls is not None:
+            self.certificate = tls.getpeercert(binary_form=True)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
+        self._server.connections.discard(self)
+        self._writable.set()
+        self._relay_ended = True
+        self._readable.set()
+        self._queue.clear()
+        if self._task is not None and self._relayed is None:
+            self._task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        if self._relayed is not None:
+            self._relayed += data
+            if len(self._relayed) > RELAY_LIMIT:
+                self._transport.pause_reading()
+            self._readable.set()
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._relayed = bytearray(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            if not self._closing:
+                self._closing = True
+                self._write_response(None, Response(400, b"400 Bad Request", TEXT))
+                self._transport.close()
+
+    def eof_received(self) -> bool:
+        self._relay_ended = True
+        self._readable.set()
+        return self._relayed is not None  # a relayed peer may still read after it has said its last word
+
+    def pause_writing(self) -> None:
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        self._writable.set()
+
+    # ---- httptools callbacks
+
+    def on_message_begin(self) -> None:
+        self._target = b""
+        self._headers = []
+        self._body = []
+        self._size = self._head_size = 0
+
+    def on_url(self, url: bytes) -> None:
+        self._target += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_size += len(name) + len(value)
+        if self._head_size < HEAD_LIMIT:
+            self._headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        if self._current is None and self._expects_continue():
+            self._transport.write(CONTINUE)
+
+    def _expects_continue(self) -> bool:
+        return any(k == b"expect" and v.lower() == b"100-continue" for k, v in self._headers)
+
+    def on_body(self, body: bytes) -> None:
+        self._size += len(body)
+        if self._size <= BODY_LIMIT:
+            self._body.append(body)
+
+    def on_message_complete(self) -> None:
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        request = Request(self._parser.get_method(), self._target, self._headers, body, self)
+        request.keep_alive = self._parser.should_keep_alive()
+        request.upgrade = self._parser.should_upgrade()
+        request.too_large = self._size > BODY_LIMIT
+        if self._closing:
+            return
+        if self._current is not None or self._queue:
+            self._queue.append(request)
+            if len(self._queue) >= PIPELINE_LIMIT:
+                self._transport.pause_reading()
+        elif self._head_size >= HEAD_LIMIT:
+            self._closing = True
+            self._write_response(request, self._handler.refused(431, "request header too large"))
+            self._transport.close()
+        else:
+            self._begin(request)
+
+    # ---- answering
+
+    def _begin(self, request: Request) -> None:
+        """Answer now where that is possible, else in a task. Never called while another request is being answered."""
+        self._current = request
+        try:
+            response = self._handler.now(request)
+        except Exception as error:
+            response = self._handler.failed(request, error)
+        if response is not None and isinstance(response.body, bytes):
+            self._write_response(request, response)
+            self._finish(request)
+        else:
+            self._task = self._server.spawn(self._answer(request, response))
+
+    async def _answer(self, request: Request, response: Response | Upgraded | None) -> None:
+        try:
+            if response is None:
+                try:
+                    response = await self._handler.later(request)
+                except Exception as error:
+                    response = self._handler.failed(request, error)
+            if isinstance(response, Upgraded):
+                await self._relay(response)
+                return
+            if isinstance(response.body, bytes):
+                self._write_response(request, response)
+            else:
+                await self._stream(request, response, response.body)
+        except asyncio.CancelledError:
+            self._transport.abort()
+            raise
+        except Exception:
+            logger.exception("Failed to answer a request", extra={"path": request.path})
+            self._transport.abort()
+        finally:
+            self._task = None
+        self._finish(request)
+
+    def _finish(self, request: Request) -> None:
+        self._current = None
+        if not request.keep_alive or self._closing or request.upgrade:
+            self._closing = True
+            self._transport.close()
+        elif self._queue and not self._lost:
+            following = self._queue.popleft()
+            if not self._queue:
+                self._transport.resume_reading()
+            self._server.soon(self._begin, following)
+
+    def _head(self, response: Response | Upgraded, extra: bytes) -> bytes:
+        lines = [STATUS_LINES[response.status], self._server.standard_headers()]
+        if isinstance(response, Response):
+            if response.content_type:
+                lines.append(b"Content-Type: %b\r\n" % response.content_type)
+            for name, value in response.headers:
+                lines.append(b"%b: %b\r\n" % (name, value))
+        else:
+            lines += [f"{name}: {value}\r\n".encode("latin-1") for name, value in response.headers]
+        lines.append(extra)
+        lines.append(b"\r\n")
+        return b"".join(lines)
+
+    def _write_response(self, request: Request | None, response: Response) -> None:
+        if self._lost:
+            return
+        body = cast(bytes, response.body)
+        extra = b"Content-Length: %d\r\n" % len(body)
+        if request is None or not request.keep_alive or self._closing:
+            extra += b"Connection: close\r\n"
+        head = self._head(response, extra)
+        self._transport.write(head if request is not None and request.method == "HEAD" else head + body)
+
+    async def _stream(self, request: Request, response: Response, chunks: AsyncIterator[bytes]) -> None:
+        if request.method == "HEAD":
+            self._transport.write(self._head(response, b""))
+            return
+        self._transport.write(self._head(response, b"Transfer-Encoding: chunked\r\n"))
+        self._streaming = True
+        async for chunk in chunks:
+            if self._lost:
+                return
+            self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            if not self._writable.is_set():
+                await self._writable.wait()
+        self._streaming = False
+        self._transport.write(b"0\r\n\r\n")
+
+    # ---- Duplex
+
+    async def _relay(self, upgraded: Upgraded) -> None:
+        if self._relayed is None:
+            self._relayed = bytearray()
+        self._transport.write(self._head(upgraded, b""))
+        try:
+            await upgraded.relay(self)
+        finally:
+            self._transport.close()
+
+    async def read(self) -> bytes:
+        assert self._relayed is not None, "only a connection that was taken over is read"
+        while not self._relayed and not self._relay_ended:
+            self._readable.clear()
+            await self._readable.wait()
+        data = bytes(self._relayed)
+        self._relayed.clear()
+        if not self._lost:
+            self._transport.resume_reading()
+        return data
+
+    async def write(self, data: bytes) -> None:
+        if self._lost:
+            raise ConnectionResetError("the client is gone")
+        self._transport.write(data)
+        if not self._writable.is_set():
+            await self._writable.wait()
+
+    async def write_eof(self) -> None:
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+
+    # ---- shutdown
+
+    def retire(self) -> None:
+        """No more requests; an idle connection closes now, a busy one after its answer; watches are cut."""
+        self._closing = True
+        if self._streaming and self._task is not None:
+            self._task.cancel()
+        if self._current is None:
+            self._transport.close()
+
+    def abort(self) -> None:
+        self._transport.abort()
+
+
+@dataclass(slots=True)
+class HttpServer:
+    """Listens for the length of `run`. `date` gives the text of the Date header."""
+
+    handler: Handler
+    tls: ssl.SSLContext | None
+    host: str
+    port: int
+    date: Callable[[], bytes]
+    connections: set[Connection] = field(default_factory=set)
+    _group: asyncio.TaskGroup | None = None
+    _loop: asyncio.AbstractEventLoop | None = None
+    sockets: list[Any] = field(default_factory=list)
+
+    def spawn(self, work: Any) -> asyncio.Task[None]:
+        assert self._group is not None
+        return self._group.create_task(work)
+
+    def soon(self, callback: Callable[..., None], *args: Any) -> None:
+        assert self._loop is not None
+        self._loop.call_soon(callback, *args)
+
+    def standard_headers(self) -> bytes:
+        return b"Cache-Control: no-cache, private\r\nDate: %b\r\n" % self.date()
+
+    async def run(self, listening: Callable[[int], None], wait: Callable[[float], Awaitable[None]]) -> None:
+        """Serve until cancelled; `listening` gets the port. `wait` sleeps."""
+        self._loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as group:
+            self._group = group
+            listener = await self._loop.create_server(
+                lambda: Connection(self), self.host, self.port, ssl=self.tls, backlog=1024, reuse_address=True
+            )
+            try:
+                listening(listener.sockets[0].getsockname()[1])
+                await self._loop.create_future()  # until cancelled
+            finally:
+                listener.close()
+                await self._farewell(wait)
+
+    async def _farewell(self, wait: Callable[[float], Awaitable[None]]) -> None:
+        for connection in tuple(self.connections):
+            connection.retire()
+        waited = 0.0
+        while self.connections and waited < FAREWELL:
+            await wait(0.01)
+            waited += 0.01
+        for connection in tuple(self.connections):
+            connection.abort()

@@ -1,0 +1,262 @@
+"""A client in the same process: the verbs without HTTP and without JSON text, as one user.
+
+Authorization, admission and validation are the server's own; only parsing and rendering are left out. What comes out is
+shared with the caches: never to be changed by who gets it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+
+from timonel.client.transport import PATCH_TYPES, ObjectList, Resource, WatchEvent
+from timonel.machinery import errors
+from timonel.objects.meta import Key, Object
+from timonel.server import dispatch, routes, tables
+from timonel.server.chain import authorization
+from timonel.server.chain.info import Info, Query, parse
+from timonel.server.http import Request, Response
+from timonel.server.negotiate import PLAIN
+from timonel.server.paths import Paths
+from timonel.server.request import Authorizer, User
+from timonel.server.responses import from_exception
+from timonel.server.verbs import delete, read, watch
+from timonel.server.verbs.call import Call, Core, Result
+
+
+class LocalTransport:
+    """A `client.transport.Transport`."""
+
+    def __init__(self, core: Core, authorizer: Authorizer, user: User, paths: Paths, agent: str = "") -> None:
+        self._core = core
+        self._authorizer = authorizer
+        self._user = user
+        self._paths = paths
+        self._agent = agent or user.name.rsplit(":", 1)[-1]
+
+    # ---- Transport
+
+    async def get(self, resource: Resource, key: Key, *, subresource: str = "") -> Object:
+        info = self._info("GET", "get", resource, key.namespace, key.name, subresource)
+        return await self._carry_out(info)
+
+    async def list(
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        limit: int = 0,
+        continue_token: str = "",
+        resource_version: str = "",
+    ) -> ObjectList:
+        query = _query(
+            labelSelector=label_selector,
+            fieldSelector=field_selector,
+            limit=str(limit) if limit else "",
+            resourceVersion=resource_version,
+            **{"continue": continue_token},
+        )
+        info = self._info("GET", "list", resource, namespace, query=query)
+        call = self._permitted(info)[0]
+        try:
+            found = read.list_now(self._core, call) or await read.list_(self._core, call)
+        except Exception as error:
+            raise from_exception(error) from error
+        items = [call.endpoint.obj(entry) for entry in found.entries]
+        return ObjectList(items, str(found.revision), found.continue_token)
+
+    async def watch(
+        self,
+        resource: Resource,
+        namespace: str = "",
+        *,
+        label_selector: str = "",
+        field_selector: str = "",
+        resource_version: str = "",
+        metadata_only: bool = False,
+    ) -> AsyncIterator[WatchEvent]:
+        query = _query(
+            labelSelector=label_selector,
+            fieldSelector=field_selector,
+            resourceVersion=resource_version,
+            allowWatchBookmarks="true",
+            watch="true",
+        )
+        info = self._info("GET", "watch", resource, namespace, query=query)
+        call = self._permitted(info)[0]
+        opened = await watch.watch(self._core, call)
+        deliveries = opened.deliveries()
+        try:
+            async for batch in deliveries:
+                for delivery in batch:
+                    if isinstance(delivery, dict):
+                        yield WatchEvent("BOOKMARK", delivery)
+                        continue
+                    type_, entry, _ = delivery
+                    obj = call.endpoint.obj(entry)
+                    yield WatchEvent(type_, tables.partial(obj, PLAIN) if metadata_only else obj)
+        finally:
+            await deliveries.aclose()  # type: ignore[attr-defined]
+
+    async def create(
+        self, resource: Resource, obj: Object, *, namespace: str = "", name: str = "", subresource: str = ""
+    ) -> Object:
+        if resource.namespaced and not namespace:
+            namespace = obj.get("metadata", {}).get("namespace", "")
+        info = self._info("POST", "create", resource, namespace, name, subresource)
+        return await self._carry_out(info, body=_copied(obj))
+
+    async def update(self, resource: Resource, obj: Object, *, subresource: str = "") -> Object:
+        metadata = obj["metadata"]
+        info = self._info(
+            "PUT", "update", resource, metadata.get("namespace", ""), metadata["name"], subresource
+        )
+        return await self._carry_out(info, body=_copied(obj))
+
+    async def patch(
+        self,
+        resource: Resource,
+        key: Key,
+        patch: Any,
+        *,
+        kind: str = "merge",
+        subresource: str = "",
+        field_manager: str = "",
+        force: bool = False,
+    ) -> Object:
+        query = _query(fieldManager=field_manager, force="true" if force else "")
+        info = self._info("PATCH", "patch", resource, key.namespace, key.name, subresource, query)
+        return await self._carry_out(info, body=_copied(patch), content_type=PATCH_TYPES[kind])
+
+    async def delete(
+        self,
+        resource: Resource,
+        key: Key,
+        *,
+        uid: str = "",
+        resource_version: str = "",
+        grace_period: int | None = None,
+        propagation: str = "",
+    ) -> Object:
+        options: Object = {"kind": "DeleteOptions", "apiVersion": "v1"}
+        preconditions = {k: v for k, v in (("uid", uid), ("resourceVersion", resource_version)) if v}
+        if preconditions:
+            options["preconditions"] = preconditions
+        if grace_period is not None:
+            options["gracePeriodSeconds"] = grace_period
+        if propagation:
+            options["propagationPolicy"] = propagation
+        info = self._info("DELETE", "delete", resource, key.namespace, key.name)
+        return await self._carry_out(info, body=options)
+
+    async def delete_collection(
+        self, resource: Resource, namespace: str = "", *, label_selector: str = "", field_selector: str = ""
+    ) -> None:
+        query = _query(labelSelector=label_selector, fieldSelector=field_selector)
+        info = self._info("DELETE", "deletecollection", resource, namespace, query=query)
+        call = self._permitted(info)[0]
+        try:
+            await delete.delete_collection(self._core, call)
+        except Exception as error:
+            raise from_exception(error) from error
+
+    async def raw(
+        self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None
+    ) -> Any:
+        target = path + (f"?{urlencode(query)}" if query else "")
+        request = Request(method.encode(), target.encode(), [], b"", None)
+        info = parse(method, request.path, request.query)
+        if info.is_resource:
+            return await self._raw_resource(info, body)
+        authorization.check(self._authorizer, self._user, info)
+        answer = await self._paths.answer(request, info, self._user)
+        return _decoded(answer)
+
+    async def close(self) -> None:
+        return None
+
+    # ---- parts
+
+    async def _raw_resource(self, info: Info, body: Any) -> Any:
+        if info.verb in ("list", "deletecollection", "watch"):
+            raise errors.BadRequest("lists have a method of their own")
+        return await self._carry_out(info, body=_copied(body) if body is not None else b"")
+
+    def _info(
+        self,
+        method: str,
+        verb: str,
+        resource: Resource,
+        namespace: str,
+        name: str = "",
+        subresource: str = "",
+        query: Query | None = None,
+    ) -> Info:
+        if not resource.namespaced:
+            namespace = ""
+        return Info(
+            method=method,
+            path=resource.path(namespace, name, subresource),
+            verb=verb,
+            query=query or {},
+            is_resource=True,
+            group=resource.group,
+            version=resource.version,
+            namespace=name if resource.plural == "namespaces" and not resource.group else namespace,
+            resource=resource.plural,
+            subresource=subresource,
+            name=name,
+            named=bool(name),
+        )
+
+    def _permitted(self, info: Info, body: Any = b"", content_type: str = "") -> tuple[Call, routes.Route]:
+        authorization.check(self._authorizer, self._user, info)
+        route = routes.find(self._core.registry, info)
+        call = Call(self._user, info, route.endpoint, body, content_type, self._agent)
+        return call, route
+
+    async def _carry_out(self, info: Info, body: Any = b"", content_type: str = "") -> Object:
+        call, route = self._permitted(info, body, content_type)
+        try:
+            result = read.get_now(call) if info.verb == "get" and not info.subresource else None
+            if result is None:
+                result = await dispatch.carry_out(self._core, call, route)
+        except Exception as error:
+            raise from_exception(error) from error
+        return _tree(call, result)
+
+
+def _tree(call: Call, result: Result) -> Object:
+    if result.entry is not None:
+        return call.endpoint.obj(result.entry)
+    assert result.obj is not None
+    return result.obj
+
+
+def _query(**parameters: str) -> Query:
+    return {key: [value] for key, value in parameters.items() if value}
+
+
+def _copied(tree: Any) -> Any:
+    """The caller keeps its tree: the verbs change theirs."""
+    return orjson.loads(orjson.dumps(tree))
+
+
+def _decoded(answer: Response) -> Any:
+    assert isinstance(answer.body, bytes)
+    body = (
+        orjson.loads(answer.body)
+        if answer.content_type.startswith(b"application/json")
+        else answer.body.decode()
+    )
+    if answer.status >= 400:
+        if isinstance(body, dict) and body.get("kind") == "Status":
+            error = errors.BY_REASON.get(body.get("reason", ""), errors.StatusError)
+            raise error(body.get("message", ""), code=answer.status)
+        raise errors.StatusError(str(body), code=answer.status)
+    return body

@@ -1,0 +1,82 @@
+"""In which form a client wants its answer: JSON or YAML; the object, its metadata, or a Table.
+
+Upstream: apiserver/pkg/endpoints/handlers/negotiation/negotiate.go.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from timonel.machinery import errors
+
+ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
+TRANSFORMS = {
+    "Table": ("v1", "v1beta1"),
+    "PartialObjectMetadata": ("v1", "v1beta1"),
+    "PartialObjectMetadataList": ("v1", "v1beta1"),
+}
+META_GROUP = "meta.k8s.io"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """`transform` is empty for the object as it is."""
+
+    yaml: bool = False
+    transform: str = ""
+    version: str = "v1"
+    pretty: bool = False
+
+    @property
+    def api_version(self) -> str:
+        return f"{META_GROUP}/{self.version}"
+
+
+PLAIN = Form()
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    media: str
+    params: dict[str, str]
+    quality: float
+
+
+def clauses(accept: str) -> list[Clause]:
+    found = []
+    for text in accept.split(","):
+        media, *params = (part.strip() for part in text.split(";"))
+        pairs = dict(p.split("=", 1) for p in params if "=" in p)
+        try:
+            quality = float(pairs.pop("q", "1"))
+        except ValueError:
+            quality = 1.0
+        if media:
+            found.append(Clause(media, pairs, quality))
+    return sorted(found, key=lambda c: -c.quality)
+
+
+def negotiate(accept: str, *, transforms: bool = True) -> Form:
+    """The first acceptable form. Raises NotAcceptable."""
+    if not accept or accept == "*/*":
+        return PLAIN
+    known = False
+    for clause in clauses(accept):
+        if clause.media in ("application/json", "*/*", "application/*"):
+            yaml = False
+        elif clause.media == "application/yaml":
+            yaml = True
+        else:
+            known = known or clause.media == "application/vnd.kubernetes.protobuf"
+            continue
+        known = True
+        transform = clause.params.get("as", "")
+        if not transform:
+            return Form(yaml=yaml)
+        if not transforms or clause.params.get("g") != META_GROUP:
+            continue
+        if clause.params.get("v") in TRANSFORMS.get(transform, ()):
+            return Form(yaml=yaml, transform=transform, version=clause.params["v"])
+    if known:
+        raise errors.NotAcceptable(f"only the following media types are accepted: {ACCEPTED}")
+    raise errors.NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {ACCEPTED}", details=True)

@@ -1,0 +1,216 @@
+"""The rules of metadata that hold for every kind: what the server fills in, and what it refuses.
+
+Upstream: apimachinery/pkg/api/validation/objectmeta.go, apiserver/pkg/registry/rest/{create,update,meta}.go.
+"""
+
+from __future__ import annotations
+
+import secrets
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from timonel.apis.resource import ResourceType
+from timonel.machinery import field, names
+from timonel.machinery.errors import Cause
+from timonel.objects.meta import Object, format_time
+
+ANNOTATIONS_LIMIT = 256 * 1024
+SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # no vowels: no words
+SUFFIX_LENGTH = 5
+GENERATED_BASE_LIMIT = 63 - SUFFIX_LENGTH
+STANDARD_FINALIZERS = ("foregroundDeletion", "orphan", "kubernetes")
+IMMUTABLE = (
+    "name",
+    "namespace",
+    "uid",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "deletionGracePeriodSeconds",
+)
+CONTROLLERS_FORBIDDEN = (("v1", "Event"),)
+
+NameRule = Callable[[str, bool], Iterable[str]]
+
+
+def fill(metadata: dict[str, Any], now: float) -> None:
+    """What a new object gets from the server. Upstream: rest.FillObjectMetaSystemFields."""
+    metadata["creationTimestamp"] = format_time(now)
+    metadata["uid"] = str(uuid.UUID(bytes=secrets.token_bytes(16), version=4))
+    if metadata.get("generateName") and not metadata.get("name"):
+        metadata["name"] = generated(metadata["generateName"])
+
+
+def generated(base: str) -> str:
+    suffix = "".join(secrets.choice(SUFFIX_ALPHABET) for _ in range(SUFFIX_LENGTH))
+    return base[:GENERATED_BASE_LIMIT] + suffix
+
+
+def clear_system_fields(metadata: dict[str, Any]) -> None:
+    """What a client may not say about a new object."""
+    for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"):
+        metadata.pop(key, None)
+
+
+def deduplicate_owners(obj: Object) -> list[str]:
+    """Drop repeated owner references; the warnings to give."""
+    refs = obj["metadata"].get("ownerReferences")
+    if not refs or len(refs) < 2:
+        return []
+    seen: set[str] = set()
+    kept = []
+    for ref in refs:
+        uid = repr(sorted(ref.items()))
+        if uid not in seen:
+            seen.add(uid)
+            kept.append(ref)
+    uids = [ref.get("uid") for ref in refs]
+    repeated = sorted({u for u in uids if u and uids.count(u) > 1})
+    obj["metadata"]["ownerReferences"] = kept
+    if len(kept) == len(refs):
+        return []
+    return [
+        f".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, "
+        f"and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {', '.join(repeated)}"
+    ]
+
+
+def name_rule(rtype: ResourceType) -> NameRule:
+    return rtype.validate_name or names.name_is_dns_subdomain
+
+
+def validate(obj: Object, rtype: ResourceType, rule: NameRule | None = None) -> Iterator[Cause]:
+    """Upstream: ValidateObjectMetaAccessor."""
+    metadata, path = obj["metadata"], "metadata"
+    rule = rule or name_rule(rtype)
+    name, prefix = metadata.get("name", ""), metadata.get("generateName", "")
+    if prefix:
+        for message in rule(prefix, True):
+            yield field.invalid(f"{path}.generateName", prefix, message)
+    if not name:
+        yield field.required(f"{path}.name", "name or generateName is required")
+    else:
+        for message in rule(name, False):
+            yield field.invalid(f"{path}.name", name, message)
+    namespace = metadata.get("namespace", "")
+    if rtype.namespaced:
+        if not namespace:
+            yield field.required(f"{path}.namespace")
+        else:
+            for message in names.name_is_dns_label(namespace, False):
+                yield field.invalid(f"{path}.namespace", namespace, message)
+    elif namespace:
+        yield field.forbidden(f"{path}.namespace", "not allowed on this type")
+    if metadata.get("generation", 0) < 0:
+        yield field.invalid(
+            f"{path}.generation", metadata["generation"], "must be greater than or equal to 0"
+        )
+    yield from validate_labels(metadata.get("labels"), f"{path}.labels")
+    yield from validate_annotations(metadata.get("annotations"), f"{path}.annotations")
+    yield from validate_owners(metadata.get("ownerReferences") or (), f"{path}.ownerReferences")
+    yield from validate_finalizers(metadata.get("finalizers") or (), f"{path}.finalizers")
+    yield from validate_managed_fields(metadata.get("managedFields") or (), f"{path}.managedFields")
+
+
+def validate_labels(labels: dict[str, str] | None, path: str) -> Iterator[Cause]:
+    for key, value in (labels or {}).items():
+        for message in names.qualified_name(key):
+            yield field.invalid(path, key, message)
+        for message in names.label_value(value):
+            yield field.invalid(path, value, message)
+
+
+def validate_annotations(annotations: dict[str, str] | None, path: str) -> Iterator[Cause]:
+    size = 0
+    for key, value in (annotations or {}).items():
+        for message in names.qualified_name(key.lower()):
+            yield field.invalid(path, key, message)
+        size += len(key.encode()) + len(value.encode())
+    if size > ANNOTATIONS_LIMIT:
+        yield field.too_long(path, ANNOTATIONS_LIMIT)
+
+
+def validate_owners(refs: Iterable[dict[str, Any]], path: str) -> Iterator[Cause]:
+    controller = ""
+    for ref in refs:
+        version = ref.get("apiVersion", "")
+        group, slash, rest = version.partition("/")
+        if not (rest if slash else group):
+            yield field.invalid(f"{path}.apiVersion", version, "version must not be empty")
+        if not ref.get("kind"):
+            yield field.invalid(f"{path}.kind", ref.get("kind", ""), "must not be empty")
+        if not ref.get("name"):
+            yield field.invalid(f"{path}.name", ref.get("name", ""), "must not be empty")
+        if not ref.get("uid"):
+            yield field.invalid(f"{path}.uid", ref.get("uid", ""), "must not be empty")
+        if (version, ref.get("kind")) in CONTROLLERS_FORBIDDEN:
+            yield field.invalid(
+                path, f"{version}, Kind={ref.get('kind')}", "is disallowed from being an owner"
+            )
+    for ref in refs:
+        if ref.get("controller"):
+            if controller:
+                message = f'Only one reference can have Controller set to true. Found "true" in references for {controller} and {ref.get("kind")}/{ref.get("name")}'
+                yield field.invalid(path, refs, message)
+            else:
+                controller = f"{ref.get('kind')}/{ref.get('name')}"
+
+
+def validate_finalizers(finalizers: Iterable[str], path: str) -> Iterator[Cause]:
+    present = set()
+    for index, finalizer in enumerate(finalizers):
+        present.add(finalizer)
+        yield from validate_finalizer(finalizer, f"{path}[{index}]")
+    if {"orphan", "foregroundDeletion"} <= present:
+        yield field.invalid(
+            path, list(finalizers), "finalizer orphan and foregroundDeletion cannot be both set"
+        )
+
+
+def validate_finalizer(finalizer: str, path: str) -> Iterator[Cause]:
+    for message in names.qualified_name(finalizer):
+        yield field.invalid(path, finalizer, message)
+    if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
+        message = "name is neither a standard finalizer name nor is it fully qualified"
+        yield field.invalid(path, finalizer, message)
+
+
+def validate_managed_fields(entries: Iterable[dict[str, Any]], path: str) -> Iterator[Cause]:
+    for index, entry in enumerate(entries):
+        here = f"{path}[{index}]"
+        if entry.get("operation") not in ("Apply", "Update"):
+            yield field.invalid(
+                f"{here}.operation", entry.get("operation", ""), "must be `Apply` or `Update`"
+            )
+        if entry.get("fieldsType") and entry["fieldsType"] != "FieldsV1":
+            yield field.invalid(f"{here}.fieldsType", entry["fieldsType"], "must be `FieldsV1`")
+
+
+def validate_update(new: Object, old: Object) -> Iterator[Cause]:
+    """Upstream: ValidateObjectMetaAccessorUpdate."""
+    path, now, before = "metadata", new["metadata"], old["metadata"]
+    if now.get("generation", 0) < before.get("generation", 0):
+        yield field.invalid(f"{path}.generation", now.get("generation", 0), "must not be decremented")
+    if before.get("deletionTimestamp"):
+        allowed = before.get("finalizers") or ()
+        added = [f for f in now.get("finalizers") or () if f not in allowed]
+        if added:
+            listed = ", ".join(field.quote(f) for f in sorted(added))
+            yield field.forbidden(
+                f"{path}.finalizers",
+                f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}",
+            )
+    for key in (
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+    ):
+        if now.get(key) != before.get(key):
+            yield field.invalid(f"{path}.{key}", now.get(key) or _zero(key), "field is immutable")
+
+
+def _zero(key: str) -> Any:
+    return None if key.startswith("deletion") or key.endswith("Timestamp") else ""

@@ -1,0 +1,220 @@
+"""The served resources, and the one way into the store and out of it.
+
+An `Endpoint` is one resource in one version: it knows the type as served (`rtype`), the type that does the work and
+whose form is stored (`work`), and the cache of what is stored. `Registry` writes and reads entries; here, and only here,
+errors of the store become errors of the API. Verbs decide what to write; admission has been passed by then.
+
+Upstream: apiserver/pkg/registry/generic/registry/store.go, apiserver/pkg/storage/etcd3/store.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from timonel.aio.clock import Clock
+from timonel.apis.resource import Converted, ResourceType, Retired
+from timonel.machinery import errors
+from timonel.objects.meta import Object
+from timonel.server.atrest import Vault
+from timonel.server.actions import Action
+from timonel.server.request import ConnectHandler, PartialUpdate
+from timonel.server.watchcache import Caches, Entry, Kind, ResourceCache
+from timonel.store.base import KeyExists, KeyMissing, RevisionConflict, Store
+
+MODIFIED_SINCE = "the object has been modified; please apply your changes to the latest version and try again"
+REPLACED = "StorageError: invalid object, Code: 4"
+
+
+@dataclass(slots=True)
+class Endpoint:
+    """One resource in one served version."""
+
+    rtype: ResourceType
+    work: ResourceType
+    cache: ResourceCache
+    codec: Any
+    convert: Converted | Retired | None
+    # by name of the subresource, besides status and scale
+    actions: dict[str, Action] = field(default_factory=dict)
+    partials: dict[str, PartialUpdate] = field(default_factory=dict)
+    connects: dict[str, ConnectHandler] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> Kind:
+        return self.cache.kind
+
+    @property
+    def subresources(self) -> set[str]:
+        own = {*self.actions, *self.partials, *self.connects}
+        if self.rtype.status:
+            own.add("status")
+        if self.rtype.scale is not None:
+            own.add("scale")
+        return own
+
+    def to_work(self, obj: Object) -> None:
+        if self.convert is not None:
+            self.convert.to_stored(obj)
+
+    def to_served(self, obj: Object) -> Object:
+        """Convert in place what is about to be answered."""
+        if self.convert is not None:
+            self.convert.from_stored(obj)
+        return obj
+
+    def json(self, entry: Entry) -> bytes:
+        if self.convert is None:
+            return entry.json()
+        return orjson.dumps(self.to_served(entry.decoded()))
+
+    def item(self, entry: Entry) -> bytes:
+        if self.convert is None:
+            return entry.item()
+        obj = self.to_served(entry.decoded())
+        del obj["kind"], obj["apiVersion"]
+        return orjson.dumps(obj)
+
+    def obj(self, entry: Entry) -> Object:
+        """The tree to hand out in this process: shared, not to be changed."""
+        return entry.obj if self.convert is None else self.to_served(entry.decoded())
+
+    def not_found(self, name: str) -> errors.NotFound:
+        return errors.not_found(self.rtype.plural, name, self.rtype.group)
+
+    def conflict(self, name: str, why: str = MODIFIED_SINCE) -> errors.Conflict:
+        return errors.conflict(self.rtype.plural, name, why, self.rtype.group)
+
+    def already_exists(self, name: str) -> errors.AlreadyExists:
+        return errors.already_exists(self.rtype.plural, name, self.rtype.group)
+
+
+class Stale(Exception):
+    """Somebody else wrote in between: read again."""
+
+
+class Registry:
+    def __init__(self, store: Store, caches: Caches, clock: Clock, vault: Vault | None) -> None:
+        self.store = store
+        self.caches = caches
+        self.clock = clock
+        self._vault = vault
+        self.endpoints: dict[tuple[str, str, str], Endpoint] = {}
+        self.by_qualified: dict[str, Endpoint] = {}  # the stored version of each resource
+        self._kinds: dict[str, ResourceCache] = {}
+
+    def add(self, rtype: ResourceType, work: ResourceType, codec: Any) -> Endpoint:
+        """Serve `rtype`; `work` is itself or the version whose form it is kept in."""
+        qualified = work.qualified
+        cache = self._kinds.get(qualified)
+        if cache is None:
+            decrypt = self._vault.opened if self._vault is not None and work.secret else None
+            cache = self._kinds[qualified] = self.caches.add(Kind(work, decrypt))
+        convert = None if rtype is work else rtype.converted or rtype.retired
+        endpoint = Endpoint(rtype, work, cache, codec, convert)
+        self.endpoints[rtype.group, rtype.version, rtype.plural] = endpoint
+        if rtype is work:
+            self.by_qualified[qualified] = endpoint
+        return endpoint
+
+    def remove(self, rtype: ResourceType) -> None:
+        del self.endpoints[rtype.group, rtype.version, rtype.plural]
+
+    def served(self) -> Iterable[Endpoint]:
+        return self.endpoints.values()
+
+    # ---- reads
+
+    async def read(self, endpoint: Endpoint, namespace: str, name: str) -> Entry:
+        """The newest state, from the cache. Raises NotFound."""
+        await self.caches.ensure(endpoint.cache)
+        entry = endpoint.cache.entries.get(endpoint.kind.key(namespace, name))
+        if entry is None:
+            raise endpoint.not_found(name)
+        return entry
+
+    async def reread(self, endpoint: Endpoint, namespace: str, name: str) -> Entry:
+        """The newest state, from the store: after a write was Stale."""
+        record = await self.store.get(endpoint.kind.key(namespace, name))
+        if record is None:
+            raise endpoint.not_found(name)
+        await self.caches.reached(record.modified)
+        return endpoint.kind.entry(record)
+
+    # ---- writes; the tree belongs to the entry afterwards
+
+    async def create(self, endpoint: Endpoint, obj: Object) -> Entry:
+        metadata = obj["metadata"]
+        name = metadata["name"]
+        key = endpoint.kind.key(metadata.get("namespace", ""), name)
+        try:
+            return await self._write(endpoint, key, obj, lambda value: self.store.create(key, value))
+        except KeyExists as error:
+            raise await self._exists(endpoint, key, obj) from error
+
+    async def _exists(self, endpoint: Endpoint, key: str, obj: Object) -> errors.AlreadyExists:
+        name = obj["metadata"]["name"]
+        found = endpoint.already_exists(name)
+        record = await self.store.get(key)
+        if record is not None and endpoint.kind.entry(record).obj["metadata"].get("deletionTimestamp"):
+            found = errors.AlreadyExists(
+                f"object is being deleted: {found.message}",
+                name=name,
+                group=endpoint.rtype.group,
+                kind=endpoint.rtype.plural,
+            )
+        return found
+
+    async def update(self, endpoint: Endpoint, obj: Object, old: Entry) -> Entry:
+        """Raises Stale when `old` is no longer the newest, NotFound when it is gone."""
+        key = old.key
+        try:
+            return await self._write(
+                endpoint, key, obj, lambda value: self.store.update(key, value, expected=old.revision)
+            )
+        except RevisionConflict as error:
+            raise Stale from error
+        except KeyMissing as error:
+            raise endpoint.not_found(old.name) from error
+
+    async def _write(self, endpoint: Endpoint, key: str, obj: Object, write: Callable[[bytes], Any]) -> Entry:
+        kind, cache = endpoint.kind, endpoint.cache
+        value = kind.encode(obj)
+        entry = Entry(kind, key, value, 0, obj)
+        sealed = self._vault.sealed(key, value) if self._vault is not None and kind.rtype.secret else value
+        cache.hints[key] = (sealed, entry)
+        try:
+            record = await write(sealed)
+        except BaseException:
+            self._drop_hint(cache, key, entry)
+            raise
+        entry.revision = record.modified
+        obj["metadata"]["resourceVersion"] = str(record.modified)
+        await self.caches.reached(record.modified)
+        self._drop_hint(cache, key, entry)
+        return entry
+
+    @staticmethod
+    def _drop_hint(cache: ResourceCache, key: str, entry: Entry) -> None:
+        hint = cache.hints.get(key)
+        if hint is not None and hint[1] is entry:
+            del cache.hints[key]
+
+    async def delete(self, endpoint: Endpoint, old: Entry) -> int:
+        """The revision of the delete. Raises Stale, NotFound."""
+        try:
+            record = await self.store.delete(old.key, expected=old.revision)
+        except RevisionConflict as error:
+            raise Stale from error
+        except KeyMissing as error:
+            raise endpoint.not_found(old.name) from error
+        await self.caches.reached(record.modified)
+        return record.modified
+
+
+def fields_known(work: ResourceType) -> Mapping[str, object]:
+    """The labels that a field selector of this type may use."""
+    return {"metadata.name": None, "metadata.namespace": None, **work.selectable}

@@ -1,0 +1,189 @@
+"""Results of verbs as answers, in the form that was negotiated. The plain JSON form never decodes what is stored."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import orjson
+
+from timonel.machinery import errors
+from timonel.objects.meta import Object
+from timonel.server import tables
+from timonel.server.chain.info import Info
+from timonel.server.http import JSON, Header, Response
+from timonel.server.negotiate import Form
+from timonel.server.registry import Endpoint
+from timonel.server.responses import YAML, to_yaml
+from timonel.server.verbs.call import Core, ListResult, Result
+from timonel.server.verbs.watch import WatchStream
+from timonel.server.watchcache import Delivery, Entry
+
+LIST_OF_METADATA = "PartialObjectMetadataList"
+METADATA = "PartialObjectMetadata"
+TABLE = "Table"
+
+
+def written(form: Form, status: int, tree: Any, headers: tuple[Header, ...] = ()) -> Response:
+    if form.yaml:
+        return Response(status, to_yaml(tree), YAML, headers)
+    return Response(status, orjson.dumps(tree, option=orjson.OPT_APPEND_NEWLINE), JSON, headers)
+
+
+def object_(
+    core: Core, endpoint: Endpoint, form: Form, result: Result, info: Info, headers: tuple[Header, ...] = ()
+) -> Response:
+    entry, obj = result.entry, result.obj
+    if entry is not None and not form.transform and not form.yaml:
+        return Response(result.status, endpoint.json(entry) + b"\n", JSON, headers)
+    if entry is not None:
+        obj = endpoint.obj(entry)
+    assert obj is not None
+    if (
+        obj["kind"] == "Status"
+        or not form.transform
+        or obj["kind"] not in (endpoint.rtype.kind, endpoint.work.kind)
+    ):
+        return written(form, result.status, obj, headers)
+    if form.transform == LIST_OF_METADATA:
+        raise errors.NotAcceptable(
+            "you requested PartialObjectMetadataList, but the requested object is not a list "
+            f"({internal_type(endpoint)})"
+        )
+    if form.transform == METADATA:
+        return written(form, result.status, tables.partial(obj, form), headers)
+    working = entry.obj if entry is not None else obj
+    metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
+    tree = tables.table(
+        endpoint.work, form, [(working, obj)], metadata, now=core.clock.now(), include=include_of(info)
+    )
+    return written(form, result.status, tree, headers)
+
+
+def internal_type(endpoint: Endpoint, suffix: str = "") -> str:
+    """As upstream prints the Go type of what it holds."""
+    group = endpoint.rtype.group.split(".", 1)[0] or "core"
+    return f"*{group}.{endpoint.rtype.kind}{suffix}"
+
+
+def include_of(info: Info) -> str:
+    include = info.first("includeObject")
+    if include and include not in tables.INCLUDE:
+        raise errors.BadRequest(
+            f"unrecognized includeObject value: cannot be handled as a TableOptions: {include}"
+        )
+    return include or "Metadata"
+
+
+def list_(
+    core: Core,
+    endpoint: Endpoint,
+    form: Form,
+    result: ListResult,
+    info: Info,
+    headers: tuple[Header, ...] = (),
+) -> Response:
+    metadata: Object = {"resourceVersion": str(result.revision)}
+    if result.continue_token:
+        metadata["continue"] = result.continue_token
+    if result.remaining:
+        metadata["remainingItemCount"] = result.remaining
+    rtype = endpoint.rtype
+    if form.transform == TABLE:
+        now, include = core.clock.now(), include_of(info)
+        rows = ((e.obj, endpoint.obj(e)) for e in result.entries)
+        tree = tables.table(endpoint.work, form, rows, metadata, now=now, include=include)
+        return written(form, 200, tree, headers)
+    if form.transform == METADATA:
+        raise errors.NotAcceptable(
+            f"you requested PartialObjectMetadata, but the requested object is a list ({internal_type(endpoint, 'List')})"
+        )
+    if form.transform == LIST_OF_METADATA:
+        items = [tables.partial(endpoint.obj(e), form) for e in result.entries]
+        tree = {
+            "kind": LIST_OF_METADATA,
+            "apiVersion": form.api_version,
+            "metadata": metadata,
+            "items": items,
+        }
+        return written(form, 200, tree, headers)
+    head = b'{"kind":"%bList","apiVersion":"%b","metadata":%b,"items":[' % (
+        rtype.kind.encode(),
+        rtype.api_version.encode(),
+        orjson.dumps(metadata),
+    )
+    if endpoint.convert is None:
+        body = head + b",".join([e.item() for e in result.entries]) + b"]}\n"
+    else:
+        body = head + b",".join([endpoint.item(e) for e in result.entries]) + b"]}\n"
+    if form.yaml:
+        return Response(200, to_yaml(orjson.loads(body)), YAML, headers)
+    return Response(200, body, JSON, headers)
+
+
+class Frames:
+    """Watch events of one stream as bytes; what another stream in the same form has rendered is taken from it."""
+
+    def __init__(self, core: Core, endpoint: Endpoint, form: Form, info: Info) -> None:
+        self._core = core
+        self._endpoint = endpoint
+        self._form = form
+        self._include = include_of(info) if form.transform == TABLE else ""
+        self._key = (endpoint.rtype.group, endpoint.rtype.version, form.transform, form.version)
+        self._first = True
+
+    async def stream(self, watch: WatchStream) -> AsyncIterator[bytes]:
+        deliveries = watch.deliveries()
+        try:
+            async for batch in deliveries:
+                yield b"".join([self.frame(delivery) for delivery in batch])
+        except errors.StatusError as error:
+            yield self.error(error)
+        finally:
+            await deliveries.aclose()  # type: ignore[attr-defined]
+
+    def error(self, error: errors.StatusError) -> bytes:
+        return _event(b"ERROR", orjson.dumps(error.to_status()))
+
+    def frame(self, delivery: Delivery | Object) -> bytes:
+        if isinstance(delivery, dict):
+            return _event(b"BOOKMARK", orjson.dumps(self._bookmark(delivery)))
+        type_, entry, change = delivery
+        if self._form.transform == TABLE:
+            return _event(type_.encode(), orjson.dumps(self._table(entry.obj, self._endpoint.obj(entry))))
+        if change is None:
+            return _event(type_.encode(), self._rendered(entry))
+        key = (type_, *self._key)
+        found = change.frames.get(key)
+        if found is None:
+            found = change.frames[key] = _event(type_.encode(), self._rendered(entry))
+        return found
+
+    def _rendered(self, entry: Entry) -> bytes:
+        if self._form.transform == METADATA:
+            return orjson.dumps(tables.partial(self._endpoint.obj(entry), self._form))
+        return self._endpoint.json(entry)
+
+    def _bookmark(self, obj: Object) -> Object:
+        if self._form.transform == TABLE:
+            return self._table(obj, obj)
+        if self._form.transform == METADATA:
+            return tables.partial(obj, self._form)
+        return obj
+
+    def _table(self, working: Object, served: Object) -> Object:
+        headers, self._first = self._first, False
+        metadata = {"resourceVersion": served["metadata"]["resourceVersion"]}
+        return tables.table(
+            self._endpoint.work,
+            self._form,
+            [(working, served)],
+            metadata,
+            now=self._core.clock.now(),
+            include=self._include,
+            headers=headers,
+        )
+
+
+def _event(type_: bytes, obj: bytes) -> bytes:
+    return b'{"type":"%b","object":%b}\n' % (type_, obj)

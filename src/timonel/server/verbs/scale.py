@@ -1,0 +1,119 @@
+"""The /scale subresource: replicas of an object in the words that all scalable kinds share (autoscaling/v1 Scale).
+
+Upstream: kubernetes/pkg/registry/apps/deployment/storage/storage.go (ScaleREST).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from timonel.apis.resource import Scale
+from timonel.machinery import errors, field, selectors
+from timonel.machinery.patch.json import PatchFailed
+from timonel.objects.meta import Object, nested
+from timonel.server import bodies
+from timonel.server.options import write_options
+from timonel.server.registry import Endpoint
+from timonel.server.verbs.call import Call, Core, Result
+from timonel.server.verbs.patch import as_upstream_prints, kind_of, patcher
+from timonel.server.verbs.update import change, check_name, part_of, wanted_version
+
+KIND, GROUP, VERSION = "Scale", "autoscaling", "v1"
+API_VERSION = f"{GROUP}/{VERSION}"
+IDENTITY = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
+
+
+def view(endpoint: Endpoint, obj: Object) -> Object:
+    """The Scale of an object in the working form."""
+    scale = endpoint.work.scale
+    assert scale is not None
+    spec: Object = {}
+    if replicas := nested(obj, *scale.replicas.split(".")):
+        spec["replicas"] = replicas
+    status: Object = {"replicas": nested(obj, *scale.status_replicas.split(".")) or 0}
+    if selector := selector_text(scale, obj):
+        status["selector"] = selector
+    metadata = {key: obj["metadata"][key] for key in IDENTITY if key in obj["metadata"]}
+    return {"kind": KIND, "apiVersion": API_VERSION, "metadata": metadata, "spec": spec, "status": status}
+
+
+def selector_text(scale: Scale, obj: Object) -> str:
+    found = nested(obj, *scale.selector.split("."))
+    if not found:
+        return ""
+    if "matchLabels" in found or "matchExpressions" in found:
+        return str(selectors.from_label_selector(found))
+    return str(selectors.from_map(found))
+
+
+async def get(core: Core, call: Call) -> Result:
+    entry = await core.registry.read(call.endpoint, call.namespace, call.name)
+    return Result(200, obj=view(call.endpoint, entry.obj))
+
+
+async def update(core: Core, call: Call) -> Result:
+    tree, _ = bodies.read(call.body, call.content_type)
+    if not isinstance(tree, dict):
+        raise errors.BadRequest("Scale cannot be handled as a Scale: json: cannot unmarshal")
+    bodies.check_kind(tree, KIND, API_VERSION, VERSION)
+    wanted = checked(call, tree)
+    return await _set(core, call, "UpdateOptions", lambda old: wanted, wanted_version(wanted))
+
+
+async def patch(core: Core, call: Call) -> Result:
+    kind = kind_of(call.content_type)
+    if kind in ("strategic", "apply"):
+        kind = "merge"  # a Scale has no lists, and nobody owns parts of it
+    patched = patcher(call.endpoint, kind, call.body)
+
+    def wanted(old: Object) -> Object:
+        tree, _ = patched(view(call.endpoint, old))
+        return checked(call, tree, patch=True)
+
+    return await _set(core, call, "PatchOptions", wanted, 0)
+
+
+def checked(call: Call, tree: Any, *, patch: bool = False) -> Object:
+    """A Scale for this object. Raises BadRequest, Invalid."""
+    if not isinstance(tree, dict):
+        raise PatchFailed("a Scale is an object")
+    tree.setdefault("metadata", {})
+    replicas = nested(tree, "spec", "replicas")
+    if replicas is not None and (not isinstance(replicas, int) or isinstance(replicas, bool)):
+        given = "string" if isinstance(replicas, str) else "value"
+        problem = f"json: cannot unmarshal {given} into Go struct field ScaleSpec.spec.replicas of type int32"
+        if not patch:
+            raise errors.BadRequest(f'Scale in version "v1" cannot be handled as a Scale: {problem}')
+        raise errors.invalid("", "", [field.invalid("patch", as_upstream_prints(tree), problem)])
+    check_name(tree, call.name)
+    if replicas is not None and replicas < 0:
+        cause = field.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
+        raise errors.invalid(KIND, call.name, [cause], GROUP)
+    return tree
+
+
+async def _set(
+    core: Core, call: Call, options_kind: str, wanted: Callable[[Object], Object], version: int
+) -> Result:
+    endpoint = call.endpoint
+    scale = endpoint.work.scale
+    assert scale is not None
+    *path, last = scale.replicas.split(".")
+    options = write_options(call.info, options_kind, patch_type="merge")
+
+    def produce(old: Object) -> Object:
+        replicas = nested(wanted(old), "spec", "replicas") or 0
+        holder = old
+        for step in path:
+            holder = holder.setdefault(step, {})
+        holder[last] = replicas
+        return old
+
+    result = await change(core, call, produce, options, part_of(endpoint, ""), version)
+    obj = result.entry.obj if result.entry is not None else result.obj
+    assert obj is not None
+    return Result(200, obj=view(endpoint, obj))
+
+
+VERBS: dict[str, Callable[[Core, Call], Awaitable[Result]]] = {"get": get, "update": update, "patch": patch}

@@ -1,0 +1,63 @@
+"""Label and field selectors of a request as one predicate on entries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+
+from timonel.machinery import errors, field, selectors
+from timonel.machinery.selectors import FieldSelector, LabelSelector
+from timonel.server.registry import Endpoint
+from timonel.server.watchcache import Entry
+
+Matches = Callable[[Entry], bool]
+
+
+@lru_cache(maxsize=1024)
+def label_selector(text: str) -> LabelSelector:
+    try:
+        return selectors.parse_label_selector(text)
+    except selectors.SelectorError as error:
+        raise errors.BadRequest(str(error)) from error
+
+
+@lru_cache(maxsize=1024)
+def field_selector(text: str) -> FieldSelector:
+    try:
+        return selectors.parse_field_selector(text)
+    except selectors.SelectorError as error:
+        raise errors.BadRequest(str(error)) from error
+
+
+def check_fields(endpoint: Endpoint, selector: FieldSelector) -> None:
+    """Only fields that the kind declares can be selected by."""
+    rtype = endpoint.work
+    for requirement in selector.requirements:
+        name = requirement.field
+        if name in ("metadata.name", "metadata.namespace") or name in rtype.selectable:
+            continue
+        if rtype.selectable:
+            raise errors.BadRequest(f"field label not supported: {name}")
+        raise errors.BadRequest(
+            f'{field.quote(name)} is not a known field selector: only "metadata.name", "metadata.namespace"'
+        )
+
+
+def predicate(endpoint: Endpoint, labels: str, fields: str, name: str = "") -> Matches | None:
+    """None matches everything. `name` is one that the path gives. Raises BadRequest."""
+    by_label = label_selector(labels) if labels else None
+    by_field = field_selector(fields) if fields else None
+    if by_field is not None:
+        check_fields(endpoint, by_field)
+    tests: list[Matches] = []
+    if name:
+        tests.append(lambda entry: entry.name == name)
+    if by_field is not None and not by_field.is_everything:
+        tests.append(lambda entry: by_field.matches(entry.fields))
+    if by_label is not None and not by_label.is_everything:
+        tests.append(lambda entry: by_label.matches(entry.labels))
+    if not tests:
+        return None
+    if len(tests) == 1:
+        return tests[0]
+    return lambda entry: all(test(entry) for test in tests)

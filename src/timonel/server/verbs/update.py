@@ -1,0 +1,313 @@
+"""update, and the guarded loop that every change of a stored object goes through (PUT, PATCH, /status, /scale).
+
+read old → produce new → keep what may not change → managed fields → mutating admission → prepare → validate → warnings →
+canonicalize → validating admission → compare and swap; again when somebody else was faster.
+
+Upstream: apiserver/pkg/endpoints/handlers/update.go, registry/rest/update.go, registry/generic/registry/store.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from timonel.machinery import errors, field, names
+from timonel.machinery.errors import Cause
+from timonel.objects.meta import Object
+from timonel.server import bodies, fieldmanager, objectmeta
+from timonel.server.options import WriteOptions, unsigned, write_options
+from timonel.server.registry import Endpoint, Stale
+from timonel.server.request import AdmissionCall, Operation
+from timonel.server.verbs.call import Call, Core, Result, check_namespace, cloned, undone
+from timonel.server.verbs.create import store_new
+from timonel.server.watchcache import Entry
+
+ATTEMPTS = 8  # of a change that does not name the version it is made for
+
+Produce = Callable[[Object], Object]  # old, in the served form and free to use -> new
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What an update may write: everything but status, the status, or what a subresource says."""
+
+    subresource: str
+    keep: Callable[
+        [Endpoint, Object, Object], None
+    ]  # (new, old), served form: put back what is not of this part
+    prepare: Callable[[Object, Object], None]
+    validate: Callable[[Object, Object], Iterable[Cause]]
+    warnings: Callable[[Object, Object], Iterable[str]]
+
+
+def _keep_status(endpoint: Endpoint, new: Object, old: Object) -> None:
+    if endpoint.rtype.status:
+        _take(new, old, "status")
+
+
+def _keep_all_but_status(endpoint: Endpoint, new: Object, old: Object) -> None:
+    for key in new.keys() | old.keys():
+        if key not in ("status", "metadata", "kind", "apiVersion"):
+            _take(new, old, key)
+
+
+def _keep_nothing(endpoint: Endpoint, new: Object, old: Object) -> None:
+    pass
+
+
+def _take(new: Object, old: Object, key: str) -> None:
+    if key in old:
+        new[key] = old[key]
+    else:
+        new.pop(key, None)
+
+
+def part_of(endpoint: Endpoint, subresource: str) -> Part:
+    work = endpoint.work
+    if not subresource:
+        return Part("", _keep_status, work.prepare_update, work.validate_update, work.warnings_update)
+    if subresource == "status":
+        return Part(
+            "status",
+            _keep_all_but_status,
+            work.prepare_status_update,
+            work.validate_status_update,
+            _no_warnings,
+        )
+    partial = endpoint.partials[subresource]
+    return Part(subresource, _keep_nothing, partial.prepare, partial.validate, partial.warnings)
+
+
+def _no_warnings(new: Object, old: Object) -> Iterable[str]:
+    return ()
+
+
+async def update(core: Core, call: Call) -> Result:
+    options = write_options(call.info, "UpdateOptions")
+    endpoint, name = call.endpoint, call.name
+    obj = bodies.decode(
+        endpoint,
+        call.body,
+        call.content_type,
+        validation=options.field_validation,
+        warnings=call.warnings,
+        legacy=core.legacy,
+    )
+    check_name(obj, name)
+    check_namespace(call, obj)
+    version = wanted_version(obj)
+    uid = obj["metadata"].get("uid", "")
+
+    def produce(old: Object) -> Object:
+        return cloned(obj)
+
+    subresource = call.info.subresource
+    try:
+        return await change(core, call, produce, options, part_of(endpoint, subresource), version, uid)
+    except errors.NotFound:
+        if not endpoint.work.create_on_update or subresource:
+            raise
+    obj["metadata"].pop("managedFields", None)
+    manager = fieldmanager.name_of(options, call.user_agent)
+    fieldmanager.updated(endpoint, None, obj, manager=manager, now=core.clock.now())
+    return await store_new(core, call, obj, options)
+
+
+def check_name(obj: Object, name: str) -> None:
+    given = obj["metadata"].get("name", "")
+    if not given:
+        raise errors.BadRequest(
+            f"the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )
+    if given != name:
+        raise errors.BadRequest(
+            f"the name of the object ({given}) does not match the name on the URL ({name})"
+        )
+
+
+def wanted_version(obj: Object) -> int:
+    """The revision that the client has seen, 0 for any. An unreadable one is the server's error, as upstream."""
+    text = obj["metadata"].get("resourceVersion", "")
+    if not text:
+        return 0
+    try:
+        return unsigned(text)
+    except ValueError as error:
+        problem = str(error).split(": ", 2)[2]
+        raise errors.StatusError(problem) from error
+
+
+async def change(
+    core: Core,
+    call: Call,
+    produce: Produce,
+    options: WriteOptions,
+    part: Part,
+    version: int = 0,
+    uid: str = "",
+    *,
+    managed: bool = True,
+) -> Result:
+    """`managed=False`: what `produce` returns has its managed fields already (apply)."""
+    endpoint = call.endpoint
+    entry = await core.registry.read(endpoint, call.namespace, call.name)
+    for attempt in range(ATTEMPTS):
+        try:
+            return await _attempt(core, call, produce, options, part, version, uid, managed, entry)
+        except Stale as error:
+            if attempt + 1 == ATTEMPTS:
+                raise endpoint.conflict(call.name) from error
+            entry = await core.registry.reread(endpoint, call.namespace, call.name)
+    raise AssertionError("the loop returns or raises")
+
+
+async def _attempt(
+    core: Core,
+    call: Call,
+    produce: Produce,
+    options: WriteOptions,
+    part: Part,
+    version: int,
+    uid: str,
+    managed: bool,
+    entry: Entry,
+) -> Result:
+    endpoint, registry = call.endpoint, core.registry
+    old = entry.decoded()
+    old_served = endpoint.to_served(entry.decoded()) if endpoint.convert is not None else old
+    new = produce(cloned(old_served))
+    version = version or _version_of(new, entry, part)
+    check_preconditions(endpoint, entry, old, version, uid)
+    if version == 0 and not endpoint.work.unconditional_update:
+        cause = field.invalid("metadata.resourceVersion", 0, "must be specified for an update")
+        cause = Cause(
+            cause.type, cause.message.replace("Invalid value: 0:", "Invalid value: 0x0:"), cause.field
+        )
+        raise errors.invalid(endpoint.work.kind, call.name, [cause], endpoint.work.group)
+    part.keep(endpoint, new, old_served)
+    now = core.clock.now()
+    if managed:
+        manager = fieldmanager.name_of(options, call.user_agent)
+        fieldmanager.updated(
+            endpoint, old_served, new, manager=manager, now=now, subresource=part.subresource
+        )
+    endpoint.to_work(new)
+    admission = AdmissionCall(
+        operation=Operation.UPDATE,
+        resource=endpoint.work,
+        subresource=part.subresource,
+        namespace=call.namespace,
+        name=call.name,
+        user=call.user,
+        obj=new,
+        old=old,
+        dry_run=options.dry_run,
+        options=options.to_tree("UpdateOptions"),
+        warnings=call.warnings,
+    )
+    given_warnings = len(call.warnings)
+    try:
+        await core.admission.admit(admission)
+        assert admission.obj is not None
+        new = admission.obj
+        call.warnings += objectmeta.deduplicate_owners(new)
+        prepare(endpoint, new, old, part, call.warnings)
+        await core.admission.validate(admission)
+        if options.dry_run:
+            undone(admission)
+            return Result(200, obj=endpoint.to_served(new))
+        if is_same(new, old):
+            undone(admission)
+            return Result(200, entry)
+        if is_finished(new):
+            return await _last_update(core, call, new, entry)
+        return Result(200, await registry.update(endpoint, new, entry))
+    except Stale:
+        del call.warnings[given_warnings:]
+        undone(admission)
+        raise
+    except BaseException:
+        undone(admission)
+        raise
+
+
+def _version_of(new: Object, entry: Entry, part: Part) -> int:
+    """A patch may name a version too; one that does not has the version that was read."""
+    text = new["metadata"].get("resourceVersion", "")
+    return wanted_version(new) if text and text != str(entry.revision) else 0
+
+
+def check_preconditions(endpoint: Endpoint, entry: Entry, old: Object, version: int, uid: str) -> None:
+    if uid and uid != old["metadata"]["uid"]:
+        key = entry.key
+        found = old["metadata"]["uid"]
+        raise endpoint.conflict(
+            entry.name,
+            f"StorageError: invalid object, Code: 4, Key: {key}, ResourceVersion: 0, AdditionalErrorMsg: "
+            f"Precondition failed: UID in precondition: {uid}, UID in object meta: {found}",
+        )
+    if version and version != entry.revision:
+        raise endpoint.conflict(entry.name)
+
+
+def prepare(endpoint: Endpoint, new: Object, old: Object, part: Part, warnings: list[str]) -> None:
+    """Upstream: rest.BeforeUpdate."""
+    work, now, before = endpoint.work, new["metadata"], old["metadata"]
+    _take(now, before, "generation")
+    part.prepare(new, old)
+    now.setdefault("uid", before["uid"])
+    now["creationTimestamp"] = before["creationTimestamp"]
+    for key in ("deletionTimestamp", "deletionGracePeriodSeconds"):
+        if key in before and (key == "deletionTimestamp" or key not in now):
+            now[key] = before[key]
+    now["resourceVersion"] = before["resourceVersion"]
+    if work.generation and part.subresource != "status" and content(new) != content(old):
+        now["generation"] = before.get("generation", 0) + 1
+    causes = [
+        *objectmeta.validate(new, work, names.path_segment_name),
+        *objectmeta.validate_update(new, old),
+        *objectmeta.validate_update(new, old),  # the kinds' own rules begin with it once more
+        *(objectmeta.validate(new, work) if not work.group and not part.subresource else ()),  # as core's do
+        *part.validate(new, old),
+    ]
+    if causes:
+        raise errors.invalid(work.kind, now.get("name", ""), causes, work.group)
+    warnings += part.warnings(new, old)
+    work.canonicalize(new)
+
+
+def content(obj: Object) -> Object:
+    """What metadata.generation counts the changes of."""
+    return {k: v for k, v in obj.items() if k not in ("metadata", "status", "kind", "apiVersion")}
+
+
+def is_same(new: Object, old: Object) -> bool:
+    """Whether nothing but the times of managed fields differs: then nothing is written."""
+    if new == old:
+        return True
+    return _without_times(new) == _without_times(old)
+
+
+def _without_times(obj: Object) -> Object:
+    metadata = obj["metadata"]
+    fields: list[dict[str, Any]] = metadata.get("managedFields") or []
+    plain = [{k: v for k, v in entry.items() if k != "time"} for entry in fields]
+    return obj | {"metadata": metadata | {"managedFields": plain}}
+
+
+def is_finished(obj: Object) -> bool:
+    """Whether an update took away the last thing that held up a deletion."""
+    metadata = obj["metadata"]
+    return (
+        bool(metadata.get("deletionTimestamp"))
+        and not metadata.get("finalizers")
+        and not metadata.get("deletionGracePeriodSeconds")
+        and not (obj["kind"] == "Namespace" and obj.get("spec", {}).get("finalizers"))
+    )
+
+
+async def _last_update(core: Core, call: Call, new: Object, entry: Entry) -> Result:
+    """The object is deleted in its last state; it is answered as if it had been updated."""
+    await core.registry.delete(call.endpoint, entry)
+    return Result(200, obj=call.endpoint.to_served(new))

@@ -1,0 +1,122 @@
+"""watch: the events of a resource as a stream, each rendered once for all who watch it in the same form.
+
+Upstream: apiserver/pkg/endpoints/handlers/watch.go, apiserver/pkg/storage/cacher/cacher.go.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+
+from timonel.machinery import errors
+from timonel.objects.meta import Object
+from timonel.server.options import ListOptions, list_options, unsigned
+from timonel.server.registry import Endpoint
+from timonel.server.verbs.call import Call, Core
+from timonel.server.verbs.read import scope, too_large
+from timonel.server.verbs.selection import predicate
+from timonel.server.watchcache import ADDED, BOOKMARK, Change, Delivery, Entry, Watcher
+from timonel.store.base import Compacted
+
+INITIAL_EVENTS_END = "k8s.io/initial-events-end"
+SHORTEST = 1800.0  # seconds a watch lasts at least where the client does not say
+
+
+@dataclass(slots=True)
+class WatchStream:
+    """An opened watch. Iterate `deliveries`; it ends by itself, and closing it closes the watch."""
+
+    endpoint: Endpoint
+    watcher: Watcher
+    initial: list[Entry]
+    bookmarks: bool
+    initial_end: bool
+    core: Core
+    timeout: float
+
+    async def deliveries(self) -> AsyncIterator[Iterable[Delivery | Object]]:
+        """Batches of deliveries and bookmarks (trees). Raises Expired when the watcher was too slow."""
+        watcher, caches = self.watcher, self.core.registry.caches
+        timer = self.core.clock.call_later(self.timeout, watcher.end)
+        try:
+            first: list[Delivery | Object] = [(ADDED, entry, None) for entry in self.initial]
+            self.initial = []
+            if self.initial_end:
+                first.append(self._bookmark(caches.version(self.endpoint.cache), initial_end=True))
+            if first:
+                yield first
+            while True:
+                batch: list[Delivery | Object] = list(await watcher.take())
+                if watcher.expired:
+                    raise errors.Expired("The resourceVersion for the provided watch is too old.")
+                if watcher.bookmark:
+                    watcher.bookmark = False
+                    if self.bookmarks:
+                        batch.append(self._bookmark(caches.revision))
+                if batch:
+                    yield batch
+                if watcher.ended:
+                    return
+        finally:
+            timer.cancel()
+            watcher.close()
+
+    def _bookmark(self, revision: int, *, initial_end: bool = False) -> Object:
+        metadata: Object = {"resourceVersion": str(revision)}
+        if initial_end:
+            metadata["annotations"] = {INITIAL_EVENTS_END: "true"}
+        rtype = self.endpoint.rtype
+        return {"kind": rtype.kind, "apiVersion": rtype.api_version, "metadata": metadata}
+
+
+async def watch(core: Core, call: Call) -> WatchStream:
+    """Open a watch. Raises BadRequest, Invalid and, for what is too old, Expired."""
+    endpoint, info, caches = call.endpoint, call.info, core.registry.caches
+    options = list_options(info, watch=True)
+    matches = predicate(
+        endpoint, options.label_selector, options.field_selector, info.name if info.named else ""
+    )
+    try:
+        version = unsigned(options.resource_version) if options.resource_version else 0
+    except ValueError as error:
+        raise errors.StatusError(str(error)) from error
+    await caches.ensure(endpoint.cache)
+    prefix = scope(endpoint, call.namespace)
+    if call.namespace and endpoint.rtype.namespaced:
+        inner, namespace = matches, call.namespace
+        matches = lambda e: e.namespace == namespace and (inner is None or inner(e))  # noqa: E731
+    initial = _wants_initial(options, version)
+    entries: list[Entry] = []
+    if initial:
+        if version > caches.version(endpoint.cache):
+            raise too_large(version, caches.revision)
+        entries = [e for e in endpoint.cache.select(prefix) if matches is None or matches(e)]
+    try:
+        after = version if version and not initial else None
+        watcher = endpoint.cache.watch(matches, after)
+    except Compacted as error:
+        raise errors.Expired(f"too old resource version: {error}") from error
+    return WatchStream(
+        endpoint=endpoint,
+        watcher=watcher,
+        initial=entries,
+        bookmarks=options.bookmarks,
+        initial_end=options.bookmarks and initial and _announces_end(options),
+        core=core,
+        timeout=float(options.timeout) if options.timeout else SHORTEST * (1 + random.random()),
+    )
+
+
+def _wants_initial(options: ListOptions, version: int) -> bool:
+    if options.send_initial_events is not None:
+        return options.send_initial_events
+    return version == 0
+
+
+def _announces_end(options: ListOptions) -> bool:
+    # without sendInitialEvents, a watch from "" or "0" that allows bookmarks is treated as if it had asked for them
+    return options.send_initial_events is not False
+
+
+__all__ = ["BOOKMARK", "Change", "WatchStream", "watch"]

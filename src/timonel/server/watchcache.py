@@ -1,0 +1,378 @@
+"""Every stored object, in memory, as bytes; what reads are answered from, and what watches are fed by.
+
+One watch on the store feeds all caches (`Caches.follow`). The cache of a resource is filled when it is first used. A
+write waits until its own revision has come back through the watch (`Caches.reached`), so whoever has an answer, or has
+heard of one, finds it in the next read. Each cache keeps a window of past events, from which watches that start a
+little in the past are replayed; a watch from before the window is answered 410.
+
+Nothing is decoded here unless somebody needs the tree: `Entry.obj` for clients in the same process (shared, never to be
+changed), `Entry.labels` and `Entry.fields` for selectors.
+
+Upstream: apiserver/pkg/storage/cacher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from bisect import bisect_left, bisect_right, insort
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from timonel.apis.resource import ResourceType
+from timonel.objects.meta import Object
+from timonel.store.base import Compacted, Event, Record, Store
+from timonel.store.memory import after_prefix
+
+WINDOW = 4096  # past events kept per resource
+MAILBOX = 16384  # events a watcher may lag behind before it is cut off
+
+ADDED, MODIFIED, DELETED, BOOKMARK = "ADDED", "MODIFIED", "DELETED", "BOOKMARK"
+
+
+def opening(rtype: ResourceType) -> bytes:
+    """How the stored bytes of every object of this type begin; resourceVersion is spliced in after it."""
+    return b'{"kind":"%b","apiVersion":"%b","metadata":{' % (rtype.kind.encode(), rtype.api_version.encode())
+
+
+class Entry:
+    """One object at one revision. Immutable; `obj` is made on demand and shared."""
+
+    __slots__ = ("_fields", "_labels", "_obj", "key", "kind", "name", "namespace", "revision", "value")
+
+    def __init__(self, kind: Kind, key: str, value: bytes, revision: int, obj: Object | None = None) -> None:
+        self.kind = kind
+        self.key = key
+        self.value = value  # plain text, beginning with kind.opening
+        self.revision = revision
+        self._obj = obj
+        self._labels: Mapping[str, str] | None = None
+        self._fields: Mapping[str, str] | None = None
+        if kind.rtype.namespaced:
+            _, _, self.namespace, self.name = key.split("/", 3)
+        else:
+            _, _, self.name = key.split("/", 2)
+            self.namespace = ""
+
+    @property
+    def obj(self) -> Object:
+        if self._obj is None:
+            self._obj = self.decoded()
+        return self._obj
+
+    def decoded(self) -> Object:
+        """A tree of the caller's own."""
+        obj: Object = orjson.loads(self.value)
+        obj["metadata"]["resourceVersion"] = str(self.revision)
+        return obj
+
+    def _peek(self) -> Object:
+        return self._obj if self._obj is not None else orjson.loads(self.value)
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        if self._labels is None:
+            self._labels = self._peek()["metadata"].get("labels") or {}
+        return self._labels
+
+    @property
+    def fields(self) -> Mapping[str, str]:
+        """The values of the fields that field selectors of this resource may name."""
+        if self._fields is None:
+            fields = {"metadata.name": self.name, "metadata.namespace": self.namespace}
+            if self.kind.rtype.selectable:
+                obj = self._peek()
+                fields |= {label: get(obj) for label, get in self.kind.rtype.selectable.items()}
+            self._fields = fields
+        return self._fields
+
+    def json(self) -> bytes:
+        opening = self.kind.opening
+        return b'%b"resourceVersion":"%d",%b' % (opening, self.revision, self.value[len(opening) :])
+
+    def item(self) -> bytes:
+        """As an item of a typed list: without kind and apiVersion."""
+        return b'{"metadata":{"resourceVersion":"%d",%b' % (
+            self.revision,
+            self.value[len(self.kind.opening) :],
+        )
+
+    def at(self, revision: int) -> Entry:
+        """The same object as its last state, for the event of its deletion at `revision`."""
+        return Entry(self.kind, self.key, self.value, revision)
+
+
+class Kind:
+    """What a cache knows about the type it holds. `decrypt` turns stored bytes into plain ones."""
+
+    __slots__ = ("decrypt", "opening", "prefix", "rtype")
+
+    def __init__(self, rtype: ResourceType, decrypt: Callable[[str, bytes], bytes] | None = None) -> None:
+        self.rtype = rtype
+        self.opening = opening(rtype)
+        self.prefix = f"/{rtype.qualified}/"
+        self.decrypt = decrypt
+
+    def key(self, namespace: str, name: str) -> str:
+        return f"{self.prefix}{namespace}/{name}" if self.rtype.namespaced else self.prefix + name
+
+    def entry(self, record: Record, obj: Object | None = None) -> Entry:
+        value = record.value if self.decrypt is None else self.decrypt(record.key, record.value)
+        if not value.startswith(self.opening):  # written by a version of ours that had another stored form
+            tree = orjson.loads(value)
+            value = self.encode(tree)
+        return Entry(self, record.key, value, record.modified, obj)
+
+    def encode(self, obj: Object) -> bytes:
+        """The stored bytes: kind, apiVersion and metadata first, no resourceVersion."""
+        metadata = {k: v for k, v in obj["metadata"].items() if k != "resourceVersion"}
+        rest = {k: v for k, v in obj.items() if k not in ("kind", "apiVersion", "metadata")}
+        tail = orjson.dumps({"metadata": metadata} | rest)
+        return self.opening + tail[len(b'{"metadata":{') :]
+
+
+class Change:
+    """One event of one resource. `frames` keeps what was rendered for watchers, by form and type."""
+
+    __slots__ = ("frames", "new", "old", "revision")
+
+    def __init__(self, revision: int, new: Entry | None, old: Entry | None) -> None:
+        self.revision = revision
+        self.new = new
+        self.old = old
+        self.frames: dict[Any, bytes] = {}
+
+
+Matches = Callable[[Entry], bool]
+Delivery = tuple[
+    str, Entry, Change | None
+]  # type, object, and the change it came with (None for initial events)
+
+
+class Watcher:
+    """A mailbox. `take` waits for deliveries; after `expire` or `end` it raises or returns nothing."""
+
+    def __init__(self, cache: ResourceCache, matches: Matches | None, after: int) -> None:
+        self._cache = cache
+        self._after = after  # what is not newer is not delivered
+        self._matches = matches
+        self._mail: list[Delivery] = []
+        self._waiter: asyncio.Future[None] | None = None
+        self.bookmark = False  # somebody wants one with the next take
+        self.expired = False
+        self.ended = False
+
+    def close(self) -> None:
+        self._cache.watchers.discard(self)
+
+    def offer(self, change: Change) -> None:
+        if change.revision <= self._after:
+            return
+        new, old, matches = change.new, change.old, self._matches
+        now = new is not None and (matches is None or matches(new))
+        before = old is not None and (matches is None or matches(old))
+        if now:
+            assert new is not None
+            self._mail.append((MODIFIED if before else ADDED, new, change))
+        elif before:
+            assert old is not None
+            self._mail.append((DELETED, old.at(change.revision), change))
+        else:
+            return
+        if len(self._mail) > MAILBOX:
+            self.expire()
+        self._wake()
+
+    def expire(self) -> None:
+        self.expired = True
+        self._mail.clear()
+        self.close()
+        self._wake()
+
+    def end(self) -> None:
+        self.ended = True
+        self._wake()
+
+    def ask_bookmark(self) -> None:
+        self.bookmark = True
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def take(self) -> Sequence[Delivery]:
+        """What has come since; empty for a bookmark, the end, or expiry (see the flags)."""
+        while not (self._mail or self.bookmark or self.expired or self.ended):
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+        mail, self._mail = self._mail, []
+        return mail
+
+
+class ResourceCache:
+    def __init__(self, kind: Kind) -> None:
+        self.kind = kind
+        self.entries: dict[str, Entry] = {}
+        self.keys: list[str] = []  # sorted
+        self.watchers: set[Watcher] = set()
+        self.listeners: list[Callable[[Object | None, Object | None], None]] = []
+        self.window: deque[Change] = deque()
+        self.window_start = 0  # changes after this revision are in the window
+        self.loaded = False
+        self.hints: dict[str, tuple[bytes, Entry]] = {}  # what this server itself is writing
+
+    def load(self, records: Sequence[Record], revision: int) -> None:
+        self.entries = {r.key: self.kind.entry(r) for r in records}
+        self.keys = sorted(self.entries)
+        self.window.clear()
+        self.window_start = revision
+        self.loaded = True
+        for entry in self.entries.values():
+            for listener in self.listeners:
+                listener(None, entry.obj)
+
+    def reset(self) -> None:
+        """Forget everything: events were missed. Watchers have to start over."""
+        for watcher in tuple(self.watchers):
+            watcher.expire()
+        self.loaded = False
+
+    def apply(self, event: Event) -> None:
+        if event.revision <= self.window_start:
+            return
+        old = self.entries.get(event.key)
+        new: Entry | None = None
+        if event.record is None:
+            if old is None:
+                return
+            del self.entries[event.key]
+            del self.keys[bisect_left(self.keys, event.key)]
+        else:
+            hint = self.hints.pop(event.key, None)
+            if hint is not None and hint[0] is event.record.value:
+                new = hint[1]
+                new.revision = event.revision
+                new.obj["metadata"]["resourceVersion"] = str(event.revision)
+            else:
+                new = self.kind.entry(event.record)
+            if old is None:
+                insort(self.keys, event.key)
+            self.entries[event.key] = new
+        change = Change(event.revision, new, old)
+        self.window.append(change)
+        if len(self.window) > WINDOW:
+            self.window_start = self.window.popleft().revision
+        for watcher in tuple(self.watchers):
+            watcher.offer(change)
+        for listener in self.listeners:
+            listener(old.obj if old else None, new.obj if new else None)
+
+    def range(self, prefix: str, after: str = "") -> tuple[int, int]:
+        low = max(bisect_left(self.keys, prefix), bisect_right(self.keys, after))
+        return low, max(bisect_left(self.keys, after_prefix(prefix)), low)
+
+    def select(self, prefix: str, after: str = "") -> Iterator[Entry]:
+        low, high = self.range(prefix, after)
+        return (self.entries[key] for key in itertools.islice(self.keys, low, high))
+
+    def watch(self, matches: Matches | None, after: int | None) -> Watcher:
+        """Deliveries after revision `after`, or from now on. Raises Compacted."""
+        watcher = Watcher(self, matches, after or 0)
+        if after is not None:
+            if after < self.window_start:
+                raise Compacted(f"{after} ({self.window_start})")
+            for change in self.window:
+                watcher.offer(change)
+        self.watchers.add(watcher)
+        return watcher
+
+
+class Caches:
+    """All resource caches of one server."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._caches: dict[str, ResourceCache] = {}  # by key prefix
+        self._loading: dict[str, asyncio.Lock] = {}
+        self._early: dict[str, list[Event]] = {}  # what comes while a cache is being loaded
+        self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
+        self._numbers = itertools.count()
+        self.revision = 0
+
+    def add(self, kind: Kind) -> ResourceCache:
+        cache = ResourceCache(kind)
+        self._caches[kind.prefix] = cache
+        self._loading[kind.prefix] = asyncio.Lock()
+        return cache
+
+    def version(self, cache: ResourceCache) -> int:
+        """The revision that a read of this cache shows."""
+        return max(self.revision, cache.window_start)
+
+    async def ensure(self, cache: ResourceCache) -> None:
+        """Fill the cache when it is used for the first time."""
+        if cache.loaded:
+            return
+        prefix = cache.kind.prefix
+        async with self._loading[prefix]:
+            if cache.loaded:
+                return
+            early = self._early[prefix] = []
+            try:
+                page = await self._store.list(prefix)
+                cache.load(page.records, page.revision)
+                for event in early:
+                    cache.apply(event)
+            finally:
+                del self._early[prefix]
+
+    async def follow(self, ready: Callable[[], None]) -> None:
+        """Feed the caches, for as long as the server runs."""
+        self.revision = await self._store.revision()
+        ready()
+        while True:
+            try:
+                async for batch in self._store.watch("/", after=self.revision):
+                    self._apply(batch)
+            except Compacted:
+                for cache in self._caches.values():
+                    cache.reset()
+                self._advance(await self._store.revision())
+
+    def _apply(self, batch: Sequence[Event]) -> None:
+        for event in batch:
+            prefix = event.key[: event.key.index("/", 1) + 1]
+            cache = self._caches.get(prefix)
+            if cache is not None and cache.loaded:
+                cache.apply(event)
+            elif prefix in self._early:
+                self._early[prefix].append(event)
+        self._advance(batch[-1].revision)
+
+    def _advance(self, revision: int) -> None:
+        self.revision = revision
+        while self._waiters and self._waiters[0][0] <= revision:
+            waiter = heapq.heappop(self._waiters)[2]
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def reached(self, revision: int) -> None:
+        """Wait until the caches show everything up to `revision`."""
+        if self.revision >= revision:
+            return
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._waiters, (revision, next(self._numbers), waiter))
+        await waiter
+
+    def bookmark(self) -> None:
+        for cache in self._caches.values():
+            for watcher in cache.watchers:
+                watcher.ask_bookmark()
