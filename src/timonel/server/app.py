@@ -50,7 +50,7 @@ class Scheme(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    host: str = "127.0.0.1"
+    hosts: tuple[str, ...] = ("127.0.0.1",)  # all on the same port
     port: int = 0  # 0: any free one; see ApiServer.port
     legacy_apis: bool = True  # versions that upstream has retired
     encryption_key: bytes = b""  # 32 bytes: secrets are encrypted in the store
@@ -145,7 +145,7 @@ class ApiServer:
     async def run(self, ready: asyncio.Event) -> None:
         self._add_paths()
         dispatcher = Dispatcher(self.core, self._authenticator, self._authorizer, self.paths)
-        server = HttpServer(dispatcher, self._tls, self.config.host, self.config.port, self._date)
+        server = HttpServer(dispatcher, self._tls, self.config.hosts, self.config.port, self._date)
         following = asyncio.Event()
 
         def listening(port: int) -> None:
@@ -168,7 +168,7 @@ class ApiServer:
         for name in ("healthz", "livez", "readyz"):
             Health(name, self._checks).add_to(paths)
         paths.add("/version", fixed(VERSION))
-        discovery.add_to(paths, self.registry, lambda: f"{self.config.host}:{self.port}")
+        discovery.add_to(paths, self.registry, lambda: f"{self.config.hosts[0]}:{self.port}")
         openapi.add_to(paths, self.registry)
 
 
