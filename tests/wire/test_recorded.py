@@ -1,4 +1,4 @@
-"""Answers recorded from upstream that ours once equalled, it still equals; known_differences.md says which cannot be."""
+"""Answers that once equalled those recorded from upstream still do. known_differences.md: those that cannot."""
 
 from __future__ import annotations
 

@@ -1,0 +1,157 @@
+"""A whole control plane as one object: store, API server, controllers, scheduler and, if wanted, simulated nodes.
+
+Nothing is global and nothing is fixed: a `Cluster` is given its settings, store and clock, so that a hundred of them
+can live in one process. `running` is the whole order of start and stop, to be read from top to bottom.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from timonel.aio.clock import Clock
+from timonel.aio.lifecycle import Service, running, running_together
+from timonel.apis.scheme import Scheme
+from timonel.client.discovery import builtin
+from timonel.client.informer import InformerFactory
+from timonel.client.transport import Transport
+from timonel.control.runtime import Controllers
+from timonel.distro import controllers as roster
+from timonel.distro.config import ClusterConfig
+from timonel.server import compose
+from timonel.server.app import ApiServer, Config
+from timonel.server.auth import jwt
+from timonel.server.request import User
+from timonel.server.security import Settings as SecuritySettings
+from timonel.store.base import Store
+
+ADMIN = User("admin", ("system:masters", "system:authenticated"))
+SCHEDULER = User("system:kube-scheduler", ("system:authenticated",))
+MANAGER = User("system:kube-controller-manager", ("system:authenticated",))
+SERVICE_ACCOUNTS = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
+
+Report = Callable[[str, str], None]  # step, text
+
+
+@dataclass(frozen=True, slots=True)
+class Secrets:
+    """What a cluster must not lose and nobody else may know; all in memory, so that tests need no files."""
+
+    ca_pem: str = ""
+    signing_key_pem: bytes = b""
+    encryption_key: bytes = b""
+    server_tls: ssl.SSLContext | None = None
+    node_client_tls: ssl.SSLContext | None = None  # for the server's own requests to node agents
+    tokens: dict[str, User] = field(default_factory=dict)
+
+
+class Cluster:
+    """Enter `running`; then `api` serves and `transport_for` gives in-process clients."""
+
+    def __init__(
+        self, config: ClusterConfig, *, secrets: Secrets, store: Store, clock: Clock, hosts: Sequence[str]
+    ) -> None:
+        self.config, self.clock, self._secrets = config, clock, secrets
+        self.index = builtin()
+        self.api: ApiServer = compose.compose(
+            compose.Settings(
+                security=SecuritySettings(
+                    keys=_keys(secrets.signing_key_pem),
+                    issuer=f"https://kubernetes.default.svc.{config.cluster_domain}",
+                    static_tokens=secrets.tokens,
+                    service_ranges=(config.service_cidr,),
+                    node_tls=secrets.node_client_tls,
+                ),
+                config=Config(
+                    hosts=tuple(hosts),
+                    port=config.port,
+                    legacy_apis=config.legacy_apis,
+                    encryption_key=secrets.encryption_key,
+                ),
+                advertised=config.network.gateway or hosts[0],
+                client_ca=secrets.ca_pem,
+            ),
+            store=store,
+            scheme=Scheme(),
+            clock=clock,
+            tls=secrets.server_tls,
+        )
+
+    def transport_for(self, user: User) -> Transport:
+        return self.api.transport_for(user)
+
+    def controller_transport(self, name: str) -> Transport:
+        """Each controller is a service account of its own, with upstream's role for it."""
+        if name == MANAGER.name.removeprefix("system:"):
+            return self.transport_for(MANAGER)
+        return self.transport_for(User(f"system:serviceaccount:kube-system:{name}", SERVICE_ACCOUNTS))
+
+    @asynccontextmanager
+    async def running(self, report: Report = lambda step, text: None) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(running(self.api))
+            report("api", f"API server on https://{self.config.address}:{self.api.port}")
+            services = list(self._services())
+            if services:
+                await stack.enter_async_context(running_together(*services))
+                report("control", " and ".join(s.name for s in services))
+            yield
+
+    def _services(self) -> Sequence[Service]:
+        wanted: list[Any] = []
+        if "controllers" in self.config.components:
+            wanted.append(
+                Controllers(
+                    roster.all_of(self.config, self._secrets.ca_pem),
+                    transport_for=self.controller_transport,
+                    index=self.index,
+                    clock=self.clock,
+                )
+            )
+        if "scheduler" in self.config.components:
+            from timonel.scheduler.shell import Scheduler  # NumPy is paid for only where pods are scheduled
+
+            transport = self.transport_for(SCHEDULER)
+            informers = InformerFactory(transport, self.clock, self.index)
+            wanted.append(Scheduler(transport, informers=informers, clock=self.clock))
+        return wanted
+
+
+def _keys(pem: bytes) -> jwt.Keys:
+    """Those of the file; new ones for a cluster that does not outlive its process."""
+    return jwt.Keys(jwt.load_private_key(pem) if pem else jwt.new_key())
+
+
+def ready_nodes(objects: Sequence[dict[str, Any]]) -> list[str]:
+    """Names of the nodes whose Ready condition is true."""
+    return [
+        node["metadata"]["name"]
+        for node in objects
+        if any(
+            c["type"] == "Ready" and c["status"] == "True"
+            for c in node.get("status", {}).get("conditions") or ()
+        )
+    ]
+
+
+async def wait_for_nodes(cluster: Cluster, count: int) -> list[str]:
+    """The names of the ready nodes, once there are `count` of them."""
+    transport, nodes = cluster.transport_for(ADMIN), cluster.index.resource("nodes")
+    while True:
+        page = await transport.list(nodes)
+        found = {n["metadata"]["name"]: n for n in page.items}
+        if len(ready_nodes(list(found.values()))) >= count:
+            return ready_nodes(list(found.values()))
+        async for event in transport.watch(nodes, resource_version=page.resource_version):
+            if event.type in ("ADDED", "MODIFIED"):
+                found[event.object["metadata"]["name"]] = event.object
+            if len(ready_nodes(list(found.values()))) >= count:
+                return ready_nodes(list(found.values()))
+
+
+async def for_ever() -> None:
+    await asyncio.Event().wait()

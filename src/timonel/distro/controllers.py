@@ -1,0 +1,57 @@
+"""Which controllers a cluster runs: one line each, in upstream's words (cmd/kube-controller-manager/names)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from timonel.control.runtime import AnyType
+from timonel.controllers.clusterrole_aggregation import CLUSTERROLE_AGGREGATION
+from timonel.controllers.cronjob import CRONJOB
+from timonel.controllers.daemonset import DAEMONSET
+from timonel.controllers.deployment import DEPLOYMENT
+from timonel.controllers.endpoints import ENDPOINTS
+from timonel.controllers.endpointslice import ENDPOINTSLICE
+from timonel.controllers.garbage_collector import GARBAGE_COLLECTOR
+from timonel.controllers.job import JOB
+from timonel.controllers.namespace import NAMESPACE
+from timonel.controllers.node_ipam import node_ipam
+from timonel.controllers.node_lifecycle import NODE_LIFECYCLE
+from timonel.controllers.pod_garbage_collector import POD_GARBAGE_COLLECTOR
+from timonel.controllers.pv_protection import PV_PROTECTION
+from timonel.controllers.pvc_protection import PVC_PROTECTION
+from timonel.controllers.replicaset import REPLICASET
+from timonel.controllers.replicationcontroller import REPLICATIONCONTROLLER
+from timonel.controllers.root_ca_publisher import root_ca_publisher
+from timonel.controllers.serviceaccount import SERVICEACCOUNT
+from timonel.controllers.serviceaccount_token import SERVICEACCOUNT_TOKEN
+from timonel.controllers.statefulset import STATEFULSET
+from timonel.controllers.taint_eviction import TAINT_EVICTION
+from timonel.controllers.ttl_after_finished import TTL_AFTER_FINISHED
+from timonel.distro.config import ClusterConfig
+
+
+def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
+    return (
+        CLUSTERROLE_AGGREGATION,
+        CRONJOB,
+        DAEMONSET,
+        DEPLOYMENT,
+        ENDPOINTS,
+        ENDPOINTSLICE,
+        GARBAGE_COLLECTOR,
+        JOB,
+        NAMESPACE,
+        node_ipam([config.cluster_cidr]),
+        NODE_LIFECYCLE,
+        POD_GARBAGE_COLLECTOR,
+        PV_PROTECTION,
+        PVC_PROTECTION,
+        REPLICASET,
+        REPLICATIONCONTROLLER,
+        root_ca_publisher(ca_pem),
+        SERVICEACCOUNT,
+        SERVICEACCOUNT_TOKEN,
+        STATEFULSET,
+        TAINT_EVICTION,
+        TTL_AFTER_FINISHED,
+    )

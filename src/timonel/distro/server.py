@@ -1,0 +1,152 @@
+"""The composition root of a server process: files and sockets around a `Cluster`, and this machine's nodes.
+
+    store -> API server -> objects that must exist -> controllers, scheduler -> nodes (boxes, or simulated)
+
+What happens is told on `report`, one step after the other, so that whoever started the process can show it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import ssl
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from timonel.aio.clock import SystemClock
+from timonel.aio.lifecycle import running, running_together
+from timonel.distro import addons, kubeconfigs, pki
+from timonel.distro.cluster import ADMIN, Cluster, Secrets, for_ever, wait_for_nodes
+from timonel.distro.config import ClusterConfig, Paths, write_private
+from timonel.store.base import Store
+
+Report = Callable[[dict[str, Any]], None]
+
+
+async def run_server(config: ClusterConfig, paths: Paths, report: Report) -> None:
+    """Serve until cancelled."""
+    clock = SystemClock()
+    authority = pki.Authority(paths.pki, now=clock.now())
+    hosts = _hosts(config)
+    secrets = _secrets(config, paths, authority, hosts)
+    store = await _open_store(config, paths)
+    try:
+        cluster = Cluster(config, secrets=secrets, store=store, clock=clock, hosts=hosts)
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(cluster.running(lambda step, text: report(_done(step, text))))
+            _write_kubeconfig(config, paths, authority)
+            await addons.install(cluster)
+            if "node" in config.components:
+                await _start_nodes(stack, config, paths, authority, cluster)
+                names = await wait_for_nodes(cluster, config.nodes)
+                report(_done("node", f"node {', '.join(names)} ({config.runtime})"))
+            report({"event": "ready"})
+            await for_ever()
+    finally:
+        await store.close()
+
+
+def _done(step: str, text: str) -> dict[str, Any]:
+    return {"event": "done", "step": step, "text": text}
+
+
+def _hosts(config: ClusterConfig) -> tuple[str, ...]:
+    """Where the API server listens: for people on this machine, and on the bridge for the nodes in boxes."""
+    return tuple(filter(None, dict.fromkeys((config.address, config.network.gateway))))
+
+
+def _secrets(
+    config: ClusterConfig, paths: Paths, authority: pki.Authority, hosts: tuple[str, ...]
+) -> Secrets:
+    names = (
+        *hosts, "127.0.0.1", "localhost", config.service_address, "kubernetes", "kubernetes.default",
+        "kubernetes.default.svc", f"kubernetes.default.svc.{config.cluster_domain}",
+    )  # fmt: skip
+    serving = authority.server("server", user="kube-apiserver", hosts=tuple(dict.fromkeys(names)))
+    to_nodes = authority.client(
+        "apiserver-kubelet-client", user="kube-apiserver-kubelet-client", groups=["system:masters"]
+    )
+    return Secrets(
+        ca_pem=authority.pem,
+        signing_key_pem=pki.signing_key(paths.pki).read_bytes(),
+        encryption_key=pki.encryption_key(paths.pki),
+        server_tls=_server_context(serving, authority.certificate_file),
+        node_client_tls=_client_context(to_nodes, authority.certificate_file),
+        tokens={config.token: ADMIN} if config.token else {},
+    )
+
+
+def _server_context(files: pki.Files, ca: Path) -> ssl.SSLContext:
+    """Clients may show a certificate of our CA, or none (and a token instead)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(files.certificate, files.key)
+    context.load_verify_locations(cafile=ca)
+    context.verify_mode = ssl.CERT_OPTIONAL
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _client_context(files: pki.Files, ca: Path) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=str(ca))
+    context.load_cert_chain(files.certificate, files.key)
+    return context
+
+
+async def _open_store(config: ClusterConfig, paths: Paths) -> Store:
+    if config.store == "memory":
+        from timonel.store.memory import MemoryStore
+
+        return MemoryStore()
+    from timonel.store.sqlite import SqliteStore
+
+    return await SqliteStore.open(paths.database)
+
+
+def _write_kubeconfig(config: ClusterConfig, paths: Paths, authority: pki.Authority) -> None:
+    admin = authority.client("admin", user=ADMIN.name, groups=["system:masters"])
+    text = kubeconfigs.render(
+        cluster=config.name,
+        server=f"https://{config.address}:{config.port}",
+        ca_pem=authority.pem,
+        user=ADMIN.name,
+        files=admin,
+    )
+    if not paths.kubeconfig.exists() or paths.kubeconfig.read_text() != text:
+        write_private(paths.kubeconfig, text.encode())
+
+
+async def _start_nodes(
+    stack: AsyncExitStack, config: ClusterConfig, paths: Paths, authority: pki.Authority, cluster: Cluster
+) -> None:
+    numbers = range(1, config.nodes + 1)
+    if config.runtime == "simulated":
+        from timonel.distro.simulated import simulated_node
+
+        services = [simulated_node(cluster, number) for number in numbers]
+        await stack.enter_async_context(running_together(*services))
+        return
+    from timonel.distro import box
+    from timonel.distro.nodes import BoxedNode
+
+    await asyncio.to_thread(box.make_network, config)
+    for number in numbers:
+        node = BoxedNode(config=config, paths=paths, number=number, authority=authority, clock=cluster.clock)
+        await stack.enter_async_context(running(node))
+
+
+def report_to(descriptor: int | None) -> Report:
+    """Reports as JSON lines on a pipe, or nowhere; whoever listened may have gone."""
+    if descriptor is None:
+        return lambda event: None
+
+    def report(event: dict[str, Any]) -> None:
+        try:
+            os.write(descriptor, json.dumps(event).encode() + b"\n")
+        except OSError:
+            return
+
+    return report
