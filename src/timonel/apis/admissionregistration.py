@@ -1,31 +1,514 @@
-"""admissionregistration.k8s.io/v1: webhook configurations, admission policies and their bindings."""
+"""admissionregistration.k8s.io/v1: webhook configurations, admission policies and their bindings.
+
+CEL expressions are checked for presence here; the server compiles them where it runs them.
+
+Upstream: pkg/apis/admissionregistration/{v1/defaults.go,validation/validation.go},
+pkg/registry/admissionregistration/*/strategy.go, pkg/printers/internalversion/printers.go.
+"""
 
 from __future__ import annotations
 
-from timonel.apis.resource import ResourceType
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from timonel.apis import checks
+from timonel.apis.printing import AGE
+from timonel.apis.resource import Column, ResourceType
+from timonel.apis.webhooks import validate_service, validate_url
+from timonel.machinery import field, names, selectors
+from timonel.machinery.errors import Cause
+from timonel.objects.meta import Object
+
+GROUP = "admissionregistration.k8s.io"
+REVIEW_VERSIONS = ("v1", "v1beta1")
+OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
+SCOPES = ("*", "Cluster", "Namespaced")
+FAILURE_POLICIES, MATCH_POLICIES = ("Fail", "Ignore"), ("Equivalent", "Exact")
+REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized")
+MAX_CONDITIONS = 64
+
+# ---------------------------------------------------------------- rules and conditions
+
+
+def _default_rules(rules: list[Object] | None) -> None:
+    for rule in rules or ():
+        if rule.get("scope") is None:
+            rule["scope"] = "*"
+
+
+def _validate_rule(path: str, rule: Object) -> Iterator[Cause]:
+    operations: list[str] = rule.get("operations") or []
+    if not operations:
+        yield field.required(f"{path}.operations")
+    if len(operations) > 1 and "*" in operations:
+        message = "if '*' is present, must not specify other operations"
+        yield field.invalid(f"{path}.operations", operations, message)
+    for index, operation in enumerate(operations):
+        yield from checks.one_of(f"{path}.operations[{index}]", operation, OPERATIONS)
+    for key, what in (("apiGroups", "API groups"), ("apiVersions", "API versions")):
+        items: list[str] = rule.get(key) or []
+        if not items:
+            yield field.required(f"{path}.{key}")
+        if len(items) > 1 and "*" in items:
+            yield field.invalid(f"{path}.{key}", items, f"if '*' is present, must not specify other {what}")
+        if key == "apiVersions":
+            for index, item in enumerate(items):
+                yield from checks.required(f"{path}.{key}[{index}]", item)
+    yield from _validate_resources(f"{path}.resources", rule.get("resources") or [])
+    if rule.get("scope") is not None:
+        yield from checks.one_of(f"{path}.scope", rule["scope"], SCOPES)
+
+
+def _validate_resources(path: str, resources: list[str]) -> Iterator[Cause]:
+    """`*`, `pods`, `pods/*`, `*/scale`: each part once, none that another covers."""
+    if not resources:
+        yield field.required(path)
+    whole: set[str] = set()
+    parts: set[str] = set()
+    for index, item in enumerate(resources):
+        at = f"{path}[{index}]"
+        if not item:
+            yield field.required(at)
+        if item == "*/*" and len(resources) > 1:
+            yield field.invalid(path, resources, "if '*/*' is present, must not specify other resources")
+        name, slash, part = item.partition("/")
+        if not slash:
+            continue
+        if part == "*":
+            whole.add(name)
+        if name == "*":
+            parts.add(part)
+        if part != "*" and name in whole:
+            yield field.invalid(at, item, f"if '{name}/*' is present, must not specify {item}")
+        if name != "*" and part in parts:
+            yield field.invalid(at, item, f"if '*/{part}' is present, must not specify {item}")
+    if len(resources) > 1 and "*" in resources and any("/" not in item for item in resources if item != "*"):
+        message = "if '*' is present, must not specify other resources without subresources"
+        yield field.invalid(path, resources, message)
+
+
+def _validate_named_rule(path: str, rule: Object) -> Iterator[Cause]:
+    seen: set[str] = set()
+    for index, name in enumerate(rule.get("resourceNames") or ()):
+        at = f"{path}.resourceNames[{index}]"
+        yield from checks.told(at, name, names.path_segment_name(name))
+        if name in seen:
+            yield field.duplicate(at, name)
+        seen.add(name)
+    yield from _validate_rule(path, rule)
+
+
+def _validate_conditions(path: str, conditions: list[Object]) -> Iterator[Cause]:
+    if len(conditions) > MAX_CONDITIONS:
+        yield field.too_many(path, len(conditions), MAX_CONDITIONS)
+    seen: set[str] = set()
+    for index, condition in enumerate(conditions):
+        at, name = f"{path}[{index}]", condition.get("name", "")
+        if not condition.get("expression", "").strip():
+            yield field.required(f"{at}.expression")
+        if not name:
+            yield field.required(f"{at}.name")
+            continue
+        yield from checks.qualified_name(f"{at}.name", name)
+        if name in seen:
+            yield field.duplicate(f"{at}.name", name)
+        seen.add(name)
+
+
+# ---------------------------------------------------------------- webhooks
+
+
+def _default_webhooks(obj: Object, mutating: bool) -> None:
+    for hook in obj.get("webhooks") or ():
+        defaults = {"failurePolicy": "Fail", "matchPolicy": "Equivalent", "timeoutSeconds": 10}
+        if mutating:
+            defaults["reinvocationPolicy"] = "Never"
+        for key, value in defaults.items():
+            if hook.get(key) is None:
+                hook[key] = value
+        for key in ("namespaceSelector", "objectSelector"):
+            if hook.get(key) is None:
+                hook[key] = {}
+        service = (hook.get("clientConfig") or {}).get("service")
+        if service is not None and service.get("port") is None:
+            service["port"] = 443
+        _default_rules(hook.get("rules"))
+
+
+def default_mutating(obj: Object) -> None:
+    _default_webhooks(obj, mutating=True)
+
+
+def default_validating(obj: Object) -> None:
+    _default_webhooks(obj, mutating=False)
+
+
+def validate_webhooks(obj: Object) -> Iterator[Cause]:
+    seen: set[str] = set()
+    for index, hook in enumerate(obj.get("webhooks") or ()):
+        path, name = f"webhooks[{index}]", hook.get("name", "")
+        yield from _validate_webhook(path, hook)
+        yield from _validate_versions(
+            f"{path}.admissionReviewVersions", hook.get("admissionReviewVersions") or []
+        )
+        if name in seen:
+            yield field.duplicate(f"{path}.name", name)
+        seen.add(name)
+
+
+def _validate_webhook(path: str, hook: Object) -> Iterator[Cause]:
+    yield from _validate_full_name(f"{path}.name", hook.get("name", ""))
+    yield from checks.each(f"{path}.rules", hook.get("rules"), _validate_rule)
+    if hook.get("failurePolicy") is not None:
+        yield from checks.one_of(f"{path}.failurePolicy", hook["failurePolicy"], FAILURE_POLICIES)
+    if hook.get("matchPolicy") is not None:
+        yield from checks.one_of(f"{path}.matchPolicy", hook["matchPolicy"], MATCH_POLICIES)
+    effects = hook.get("sideEffects")
+    if effects is None:
+        yield field.required(f"{path}.sideEffects", "must specify one of None, NoneOnDryRun")
+    else:
+        yield from checks.one_of(f"{path}.sideEffects", effects, ("None", "NoneOnDryRun"))
+    seconds = hook.get("timeoutSeconds")
+    if seconds is not None and not 1 <= seconds <= 30:
+        message = "the timeout value must be between 1 and 30 seconds"
+        yield field.invalid(f"{path}.timeoutSeconds", seconds, message)
+    for key in ("namespaceSelector", "objectSelector"):
+        if hook.get(key) is not None:
+            yield from selectors.validate_label_selector(hook[key], f"{path}.{key}")
+    if hook.get("reinvocationPolicy") is not None:
+        yield from checks.one_of(
+            f"{path}.reinvocationPolicy", hook["reinvocationPolicy"], ("IfNeeded", "Never")
+        )
+    config = hook.get("clientConfig") or {}
+    if (config.get("url") is None) == (config.get("service") is None):
+        yield field.required(f"{path}.clientConfig", "exactly one of url or service is required")
+    elif config.get("url") is not None:
+        yield from validate_url(f"{path}.clientConfig.url", config["url"])
+    else:
+        yield from validate_service(f"{path}.clientConfig.service", config["service"])
+    yield from _validate_conditions(f"{path}.matchConditions", hook.get("matchConditions") or [])
+
+
+def _validate_full_name(path: str, name: str) -> Iterator[Cause]:
+    """A domain name of at least three parts."""
+    if not name:
+        yield field.required(path)
+        return
+    wrong = names.dns1123_subdomain(name)
+    yield from checks.told(path, name, wrong)
+    if not wrong and name.count(".") < 2:
+        yield field.invalid(path, name, "should be a domain with at least three segments separated by dots")
+
+
+def _validate_versions(path: str, versions: list[str]) -> Iterator[Cause]:
+    known = ", ".join(REVIEW_VERSIONS)
+    if not versions:
+        yield field.required(path, f"must specify one of {known}")
+        return
+    for index, version in enumerate(versions):
+        if version in versions[:index]:
+            yield field.invalid(f"{path}[{index}]", version, "duplicate version")
+            continue
+        yield from checks.told(f"{path}[{index}]", version, names.dns1035_label(version))
+    if not set(versions) & set(REVIEW_VERSIONS):
+        yield field.invalid(path, versions, f"must include at least one of {known}")
+
+
+def validate_webhooks_update(new: Object, old: Object) -> Iterator[Cause]:
+    yield from validate_webhooks(new)
+
+
+def _webhook_columns() -> tuple[Column, ...]:
+    return (
+        Column(
+            "Webhooks",
+            lambda o, now: len(o.get("webhooks") or ()),
+            "integer",
+            description="Webhooks indicates the number of webhooks registered in this configuration",
+        ),
+        AGE,
+    )
+
+
+# ---------------------------------------------------------------- policies
+
+
+def _default_match(match: Object | None) -> None:
+    if match is None:
+        return
+    if match.get("matchPolicy") is None:
+        match["matchPolicy"] = "Equivalent"
+    for key in ("namespaceSelector", "objectSelector"):
+        if match.get(key) is None:
+            match[key] = {}
+    _default_rules(match.get("resourceRules"))
+    _default_rules(match.get("excludeResourceRules"))
+
+
+def default_policy(obj: Object) -> None:
+    spec = obj.setdefault("spec", {})
+    if spec.get("failurePolicy") is None:
+        spec["failurePolicy"] = "Fail"
+    _default_match(spec.get("matchConstraints"))
+
+
+def default_binding(obj: Object) -> None:
+    _default_match((obj.get("spec") or {}).get("matchResources"))
+
+
+def prepare_policy(obj: Object) -> None:
+    obj["status"] = {}
+
+
+def prepare_policy_update(new: Object, old: Object) -> None:
+    new["status"] = old.get("status", {})
+
+
+def _validate_match(path: str, match: Object) -> Iterator[Cause]:
+    if match.get("matchPolicy") is None:
+        yield field.required(f"{path}.matchPolicy")
+    else:
+        yield from checks.one_of(f"{path}.matchPolicy", match["matchPolicy"], MATCH_POLICIES)
+    for key in ("namespaceSelector", "objectSelector"):
+        if match.get(key) is None:
+            yield field.required(f"{path}.{key}")
+        else:
+            yield from selectors.validate_label_selector(match[key], f"{path}.{key}")
+    for key in ("resourceRules", "excludeResourceRules"):
+        yield from checks.each(f"{path}.{key}", match.get(key), _validate_named_rule)
+
+
+def _validate_param_kind(path: str, kind: Object) -> Iterator[Cause]:
+    version, name = kind.get("apiVersion", ""), kind.get("kind", "")
+    if not version:
+        yield field.required(f"{path}.apiVersion")
+    elif version.count("/") > 1:
+        yield field.invalid(f"{path}.apiVersion", version, f"unexpected GroupVersion string: {version}")
+    else:
+        group, _, number = version.rpartition("/")
+        if group:
+            yield from checks.told(f"{path}.apiVersion", group, names.dns1123_subdomain(group))
+        yield from checks.told(f"{path}.apiVersion", number, names.dns1035_label(number))
+    if not name:
+        yield field.required(f"{path}.kind")
+    else:
+        for message in names.dns1035_label(name.lower()):
+            text = f"may have mixed case, but should otherwise match: {message}"
+            yield field.invalid(f"{path}.kind", name, text)
+
+
+def _validate_common(spec: Object) -> Iterator[Cause]:
+    policy = spec.get("failurePolicy")
+    if policy is None:
+        yield field.required("spec.failurePolicy")
+    else:
+        yield from checks.one_of("spec.failurePolicy", policy, FAILURE_POLICIES)
+    if spec.get("paramKind") is not None:
+        yield from _validate_param_kind("spec.paramKind", spec["paramKind"])
+    match = spec.get("matchConstraints")
+    if match is None:
+        yield field.required("spec.matchConstraints")
+    else:
+        yield from _validate_match("spec.matchConstraints", match)
+        if not match.get("resourceRules"):
+            yield field.required("spec.matchConstraints.resourceRules")
+    yield from _validate_conditions("spec.matchConditions", spec.get("matchConditions") or [])
+
+
+def _validate_variables(path: str, variables: list[Object]) -> Iterator[Cause]:
+    for index, variable in enumerate(variables):
+        at, name = f"{path}[{index}]", variable.get("name", "")
+        if not name.strip():
+            yield field.required(f"{at}.name", "name is not specified")
+        elif names.c_identifier(name):
+            yield field.invalid(f"{at}.name", name, "must be a valid CEL identifier")
+        if not variable.get("expression", "").strip():
+            yield field.required(f"{at}.expression", "expression is not specified")
+
+
+def validate_validating_policy(obj: Object) -> Iterator[Cause]:
+    spec = obj.get("spec") or {}
+    yield from _validate_common(spec)
+    yield from _validate_variables("spec.variables", spec.get("variables") or [])
+    validations, annotations = spec.get("validations") or [], spec.get("auditAnnotations") or []
+    if not validations and not annotations:
+        message = "validations or auditAnnotations must contain at least one item"
+        yield field.required("spec.validations", message)
+        yield field.required("spec.auditAnnotations", message)
+    for index, item in enumerate(validations):
+        path = f"spec.validations[{index}]"
+        if not item.get("expression", "").strip():
+            yield field.required(f"{path}.expression", "expression is not specified")
+        if item.get("message") and not item["message"].strip():
+            message = "message must be non-empty if specified"
+            yield field.invalid(f"{path}.message", item["message"], message)
+        elif "\n" in item.get("message", ""):
+            yield field.invalid(f"{path}.message", item["message"], "message must not contain line breaks")
+        if item.get("reason") is not None:
+            yield from checks.one_of(f"{path}.reason", item["reason"], REASONS)
+    yield from _validate_annotations(obj["metadata"].get("name", ""), annotations)
+
+
+def _validate_annotations(policy: str, annotations: list[Object]) -> Iterator[Cause]:
+    seen: set[str] = set()
+    for index, item in enumerate(annotations):
+        path, key = f"spec.auditAnnotations[{index}]", item.get("key", "")
+        full = f"{policy}/{key}" if policy else key
+        yield from checks.told(f"{path}.key", full, names.qualified_name(full))
+        if not item.get("valueExpression", "").strip():
+            yield field.required(f"{path}.valueExpression", "valueExpression is not specified")
+        if key in seen:
+            yield field.duplicate(f"{path}.key", key)
+        seen.add(key)
+
+
+def validate_mutating_policy(obj: Object) -> Iterator[Cause]:
+    spec = obj.get("spec") or {}
+    yield from _validate_common(spec)
+    for rule in (spec.get("matchConstraints") or {}).get("resourceRules") or ():
+        for operation in rule.get("operations") or ():
+            allowed = ("*", "CONNECT", "CREATE", "UPDATE")
+            yield from checks.one_of("spec.matchConstraints.resourceRules.operations", operation, allowed)
+    yield from _validate_variables("spec.variables", spec.get("variables") or [])
+    if not spec.get("mutations"):
+        yield field.required("spec.mutations", "mutations must contain at least one item")
+    yield from checks.each("spec.mutations", spec.get("mutations"), _validate_mutation)
+    policy = spec.get("reinvocationPolicy", "")
+    if not policy:
+        yield field.required("spec.reinvocationPolicy")
+    else:
+        yield from checks.one_of("spec.reinvocationPolicy", policy, ("IfNeeded", "Never"))
+
+
+def _validate_mutation(path: str, mutation: Object) -> Iterator[Cause]:
+    kind = mutation.get("patchType", "")
+    if not kind:
+        yield field.required(f"{path}.patchType")
+        return
+    forms = {"ApplyConfiguration": "applyConfiguration", "JSONPatch": "jsonPatch"}
+    yield from checks.one_of(f"{path}.patchType", kind, tuple(forms))
+    key = forms.get(kind)
+    if key is None:
+        return
+    if mutation.get(key) is None:
+        yield field.required(f"{path}.{key}", f"must be specified when patchType is {kind}")
+    elif not mutation[key].get("expression", "").strip():
+        yield field.required(f"{path}.{key}.expression")
+
+
+# ---------------------------------------------------------------- bindings
+
+
+def _validate_binding(obj: Object) -> Iterator[Cause]:
+    spec = obj.get("spec") or {}
+    if not spec.get("policyName"):
+        yield field.required("spec.policyName")
+    else:
+        yield from checks.subdomain("spec.policyName", spec["policyName"])
+    ref = spec.get("paramRef")
+    if ref is not None:
+        yield from _validate_param_ref("spec.paramRef", ref)
+    if spec.get("matchResources") is not None:
+        yield from _validate_match("spec.matchResources", spec["matchResources"])
+
+
+def _validate_param_ref(path: str, ref: Object) -> Iterator[Cause]:
+    name, selector, action = ref.get("name", ""), ref.get("selector"), ref.get("parameterNotFoundAction")
+    if name:
+        yield from checks.told(f"{path}.name", name, names.path_segment_name(name))
+        if selector is not None:
+            yield field.forbidden(path, "name and selector are mutually exclusive")
+    if selector is not None:
+        yield from selectors.validate_label_selector(selector, f"{path}.selector")
+    if not name and selector is None:
+        yield field.required(path, "one of name or selector must be specified")
+    if action is None:
+        yield field.required(f"{path}.parameterNotFoundAction")
+    else:
+        yield from checks.one_of(f"{path}.parameterNotFoundAction", action, ("Deny", "Allow"))
+
+
+def validate_validating_binding(obj: Object) -> Iterator[Cause]:
+    yield from _validate_binding(obj)
+    actions: list[str] = (obj.get("spec") or {}).get("validationActions") or []
+    path = "spec.validationActions"
+    if not actions:
+        yield field.required(path, "at least one validation action is required")
+    for index, action in enumerate(actions):
+        yield from checks.one_of(f"{path}[{index}]", action, ("Audit", "Deny", "Warn"))
+        if action in actions[:index]:
+            yield field.duplicate(f"{path}[{index}]", action)
+    if {"Deny", "Warn"} <= set(actions):
+        message = "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)"  # noqa: E501
+        yield field.invalid(path, actions, message)
+
+
+def _on_update(rule: Callable[[Object], Iterator[Cause]]) -> Callable[[Object, Object], Iterator[Cause]]:
+    return lambda new, old: rule(new)
+
+
+def _count(*path: str) -> Callable[[Object, float], int]:
+    def cell(obj: Object, now: float) -> int:
+        found: Any = obj
+        for key in path:
+            found = (found or {}).get(key)
+        return len(found or ())
+
+    return cell
+
+
+def _param_kind(obj: Object, now: float) -> str:
+    kind = (obj.get("spec") or {}).get("paramKind")
+    return f"{kind.get('apiVersion', '')}/{kind.get('kind', '')}" if kind is not None else "<unset>"
+
+
+def _param_ref(obj: Object, now: float) -> str:
+    ref = (obj.get("spec") or {}).get("paramRef")
+    if ref is None:
+        return "<unset>"
+    if ref.get("selector") is not None:
+        return str(selectors.from_label_selector(ref["selector"]))
+    return f"{ref['namespace']}/{ref.get('name', '')}" if ref.get("namespace") else f"*/{ref.get('name', '')}"
+
+
+_BINDING_COLUMNS = (
+    Column("PolicyName", lambda o, now: (o.get("spec") or {}).get("policyName", ""), doc="spec.policyName"),
+    Column("ParamRef", _param_ref, doc="spec.paramRef"),
+    AGE,
+)
 
 MUTATING_WEBHOOK_CONFIGURATION = ResourceType(
-    group="admissionregistration.k8s.io",
+    group=GROUP,
     version="v1",
     kind="MutatingWebhookConfiguration",
     plural="mutatingwebhookconfigurations",
     namespaced=False,
     categories=("api-extensions",),
     generation=True,
+    unconditional_update=False,
+    default=default_mutating,
+    validate=validate_webhooks,
+    validate_update=validate_webhooks_update,
+    columns=_webhook_columns(),
 )
 
 VALIDATING_WEBHOOK_CONFIGURATION = ResourceType(
-    group="admissionregistration.k8s.io",
+    group=GROUP,
     version="v1",
     kind="ValidatingWebhookConfiguration",
     plural="validatingwebhookconfigurations",
     namespaced=False,
     categories=("api-extensions",),
     generation=True,
+    unconditional_update=False,
+    default=default_validating,
+    validate=validate_webhooks,
+    validate_update=validate_webhooks_update,
+    columns=_webhook_columns(),
 )
 
 VALIDATING_ADMISSION_POLICY = ResourceType(
-    group="admissionregistration.k8s.io",
+    group=GROUP,
     version="v1",
     kind="ValidatingAdmissionPolicy",
     plural="validatingadmissionpolicies",
@@ -33,36 +516,76 @@ VALIDATING_ADMISSION_POLICY = ResourceType(
     categories=("api-extensions",),
     status=True,
     generation=True,
+    unconditional_update=False,
+    default=default_policy,
+    prepare_create=prepare_policy,
+    prepare_update=prepare_policy_update,
+    validate=validate_validating_policy,
+    validate_update=_on_update(validate_validating_policy),
+    columns=(
+        Column(
+            "Validations",
+            _count("spec", "validations"),
+            "integer",
+            description="Validations indicates the number of validation rules defined in this configuration",
+        ),
+        Column("ParamKind", _param_kind, doc="spec.paramKind"),
+        AGE,
+    ),
 )
 
 VALIDATING_ADMISSION_POLICY_BINDING = ResourceType(
-    group="admissionregistration.k8s.io",
+    group=GROUP,
     version="v1",
     kind="ValidatingAdmissionPolicyBinding",
     plural="validatingadmissionpolicybindings",
     namespaced=False,
     categories=("api-extensions",),
     generation=True,
+    unconditional_update=False,
+    default=default_binding,
+    validate=validate_validating_binding,
+    validate_update=_on_update(validate_validating_binding),
+    columns=_BINDING_COLUMNS,
 )
 
 MUTATING_ADMISSION_POLICY = ResourceType(
-    group="admissionregistration.k8s.io",
+    group=GROUP,
     version="v1",
     kind="MutatingAdmissionPolicy",
     plural="mutatingadmissionpolicies",
     namespaced=False,
     categories=("api-extensions",),
     generation=True,
+    unconditional_update=False,
+    default=default_policy,
+    validate=validate_mutating_policy,
+    validate_update=_on_update(validate_mutating_policy),
+    columns=(
+        Column(
+            "Mutations",
+            _count("spec", "mutations"),
+            "integer",
+            description="Mutation indicates the number of mutations rules defined in this configuration",
+        ),
+        Column("ParamKind", _param_kind, doc="spec.paramKind"),
+        AGE,
+    ),
 )
 
 MUTATING_ADMISSION_POLICY_BINDING = ResourceType(
-    group="admissionregistration.k8s.io",
+    group=GROUP,
     version="v1",
     kind="MutatingAdmissionPolicyBinding",
     plural="mutatingadmissionpolicybindings",
     namespaced=False,
     categories=("api-extensions",),
     generation=True,
+    unconditional_update=False,
+    default=default_binding,
+    validate=_validate_binding,
+    validate_update=_on_update(_validate_binding),
+    columns=_BINDING_COLUMNS,
 )
 
 RESOURCES = (

@@ -135,8 +135,12 @@ def _validate_amount(path: str, target: Object) -> Iterator[Cause]:
     if target.get("value") is not None and not checks.quantity(target["value"]) > checks.quantity(0):
         yield field.invalid(f"{path}.value", str(target["value"]), "must be positive")
     if target.get("averageUtilization") is not None and target["averageUtilization"] < 1:
-        yield field.invalid(f"{path}.averageUtilization", target["averageUtilization"], "must be greater than 0")
-    if target.get("averageValue") is not None and not checks.quantity(target["averageValue"]) > checks.quantity(0):
+        yield field.invalid(
+            f"{path}.averageUtilization", target["averageUtilization"], "must be greater than 0"
+        )
+    if target.get("averageValue") is not None and not checks.quantity(
+        target["averageValue"]
+    ) > checks.quantity(0):
         yield field.invalid(f"{path}.averageValue", str(target["averageValue"]), "must be positive")
 
 
@@ -210,7 +214,9 @@ _SOURCE_RULES: dict[str, Callable[[str, Object], Iterator[Cause]]] = {
 def _validate_rules(path: str, rules: Object) -> Iterator[Cause]:
     window, choice = rules.get("stabilizationWindowSeconds"), rules.get("selectPolicy")
     if window is not None and window < 0:
-        yield field.invalid(f"{path}.stabilizationWindowSeconds", window, "must be greater than or equal to zero")
+        yield field.invalid(
+            f"{path}.stabilizationWindowSeconds", window, "must be greater than or equal to zero"
+        )
     if window is not None and window > MAX_WINDOW:
         message = f"must be less than or equal to {MAX_WINDOW}"
         yield field.invalid(f"{path}.stabilizationWindowSeconds", window, message)
@@ -219,7 +225,11 @@ def _validate_rules(path: str, rules: Object) -> Iterator[Cause]:
     if not rules.get("policies"):
         yield field.required(f"{path}.policies", "must specify at least one Policy")
     for index, policy in enumerate(rules.get("policies") or ()):
-        at, value, period = f"{path}.policies[{index}]", policy.get("value", 0), policy.get("periodSeconds", 0)
+        at, value, period = (
+            f"{path}.policies[{index}]",
+            policy.get("value", 0),
+            policy.get("periodSeconds", 0),
+        )
         yield from checks.one_of(f"{at}.type", policy.get("type", ""), ("Percent", "Pods"))
         if value <= 0:
             yield field.invalid(f"{at}.value", value, "must be greater than zero")

@@ -26,11 +26,18 @@ _RULES = (
         "policies",
         "Policies",
         None,
-        (GoField("type", "Type", ""), GoField("value", "Value", 0), GoField("periodSeconds", "PeriodSeconds", 0)),
+        (
+            GoField("type", "Type", ""),
+            GoField("value", "Value", 0),
+            GoField("periodSeconds", "PeriodSeconds", 0),
+        ),
     ),
     GoField("tolerance", "Tolerance"),
 )
-_BEHAVIOR_SHAPE = (GoField("scaleUp", "ScaleUp", None, _RULES), GoField("scaleDown", "ScaleDown", None, _RULES))
+_BEHAVIOR_SHAPE = (
+    GoField("scaleUp", "ScaleUp", None, _RULES),
+    GoField("scaleDown", "ScaleDown", None, _RULES),
+)
 
 
 def default_autoscaler(obj: Object) -> None:
@@ -203,7 +210,11 @@ def _metric_to_v2(metric: Object) -> Object:
                 if metric[key].get(name) is not None:
                     _put(source, path, metric[key][name])
             target = source.setdefault("target", {})
-            kinds = (("averageUtilization", "Utilization"), ("averageValue", "AverageValue"), ("value", "Value"))
+            kinds = (
+                ("averageUtilization", "Utilization"),
+                ("averageValue", "AverageValue"),
+                ("value", "Value"),
+            )
             target["type"] = next((kind for field, kind in kinds if field in target), "")
             found[key] = source
     return found

@@ -151,7 +151,9 @@ def resource_quantity(path: str, resource: str, value: Any) -> Iterator[Cause]:
         yield field.invalid(path, str(value), NOT_AN_INTEGER)
 
 
-def each(path: str, items: Iterable[Any] | None, rule: Callable[[str, Any], Iterable[Cause]]) -> Iterator[Cause]:
+def each(
+    path: str, items: Iterable[Any] | None, rule: Callable[[str, Any], Iterable[Cause]]
+) -> Iterator[Cause]:
     """`rule(path[i], item)` for every item of a list."""
     for index, item in enumerate(items or ()):
         yield from rule(f"{path}[{index}]", item)

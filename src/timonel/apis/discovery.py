@@ -1,7 +1,7 @@
 """discovery.k8s.io/v1: EndpointSlice.
 
-Upstream: pkg/apis/discovery/{v1/defaults.go,validation/validation.go}, pkg/registry/discovery/endpointslice/strategy.go,
-pkg/printers/internalversion/printers.go.
+Upstream: pkg/apis/discovery/{v1/defaults.go,validation/validation.go},
+pkg/registry/discovery/endpointslice/strategy.go, pkg/printers/internalversion/printers.go.
 """
 
 from __future__ import annotations
@@ -137,7 +137,9 @@ def _ports(obj: Object, now: float) -> str:
 
 
 def _addresses(obj: Object, now: float) -> str:
-    found = (address for endpoint in obj.get("endpoints") or () for address in endpoint.get("addresses") or ())
+    found = (
+        address for endpoint in obj.get("endpoints") or () for address in endpoint.get("addresses") or ()
+    )
     return join_some(found, SHOWN) or "<unset>"
 
 

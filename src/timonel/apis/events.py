@@ -25,7 +25,7 @@ _RENAMED = {
     "deprecatedCount": "count",
 }
 # fields that are written even when empty: (here, in core/v1, the empty value)
-_ALWAYS = (
+_ALWAYS: tuple[tuple[str, str, Object | None], ...] = (
     ("eventTime", "eventTime", None),
     ("regarding", "involvedObject", {}),
     ("deprecatedSource", "source", {}),

@@ -29,13 +29,15 @@ def in_go_form(value: Any, shape: Sequence[GoField] | None) -> Any:
     if not shape or not isinstance(value, dict):
         return value
     return {
-        f.name: in_go_form(value[f.wire], f.shape) if value.get(f.wire) is not None else in_go_form(f.zero, f.shape)
+        f.name: in_go_form(value[f.wire], f.shape)
+        if value.get(f.wire) is not None
+        else in_go_form(f.zero, f.shape)
         for f in shape
     }
 
 
 def diff(old: Any, new: Any, shape: Sequence[GoField]) -> str:
-    """Unified, three lines of context, without a header; ends with a newline and a blank line as upstream's does."""
+    """Unified, three lines of context, without a header; empty where nothing differs."""
     before, after = (
         json.dumps(in_go_form(value, shape), indent=1, ensure_ascii=False).splitlines(keepends=True)
         for value in (old, new)

@@ -185,7 +185,11 @@ INGRESS = ResourceType(
             lambda o, now: (o.get("spec") or {}).get("ingressClassName") or "<none>",
             description="The name of the IngressClass resource that should be used for additional configuration",
         ),
-        Column("Hosts", _hosts, description="Hosts that incoming requests are matched against before the ingress rule"),
+        Column(
+            "Hosts",
+            _hosts,
+            description="Hosts that incoming requests are matched against before the ingress rule",
+        ),
         Column(
             "Address",
             _addresses,
@@ -381,7 +385,9 @@ NETWORK_POLICY = ResourceType(
     validate=validate_network_policy,
     validate_update=validate_network_policy_update,
     columns=(
-        Column("Pod-Selector", lambda o, now: selector_cell(o["spec"].get("podSelector")), doc="spec.podSelector"),
+        Column(
+            "Pod-Selector", lambda o, now: selector_cell(o["spec"].get("podSelector")), doc="spec.podSelector"
+        ),
         AGE,
     ),
 )
@@ -394,7 +400,7 @@ def name_is_ip(name: str, prefix: bool) -> list[str]:
     found = checks.parsed_ip(name)
     if found is None:
         return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
-    return [] if str(found) == name else [f"must be in canonical form (\"{found}\")"]
+    return [] if str(found) == name else [f'must be in canonical form ("{found}")']
 
 
 def validate_ip_address(obj: Object) -> Iterator[Cause]:

@@ -88,7 +88,9 @@ POD_DISRUPTION_BUDGET = ResourceType(
     validate_status_update=validate_status,
     columns=(
         Column(
-            "Min Available", _amount("minAvailable"), description="The minimum number of pods that must be available."
+            "Min Available",
+            _amount("minAvailable"),
+            description="The minimum number of pods that must be available.",
         ),
         Column(
             "Max Unavailable",

@@ -144,7 +144,9 @@ def _subjects(obj: Object, kind: str) -> Iterable[Object]:
 
 
 def _accounts(obj: Object, now: float) -> str:
-    return ", ".join(f"{s.get('namespace', '')}/{s.get('name', '')}" for s in _subjects(obj, "ServiceAccount"))
+    return ", ".join(
+        f"{s.get('namespace', '')}/{s.get('name', '')}" for s in _subjects(obj, "ServiceAccount")
+    )
 
 
 def _binding_columns(what: str) -> tuple[Column, ...]:

@@ -1,6 +1,7 @@
 """scheduling.k8s.io/v1: PriorityClass.
 
-Upstream: pkg/apis/scheduling/{v1/defaults.go,validation/validation.go}, pkg/registry/scheduling/priorityclass/strategy.go.
+Upstream: pkg/apis/scheduling/{v1/defaults.go,validation/validation.go},
+pkg/registry/scheduling/priorityclass/strategy.go.
 """
 
 from __future__ import annotations

@@ -18,7 +18,10 @@ from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object, annotations_of
 
 GROUP = "storage.k8s.io"
-DEFAULT_CLASS = ("storageclass.kubernetes.io/is-default-class", "storageclass.beta.kubernetes.io/is-default-class")
+DEFAULT_CLASS = (
+    "storageclass.kubernetes.io/is-default-class",
+    "storageclass.beta.kubernetes.io/is-default-class",
+)
 MAX_PARAMETERS, MAX_PARAMETER_BYTES = 512, 256 * 1024
 
 
@@ -115,9 +118,15 @@ STORAGE_CLASS = ResourceType(
         Column("Name", _class_name, format="name", doc="metadata.name"),
         Column("Provisioner", lambda o, now: o.get("provisioner", ""), doc="provisioner"),
         Column("ReclaimPolicy", lambda o, now: o.get("reclaimPolicy", "Delete"), doc="reclaimPolicy"),
-        Column("VolumeBindingMode", lambda o, now: o.get("volumeBindingMode", "Immediate"), doc="volumeBindingMode"),
         Column(
-            "AllowVolumeExpansion", lambda o, now: bool(o.get("allowVolumeExpansion")), doc="allowVolumeExpansion"
+            "VolumeBindingMode",
+            lambda o, now: o.get("volumeBindingMode", "Immediate"),
+            doc="volumeBindingMode",
+        ),
+        Column(
+            "AllowVolumeExpansion",
+            lambda o, now: bool(o.get("allowVolumeExpansion")),
+            doc="allowVolumeExpansion",
         ),
         AGE,
     ),
@@ -182,13 +191,24 @@ def _validate_token_requests(requests: list[Object]) -> Iterator[Cause]:
 def validate_csi_driver_update(new: Object, old: Object) -> Iterator[Cause]:
     yield from validate_csi_driver(new)
     now, before = new["spec"], old["spec"]
-    yield from checks.immutable("spec.attachedRequired", now.get("attachRequired"), before.get("attachRequired"))
+    yield from checks.immutable(
+        "spec.attachedRequired", now.get("attachRequired"), before.get("attachRequired")
+    )
     key = "volumeLifecycleModes"
     yield from checks.immutable(f"spec.{key}", now.get(key), before.get(key))
 
 
 def _audiences(obj: Object, now: float) -> str:
     return ",".join(r.get("audience", "") for r in obj["spec"].get("tokenRequests") or ()) or "<unset>"
+
+
+def _modes(obj: Object, now: float) -> str:
+    return ",".join(sorted(obj["spec"].get("volumeLifecycleModes") or ()))
+
+
+def _flag(name: str, key: str) -> Column:
+    missing = bool(_DRIVER_DEFAULTS[key])
+    return Column(name, lambda o, now: o["spec"].get(key, missing), "boolean", doc=f"spec.{key}")
 
 
 CSI_DRIVER = ResourceType(
@@ -203,15 +223,15 @@ CSI_DRIVER = ResourceType(
     validate=validate_csi_driver,
     validate_update=validate_csi_driver_update,
     columns=(
-        Column("AttachRequired", lambda o, now: o["spec"].get("attachRequired", True), "boolean", doc="spec.attachRequired"),
-        Column("PodInfoOnMount", lambda o, now: o["spec"].get("podInfoOnMount", False), "boolean", doc="spec.podInfoOnMount"),
-        Column("StorageCapacity", lambda o, now: o["spec"].get("storageCapacity", False), "boolean", doc="spec.storageCapacity"),
+        _flag("AttachRequired", "attachRequired"),
+        _flag("PodInfoOnMount", "podInfoOnMount"),
+        _flag("StorageCapacity", "storageCapacity"),
         Column("TokenRequests", _audiences, doc="spec.tokenRequests"),
-        Column("RequiresRepublish", lambda o, now: o["spec"].get("requiresRepublish", False), "boolean", doc="spec.requiresRepublish"),
-        Column("Modes", lambda o, now: ",".join(sorted(o["spec"].get("volumeLifecycleModes") or ())), doc="spec.volumeLifecycleModes"),
+        _flag("RequiresRepublish", "requiresRepublish"),
+        Column("Modes", _modes, doc="spec.volumeLifecycleModes"),
         AGE,
     ),
-)  # fmt: skip
+)
 
 # ---------------------------------------------------------------- CSINode
 
@@ -225,7 +245,9 @@ def validate_csi_node(obj: Object) -> Iterator[Cause]:
             yield field.required(f"{path}.nodeID")
         if len(node) > 256:
             yield field.invalid(f"{path}.nodeID", node, "must be 256 characters or less")
-        yield from checks.not_negative(f"{path}.allocatable.count", (driver.get("allocatable") or {}).get("count"))
+        yield from checks.not_negative(
+            f"{path}.allocatable.count", (driver.get("allocatable") or {}).get("count")
+        )
         if name in seen:
             yield field.duplicate(f"{path}.name", name)
         seen.add(name)
@@ -355,7 +377,10 @@ VOLUME_ATTACHMENT = ResourceType(
         ),
         Column("Node", lambda o, now: o["spec"].get("nodeName", ""), doc="spec.nodeName"),
         Column(
-            "Attached", lambda o, now: bool((o.get("status") or {}).get("attached")), "boolean", doc="status.attached"
+            "Attached",
+            lambda o, now: bool((o.get("status") or {}).get("attached")),
+            "boolean",
+            doc="status.attached",
         ),
         AGE,
     ),

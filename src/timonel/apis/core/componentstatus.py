@@ -10,7 +10,7 @@ from timonel.objects.meta import Object
 
 
 def _condition(obj: Object, key: str) -> str:
-    healthy = next((c for c in obj.get("conditions") or () if c.get("type") == "Healthy"), {})
+    healthy: Object = next((c for c in obj.get("conditions") or () if c.get("type") == "Healthy"), {})
     return str(healthy.get(key, ""))
 
 
@@ -29,8 +29,14 @@ COMPONENT_STATUS = ResourceType(
     deprecated="v1 ComponentStatus is deprecated in v1.19+",
     columns=(
         Column("Status", _status, description="Status of the component conditions"),
-        Column("Message", lambda o, now: _condition(o, "message"), description="Message of the component conditions"),
-        Column("Error", lambda o, now: _condition(o, "error"), description="Error of the component conditions"),
+        Column(
+            "Message",
+            lambda o, now: _condition(o, "message"),
+            description="Message of the component conditions",
+        ),
+        Column(
+            "Error", lambda o, now: _condition(o, "error"), description="Error of the component conditions"
+        ),
     ),
 )
 

@@ -132,7 +132,9 @@ COLUMNS = (
     Column("Message", lambda o, now: o.get("message", "").strip(), doc="message"),
     Column("First Seen", _first_seen, priority=1, doc="firstTimestamp"),
     Column("Count", _count, priority=1, doc="count"),
-    Column("Name", lambda o, now: o["metadata"].get("name", ""), format="name", priority=1, doc="metadata.name"),
+    Column(
+        "Name", lambda o, now: o["metadata"].get("name", ""), format="name", priority=1, doc="metadata.name"
+    ),
 )
 
 EVENT = ResourceType(

@@ -55,10 +55,10 @@ def _validate_names(path: str, kind: str, limit: Object) -> Iterator[Cause]:
             continue
         for name in sorted(limit.get(key) or ()):
             yield from rule(f"{path}.{key}[{name}]", name)
-    if kind == "PersistentVolumeClaim":
-        if "storage" not in (limit.get("min") or {}) and "storage" not in (limit.get("max") or {}):
-            message = "either minimum or maximum storage value is required, but neither was provided"
-            yield field.required(f"{path}.limits", message)
+    bounded = "storage" in (limit.get("min") or {}) or "storage" in (limit.get("max") or {})
+    if kind == "PersistentVolumeClaim" and not bounded:
+        message = "either minimum or maximum storage value is required, but neither was provided"
+        yield field.required(f"{path}.limits", message)
     for name in sorted(limit.get("maxLimitRequestRatio") or ()):
         yield from rule(f"{path}.maxLimitRequestRatio[{name}]", name)
 

@@ -85,7 +85,9 @@ def validate_update(new: Object, old: Object) -> Iterator[Cause]:
     elif spec.get("podCIDRs"):
         yield from checks.each("spec.podCIDRs", spec["podCIDRs"], checks.cidr)
     if before.get("providerID") and spec.get("providerID") != before["providerID"]:
-        yield field.forbidden("spec.providerID", 'node updates may not change providerID except from "" to valid')
+        yield field.forbidden(
+            "spec.providerID", 'node updates may not change providerID except from "" to valid'
+        )
     yield from _validate_taints(spec.get("taints") or [])
 
 
@@ -95,7 +97,6 @@ def warnings(obj: Object) -> Iterator[str]:
         yield "spec.externalID: this field is deprecated, and is unused by Kubernetes"
     if spec.get("configSource") is not None:
         yield "spec.configSource: the feature is removed"
-
 
 
 def warnings_update(new: Object, old: Object) -> Iterator[str]:

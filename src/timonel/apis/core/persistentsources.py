@@ -17,7 +17,9 @@ Rule = Callable[[str, Object], Iterator[Cause]]
 
 HOST_PATH_TYPES = ("", "BlockDevice", "CharDevice", "Directory", "DirectoryOrCreate", "File", "FileOrCreate",
                    "Socket")  # fmt: skip
-_MANAGED_DISK = "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}"
+_MANAGED_DISK = (
+    "/subscriptions/{sub-id}/resourcegroups/{group-name}/providers/microsoft.compute/disks/{disk-id}"
+)
 _BLOB_DISK = "https://{account-name}.blob.core.windows.net/{container-name}/{disk-name}.vhd"
 _IQN = re.compile(r"iqn\.\d{4}-\d{2}\.[0-9a-zA-Z-.]+(:[^,;*&$|\s]+)?$")
 _EUI = re.compile(r"eui\.[0-9a-fA-F]{16}$")
@@ -135,7 +137,9 @@ def _azure_disk(path: str, source: Object) -> Iterator[Cause]:
     uri = source.get("diskURI", "")
     yield from _must_have("diskName", "diskURI")(path, source)
     if source.get("cachingMode") is not None:
-        yield from checks.one_of(f"{path}.cachingMode", source["cachingMode"], ("None", "ReadOnly", "ReadWrite"))
+        yield from checks.one_of(
+            f"{path}.cachingMode", source["cachingMode"], ("None", "ReadOnly", "ReadWrite")
+        )
     kind = source.get("kind")
     if kind is not None:
         yield from checks.one_of(f"{path}.kind", kind, ("Dedicated", "Managed", "Shared"))

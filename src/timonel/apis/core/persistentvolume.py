@@ -1,7 +1,7 @@
 """core/v1: PersistentVolume.
 
-Upstream: pkg/apis/core/{v1/defaults.go,validation/validation.go,types.go}, pkg/registry/core/persistentvolume/strategy.go,
-pkg/printers/internalversion/printers.go.
+Upstream: pkg/apis/core/{v1/defaults.go,validation/validation.go,types.go},
+pkg/registry/core/persistentvolume/strategy.go, pkg/printers/internalversion/printers.go.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ MOUNT_OPTIONS = "volume.beta.kubernetes.io/mount-options"
 ACCESS_MODES = ("ReadOnlyMany", "ReadWriteMany", "ReadWriteOnce", "ReadWriteOncePod")
 VOLUME_MODES = ("Block", "Filesystem")
 RECLAIM_POLICIES = ("Delete", "Recycle", "Retain")
-_MODE_LETTERS = {"ReadWriteOnce": "RWO", "ReadOnlyMany": "ROX", "ReadWriteMany": "RWX", "ReadWriteOncePod": "RWOP"}
+_MODE_LETTERS = {
+    "ReadWriteOnce": "RWO",
+    "ReadOnlyMany": "ROX",
+    "ReadWriteMany": "RWX",
+    "ReadWriteOncePod": "RWOP",
+}
 
 
 def default_volume(obj: Object) -> None:
@@ -71,7 +76,10 @@ def validate_spec(at: str, spec: Object, inline: bool = False) -> Iterator[Cause
         else:
             yield from validate_node_selector(f"{at}.nodeAffinity.required", affinity["required"])
     yield from _validate_source(at, spec)
-    if spec.get("persistentVolumeReclaimPolicy") == "Recycle" and (spec.get("hostPath") or {}).get("path") == "/":
+    if (
+        spec.get("persistentVolumeReclaimPolicy") == "Recycle"
+        and (spec.get("hostPath") or {}).get("path") == "/"
+    ):
         message = "may not be 'recycle' for a hostPath mount of '/'"
         yield field.forbidden(f"{at}.persistentVolumeReclaimPolicy", message)
     if spec.get("storageClassName") and not inline:
@@ -109,7 +117,9 @@ def _validate_capacity(path: str, capacity: Object | None) -> Iterator[Cause]:
     if not capacity:
         yield field.required(path)
     if not capacity or "storage" not in capacity or len(capacity) > 1:
-        shown = None if capacity is None else {k: str(checks.quantity(v)) for k, v in sorted(capacity.items())}
+        shown = (
+            None if capacity is None else {k: str(checks.quantity(v)) for k, v in sorted(capacity.items())}
+        )
         yield field.not_supported(path, shown, ("storage",))
     for name, amount in sorted((capacity or {}).items()):
         if checks.quantity(amount) < checks.quantity(0):
@@ -179,7 +189,9 @@ def modes_cell(modes: list[str] | None) -> str:
 def class_of(obj: Object) -> str:
     """The storage class; the annotation of old wins over the field."""
     annotation = annotations_of(obj).get(CLASS_ANNOTATION)
-    return str(annotation if annotation is not None else (obj.get("spec") or {}).get("storageClassName") or "")
+    return str(
+        annotation if annotation is not None else (obj.get("spec") or {}).get("storageClassName") or ""
+    )
 
 
 def attributes_class_cell(obj: Object, now: float) -> str:
@@ -213,8 +225,14 @@ PERSISTENT_VOLUME = ResourceType(
     warnings=warnings,
     warnings_update=warnings_update,
     columns=(
-        Column("Capacity", lambda o, now: (o["spec"].get("capacity") or {}).get("storage", "0"), doc="spec.capacity"),
-        Column("Access Modes", lambda o, now: modes_cell(o["spec"].get("accessModes")), doc="spec.accessModes"),
+        Column(
+            "Capacity",
+            lambda o, now: (o["spec"].get("capacity") or {}).get("storage", "0"),
+            doc="spec.capacity",
+        ),
+        Column(
+            "Access Modes", lambda o, now: modes_cell(o["spec"].get("accessModes")), doc="spec.accessModes"
+        ),
         Column(
             "Reclaim Policy",
             lambda o, now: o["spec"].get("persistentVolumeReclaimPolicy", ""),

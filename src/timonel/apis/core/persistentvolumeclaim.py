@@ -113,7 +113,9 @@ def _validate_source(path: str, source: Object) -> Iterator[Cause]:
     yield from checks.required(f"{path}.name", source.get("name"))
     yield from checks.required(f"{path}.kind", kind)
     if not group and kind != "PersistentVolumeClaim":
-        yield field.invalid(path, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup")
+        yield field.invalid(
+            path, kind, "must be 'PersistentVolumeClaim' when referencing the default apiGroup"
+        )
     if group:
         yield from checks.subdomain(f"{path}.apiGroup", group)
 
@@ -131,7 +133,9 @@ def validate_update(new: Object, old: Object) -> Iterator[Cause]:
     if _set_fields(now) != _set_fields(before):
         yield field.forbidden("spec", f"{FROZEN}\n{godiff.diff(before, now, CLAIM_SPEC)}")
     yield from _validate_shrink(new, old)
-    yield from checks.immutable("spec.volumeMode", new["spec"].get("volumeMode"), old["spec"].get("volumeMode"))
+    yield from checks.immutable(
+        "spec.volumeMode", new["spec"].get("volumeMode"), old["spec"].get("volumeMode")
+    )
 
 
 def _set_fields(spec: Object) -> Object:
@@ -216,9 +220,13 @@ PERSISTENT_VOLUME_CLAIM = ResourceType(
             lambda o, now: (_bound(o).get("capacity") or {}).get("storage", "0" if _bound(o) else ""),
             doc="status.capacity",
         ),
-        Column("Access Modes", lambda o, now: modes_cell(_bound(o).get("accessModes")), doc="status.accessModes"),
+        Column(
+            "Access Modes", lambda o, now: modes_cell(_bound(o).get("accessModes")), doc="status.accessModes"
+        ),
         Column("StorageClass", lambda o, now: class_of(o), description="StorageClass of the pvc"),
-        Column("VolumeAttributesClass", attributes_class_cell, description="VolumeAttributesClass of the pvc"),
+        Column(
+            "VolumeAttributesClass", attributes_class_cell, description="VolumeAttributesClass of the pvc"
+        ),
         AGE,
         Column("VolumeMode", volume_mode_cell, priority=1, doc="spec.volumeMode"),
     ),

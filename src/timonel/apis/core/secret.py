@@ -1,7 +1,7 @@
 """core/v1: Secret. `stringData` is folded into `data` when it arrives and never stored.
 
-Upstream: pkg/apis/core/{v1/conversion.go,v1/defaults.go,validation/validation.go}, pkg/registry/core/secret/strategy.go,
-pkg/api/secret/warnings.go.
+Upstream: pkg/apis/core/{v1/conversion.go,v1/defaults.go,validation/validation.go},
+pkg/registry/core/secret/strategy.go, pkg/api/secret/warnings.go.
 """
 
 from __future__ import annotations

@@ -43,11 +43,12 @@ def needs_node_ports(obj: Object) -> bool:
     spec = obj["spec"]
     if spec.get("type") == "LoadBalancer":
         return spec.get("allocateLoadBalancerNodePorts") is not False
-    return spec.get("type") == "NodePort"
+    return bool(spec.get("type") == "NodePort")
 
 
 def needs_health_check(obj: Object) -> bool:
-    return obj["spec"].get("type") == "LoadBalancer" and obj["spec"].get("externalTrafficPolicy") == "Local"
+    spec = obj["spec"]
+    return bool(spec.get("type") == "LoadBalancer" and spec.get("externalTrafficPolicy") == "Local")
 
 
 def is_external(obj: Object) -> bool:
@@ -108,7 +109,9 @@ def _drop_what_the_type_lost(new: Object, old: Object) -> None:
     """A change of type frees what only the old type had, unless the caller changed it too: then validation speaks."""
     spec, before = new["spec"], old["spec"]
     if needs_cluster_ip(old) and not needs_cluster_ip(new):
-        if spec.get("clusterIP") == before.get("clusterIP") and spec.get("clusterIPs") == before.get("clusterIPs"):
+        if spec.get("clusterIP") == before.get("clusterIP") and spec.get("clusterIPs") == before.get(
+            "clusterIPs"
+        ):
             spec.pop("clusterIP", None)
             spec.pop("clusterIPs", None)
         _drop_same(spec, before, "ipFamilies", "ipFamilyPolicy")
@@ -143,9 +146,9 @@ def _keep_allocated(new: Object, old: Object) -> None:
     if needs_cluster_ip(old) and needs_cluster_ip(new):
         if not spec.get("clusterIP") and before.get("clusterIP"):
             spec["clusterIP"] = before["clusterIP"]
-        if not spec.get("clusterIPs") and spec.get("clusterIP") == before.get("clusterIP"):
-            if before.get("clusterIPs"):
-                spec["clusterIPs"] = list(before["clusterIPs"])
+        same = spec.get("clusterIP") == before.get("clusterIP")
+        if same and not spec.get("clusterIPs") and before.get("clusterIPs"):
+            spec["clusterIPs"] = list(before["clusterIPs"])
     if needs_node_ports(old) and needs_node_ports(new):
         known = {(p.get("protocol"), p.get("port")): p.get("nodePort", 0) for p in before.get("ports") or ()}
         used = set(_node_ports(spec))
@@ -153,9 +156,9 @@ def _keep_allocated(new: Object, old: Object) -> None:
             found = known.get((port.get("protocol"), port.get("port")), 0)
             if not port.get("nodePort") and found and found not in used:
                 port["nodePort"] = found
-    if needs_health_check(old) and needs_health_check(new):
-        if not spec.get("healthCheckNodePort") and before.get("healthCheckNodePort"):
-            spec["healthCheckNodePort"] = before["healthCheckNodePort"]
+    kept = before.get("healthCheckNodePort")
+    if kept and needs_health_check(old) and needs_health_check(new) and not spec.get("healthCheckNodePort"):
+        spec["healthCheckNodePort"] = kept
 
 
 def _align_cluster_ips(spec: Object, before: Object) -> None:
@@ -220,9 +223,7 @@ def _validate_by_type(obj: Object) -> Iterator[Cause]:
                 message = f"may not expose port {KUBELET_PORT} externally since it is used by kubelet"
                 yield field.invalid(f"spec.ports[{index}]", KUBELET_PORT, message)
     if kind in ("LoadBalancer", "NodePort") and is_headless(obj):
-        yield field.invalid(
-            "spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services"
-        )
+        yield field.invalid("spec.clusterIPs[0]", "None", f"may not be set to 'None' for {kind} services")
     if kind == "ExternalName":
         for key in ("clusterIPs", "ipFamilies", "ipFamilyPolicy"):
             if spec.get(key):
@@ -447,16 +448,16 @@ def warnings(obj: Object) -> Iterator[str]:
         yield "spec.externalIPs is deprecated and may no longer be implemented in some clusters"
     if is_headless(obj):
         if spec.get("loadBalancerIP"):
-            yield "spec.loadBalancerIP is ignored when spec.clusterIP is \"None\""
+            yield 'spec.loadBalancerIP is ignored when spec.clusterIP is "None"'
         if spec.get("externalIPs"):
-            yield "spec.externalIPs is ignored when spec.clusterIP is \"None\""
+            yield 'spec.externalIPs is ignored when spec.clusterIP is "None"'
         if spec.get("sessionAffinity") not in (None, "", "None"):
             yield "spec.SessionAffinity is ignored for headless services"
     if spec.get("type") == "ExternalName":
         if spec.get("externalIPs"):
-            yield "spec.externalIPs is ignored when spec.type is \"ExternalName\""
+            yield 'spec.externalIPs is ignored when spec.type is "ExternalName"'
     elif spec.get("externalName"):
-        yield "spec.externalName is ignored when spec.type is not \"ExternalName\""
+        yield 'spec.externalName is ignored when spec.type is not "ExternalName"'
     if spec.get("trafficDistribution") == "PreferClose":
         yield 'spec.trafficDistribution: "PreferClose" is deprecated; use "PreferSameZone"'
 
@@ -524,7 +525,9 @@ SERVICE = ResourceType(
         Column("External-IP", _external_addresses, doc="spec.externalIPs"),
         Column("Port(s)", _ports, doc="spec.ports"),
         AGE,
-        Column("Selector", lambda o, now: labels_cell(o["spec"].get("selector")), priority=1, doc="spec.selector"),
+        Column(
+            "Selector", lambda o, now: labels_cell(o["spec"].get("selector")), priority=1, doc="spec.selector"
+        ),
     ),
 )
 
