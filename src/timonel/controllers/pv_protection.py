@@ -7,9 +7,9 @@ Upstream  pkg/controller/volume/pvprotection/pv_protection_controller.go
 
 from __future__ import annotations
 
-from timonel.control.actions import Patch, Plan
+from timonel.control.actions import Plan, Update
 from timonel.control.declare import Cache, ControllerType, Watch
-from timonel.objects.meta import Object, is_deleting, key_of, nested, uid_of
+from timonel.objects.meta import Object, is_deleting, nested
 
 RESOURCE = "persistentvolumes"
 FINALIZER = "kubernetes.io/pv-protection"
@@ -20,19 +20,16 @@ def observe(desired: Object, cache: Cache) -> None:
 
 
 def reconcile(desired: Object, observed: None) -> Plan:
-    finalizers = desired["metadata"].get("finalizers") or []
+    finalizers: list[str] = desired["metadata"].get("finalizers") or []
     if is_deleting(desired):
-        if FINALIZER not in finalizers or nested(desired, "status", "phase") == "Bound":
+        if nested(desired, "status", "phase") == "Bound" or FINALIZER not in finalizers:
             return Plan()
-        change = {"$deleteFromPrimitiveList/finalizers": [FINALIZER]}
+        changed = [f for f in finalizers if f != FINALIZER]
     elif FINALIZER not in finalizers:
-        change = {"finalizers": [FINALIZER]}
+        changed = [*finalizers, FINALIZER]
     else:
         return Plan()
-    patch = {"metadata": change}
-    return Plan(
-        (Patch(RESOURCE, key_of(desired), patch, kind="strategic", uid=uid_of(desired), missing_ok=True),)
-    )
+    return Plan((Update(RESOURCE, {**desired, "metadata": {**desired["metadata"], "finalizers": changed}}),))
 
 
 PV_PROTECTION = ControllerType(

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from timonel.control.actions import Patch, Plan
+from timonel.control.actions import Plan, Update
 from timonel.control.declare import Cache, ControllerType, Watch
 from timonel.objects import pods
-from timonel.objects.meta import Key, Object, is_deleting, key_of, nested, uid_of
+from timonel.objects.meta import Key, Object, is_deleting, nested
 
 RESOURCE = "persistentvolumeclaims"
 FINALIZER = "kubernetes.io/pvc-protection"
@@ -38,19 +38,16 @@ def observe(desired: Object, cache: Cache) -> bool:
 
 
 def reconcile(desired: Object, in_use: bool) -> Plan:
-    finalizers = desired["metadata"].get("finalizers") or []
+    finalizers: list[str] = desired["metadata"].get("finalizers") or []
     if is_deleting(desired):
         if in_use or FINALIZER not in finalizers:
             return Plan()
-        change = {"$deleteFromPrimitiveList/finalizers": [FINALIZER]}
+        changed = [f for f in finalizers if f != FINALIZER]
     elif FINALIZER not in finalizers:
-        change = {"finalizers": [FINALIZER]}
+        changed = [*finalizers, FINALIZER]
     else:
         return Plan()
-    patch = {"metadata": change}
-    return Plan(
-        (Patch(RESOURCE, key_of(desired), patch, kind="strategic", uid=uid_of(desired), missing_ok=True),)
-    )
+    return Plan((Update(RESOURCE, {**desired, "metadata": {**desired["metadata"], "finalizers": changed}}),))
 
 
 def _its_claims(pod: Object, cache: Cache) -> Iterable[Key]:

@@ -54,7 +54,7 @@ def _its_secrets(account: Object, cache: Cache) -> Iterable[Key]:
 
 
 SERVICEACCOUNT_TOKEN = ControllerType(
-    name="tokens-controller",
+    name="serviceaccount-token-controller",
     watches=(Watch("secrets"), Watch("serviceaccounts", wakes=_its_secrets)),
     observe=observe,
     reconcile=reconcile,

@@ -6,7 +6,7 @@ One pass takes one step and ends; what it wrote wakes the next. `reconcile` here
     and, once complete, history beyond revisionHistoryLimit goes.
 
 Watches   deployments.apps; replicasets.apps; pods (of Deployments that recreate: the last old pod gone)
-Writes    replicasets.apps (create, patch, delete, adopt, release); deployments.apps (revision), /status
+Writes    replicasets.apps (create, patch, delete, adopt, release); deployments.apps (revision) and /status
 Upstream  pkg/controller/deployment/deployment_controller.go, sync.go, rolling.go, recreate.go, progress.go
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from timonel.control.actions import Action, Create, Outcome, Patch, Plan, Record, Status, claims
+from timonel.control.actions import Action, Create, Outcome, Plan, Record, Status, Update, claims
 from timonel.control.declare import Cache, ControllerType, Watch, controller_or_adopters
 from timonel.controllers.deployment import recreate, replicasets, rolling, scaling, sizes
 from timonel.controllers.deployment import status as verdict
@@ -117,15 +117,15 @@ def _create(desired: Object, old: Sequence[Object], namesake: Object | None) -> 
 def _note_revision(desired: Object, revision: int) -> list[Action]:
     if annotations_of(desired).get(replicasets.REVISION) == str(revision):
         return []
-    patch = {"metadata": {"annotations": {replicasets.REVISION: str(revision)}}}
-    return [Patch(RESOURCE, key_of(desired), patch, uid=uid_of(desired))]
+    noted = {**annotations_of(desired), replicasets.REVISION: str(revision)}
+    return [Update(RESOURCE, {**desired, "metadata": {**desired["metadata"], "annotations": noted}})]
 
 
 def status(desired: Object, observed: Observed, outcome: Outcome) -> Status | None:
     stored: Status = desired.get("status") or {}
     if selects_everything(desired):
         return {**stored, "observedGeneration": desired["metadata"].get("generation", 0)}
-    if any(isinstance(a, Patch) and a.resource == RESOURCE for a in outcome.plan.actions):
+    if any(isinstance(a, Update) and a.resource == RESOURCE for a in outcome.plan.actions):
         return None  # the object has changed under us: the next pass, which that wakes, reports
     kept = list(stored.get("conditions") or ())
     if not is_deleting(desired):

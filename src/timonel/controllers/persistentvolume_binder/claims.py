@@ -5,14 +5,14 @@ Upstream: pkg/controller/volume/persistentvolume/pv_controller.go (syncUnboundCl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from timonel.control.actions import Action, Outcome, Patch, Plan, Record, Status
+from timonel.control.actions import Action, Outcome, Plan, Record, Status, Update
 from timonel.control.declare import Cache
 from timonel.controllers.persistentvolume_binder import matching
-from timonel.objects.meta import Key, Object, annotations_of, is_deleting, key_of, nested, uid_of
+from timonel.objects.meta import Key, Object, annotations_of, is_deleting, nested, uid_of
 
 CLAIMS = "persistentvolumeclaims"
 VOLUMES = "persistentvolumes"
@@ -74,8 +74,7 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
 def _wait(desired: Object, observed: Observed) -> list[Action]:
     """No volume fits now: say what is being waited for."""
     if observed.default is not None:
-        patch = {"spec": {"storageClassName": observed.default["metadata"]["name"]}}
-        return [Patch(CLAIMS, key_of(desired), patch, uid=uid_of(desired))]
+        return [_changed(desired, spec={"storageClassName": observed.default["metadata"]["name"]})]
     name = matching.class_of(desired)
     if is_delayed(desired, observed):
         text = "waiting for first consumer to be created before binding"
@@ -95,8 +94,7 @@ def _ask_provisioner(desired: Object, provisioner: str, name: str) -> list[Actio
     noted = annotations_of(desired)
     actions: list[Action] = []
     if any(noted.get(k) != v for k, v in marks.items()):
-        patch = {"metadata": {"annotations": marks}}
-        actions.append(Patch(CLAIMS, key_of(desired), patch, uid=uid_of(desired)))
+        actions.append(_changed(desired, marks=marks))
     text = (
         f"Waiting for a volume to be created either by the external provisioner '{provisioner}' or manually by the "
         "system administrator. If volume creation is delayed, please verify that the provisioner is running and "
@@ -128,15 +126,20 @@ def _bind(desired: Object, volume: Object) -> list[Action]:
     if ref.get("uid") != uid_of(desired):
         actions.append(_claim_volume(desired, volume, by_us=not ref))
     marks = {BIND_COMPLETED: "yes"}
-    patch: dict[str, Any] = {}
-    if desired["spec"].get("volumeName") != volume["metadata"]["name"]:
-        patch["spec"] = {"volumeName": volume["metadata"]["name"]}
+    spec = {"volumeName": volume["metadata"]["name"]}
+    if desired["spec"].get("volumeName") != spec["volumeName"]:
         marks[BOUND_BY_CONTROLLER] = "yes"
-    if any(annotations_of(desired).get(k) != v for k, v in marks.items()):
-        patch["metadata"] = {"annotations": marks}
-    if patch:
-        actions.append(Patch(CLAIMS, key_of(desired), patch, uid=uid_of(desired)))
+    noted = all(annotations_of(desired).get(k) == v for k, v in marks.items())
+    if not noted or desired["spec"].get("volumeName") != spec["volumeName"]:
+        actions.append(_changed(desired, marks=marks, spec=spec))
     return actions
+
+
+def _changed(
+    desired: Object, *, marks: Mapping[str, str] | None = None, spec: Mapping[str, Any] | None = None
+) -> Action:
+    meta = {**desired["metadata"], "annotations": {**annotations_of(desired), **(marks or {})}}
+    return Update(CLAIMS, {**desired, "metadata": meta, "spec": {**desired["spec"], **(spec or {})}})
 
 
 def _claim_volume(desired: Object, volume: Object, *, by_us: bool) -> Action:
@@ -149,11 +152,9 @@ def _claim_volume(desired: Object, volume: Object, *, by_us: bool) -> Action:
         "uid": meta["uid"],
         "resourceVersion": meta.get("resourceVersion", ""),
     }
-    change: dict[str, Any] = {"resourceVersion": volume["metadata"]["resourceVersion"]}
-    if by_us:
-        change["annotations"] = {BOUND_BY_CONTROLLER: "yes"}
-    patch = {"metadata": change, "spec": {"claimRef": ref}}
-    return Patch(VOLUMES, key_of(volume), patch, uid=uid_of(volume))
+    noted = {**annotations_of(volume), **({BOUND_BY_CONTROLLER: "yes"} if by_us else {})}
+    changed = {**volume["metadata"], "annotations": noted}
+    return Update(VOLUMES, {**volume, "metadata": changed, "spec": {**volume["spec"], "claimRef": ref}})
 
 
 def _loss(desired: Object, observed: Observed) -> tuple[str, str] | None:
@@ -182,7 +183,7 @@ def _check_bound(desired: Object, observed: Observed) -> list[Action]:
 
 
 def status(desired: Object, observed: Observed, outcome: Outcome) -> Status | None:
-    if any(isinstance(a, Patch) and a.resource == CLAIMS for a in outcome.plan.actions):
+    if any(isinstance(a, Update) and a.resource == CLAIMS for a in outcome.plan.actions):
         return None  # the claim has changed under us: the next pass, which that wakes, reports
     stored: Status = desired.get("status") or {}
     if BIND_COMPLETED not in annotations_of(desired):

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from timonel.control.actions import Action, Outcome, Patch, Plan, Record, Status
+from timonel.control.actions import Action, Outcome, Plan, Record, Status, Update
 from timonel.control.declare import Cache
 from timonel.controllers.persistentvolume_binder.claims import BOUND_BY_CONTROLLER, CLAIMS, VOLUMES
-from timonel.objects.meta import Key, Object, annotations_of, format_time, is_deleting, key_of, uid_of
+from timonel.objects.meta import Key, Object, annotations_of, format_time, is_deleting, uid_of
 
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 
@@ -66,18 +66,18 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
 
 def _unbind(desired: Object) -> Action:
     """Its claim has chosen another volume: free again, but for the name that its user reserved it under."""
-    meta: Object = {"resourceVersion": desired["metadata"]["resourceVersion"]}
-    ref: Object | None = {"uid": None, "resourceVersion": None}
-    if annotations_of(desired).get(BOUND_BY_CONTROLLER):
-        meta["annotations"] = {BOUND_BY_CONTROLLER: None}
-        ref = None
-    patch = {"metadata": meta, "spec": {"claimRef": ref}}
-    return Patch(VOLUMES, key_of(desired), patch, uid=uid_of(desired))
+    noted, spec = dict(annotations_of(desired)), dict(desired["spec"])
+    if noted.pop(BOUND_BY_CONTROLLER, None):
+        del spec["claimRef"]
+    else:
+        spec["claimRef"] = {k: v for k, v in spec["claimRef"].items() if k not in ("uid", "resourceVersion")}
+    meta = {**desired["metadata"], "annotations": noted}
+    return Update(VOLUMES, {**desired, "metadata": meta, "spec": spec})
 
 
 def status(desired: Object, observed: Observed, outcome: Outcome) -> Status | None:
     stored: Status = desired.get("status") or {}
-    if any(isinstance(a, Patch) for a in outcome.plan.actions):
+    if any(isinstance(a, Update) for a in outcome.plan.actions):
         return None
     now = phase(desired, observed)
     if stored.get("phase") == now:

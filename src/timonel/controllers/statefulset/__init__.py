@@ -13,7 +13,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from timonel.control.actions import Action, Create, Delete, Outcome, Patch, Plan, Record, Status, claims
+from timonel.control.actions import (
+    Action,
+    Create,
+    Delete,
+    Outcome,
+    Patch,
+    Plan,
+    Record,
+    Status,
+    Update,
+    claims,
+)
 from timonel.control.declare import Cache, ControllerType, Watch, controller_or_adopters, nobody
 from timonel.controllers.statefulset import identity, retention
 from timonel.machinery import intstr
@@ -240,8 +251,10 @@ def _hand_over_claims(
             claim = observed.volume_claims.get(key)
             refs = retention.owners(desired, claim, pod, condemned=condemned) if claim is not None else None
             if claim is not None and refs is not None and not is_deleting(claim):
-                patch = {"metadata": {"ownerReferences": refs or None}}
-                actions.append(Patch(CLAIMS, key, patch, uid=uid_of(claim), missing_ok=True))
+                meta = {k: v for k, v in claim["metadata"].items() if k != "ownerReferences"}
+                if refs:
+                    meta["ownerReferences"] = refs
+                actions.append(Update(CLAIMS, {**claim, "metadata": meta}))
     return actions
 
 
