@@ -41,7 +41,7 @@ def prepare_update(new: Object, old: Object) -> None:
 
 def validate(obj: Object) -> Iterator[Cause]:
     spec = obj.get("spec") or {}
-    request, usages = spec.get("request"), spec.get("usages") or []
+    request, usages = spec.get("request") or None, spec.get("usages") or []
     if not _is_request(request):
         yield field.invalid("spec.request", request, "PEM block type must be CERTIFICATE REQUEST")
     if not usages:

@@ -217,7 +217,6 @@ CSI_DRIVER = ResourceType(
     kind="CSIDriver",
     plural="csidrivers",
     namespaced=False,
-    generation=True,
     unconditional_update=False,
     default=default_csi_driver,
     validate=validate_csi_driver,

@@ -1,15 +1,11 @@
-"""core/v1: Endpoints, the deprecated forerunner of EndpointSlice. Stored with subsets in canonical form.
+"""core/v1: Endpoints, the deprecated forerunner of EndpointSlice.
 
-Upstream: pkg/apis/core/{v1/defaults.go,validation/validation.go}, pkg/api/v1/endpoints/util.go,
-pkg/registry/core/endpoint/strategy.go.
+Upstream: pkg/apis/core/{v1/defaults.go,validation/validation.go}, pkg/registry/core/endpoint/strategy.go.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
-
-import orjson
 
 from timonel.apis import checks
 from timonel.apis.printing import AGE, join_some
@@ -65,46 +61,6 @@ def validate_update(new: Object, old: Object) -> Iterator[Cause]:
     yield from validate(new)
 
 
-def repack(obj: Object) -> None:
-    """Canonical subsets: an address is in one subset, with all ports it has in the same state of readiness."""
-    subsets: list[Object] = obj.get("subsets") or []
-    ports_of: dict[str, list[Object]] = {}  # an address in a state -> its ports
-    addresses: dict[str, tuple[Object, bool]] = {}
-    for subset in subsets:
-        for ready, key in ((True, "addresses"), (False, "notReadyAddresses")):
-            for address in subset.get(key) or ():
-                known = _text([_identity(address), ready])
-                addresses.setdefault(known, (address, ready))
-                listed = ports_of.setdefault(known, [])
-                listed.extend(port for port in subset.get("ports") or () if port not in listed)
-    grouped: dict[str, Object] = {}
-    for known, (address, ready) in addresses.items():
-        ports = sorted(ports_of[known], key=_text)
-        subset = grouped.setdefault(_text(ports), {})
-        subset.setdefault("addresses" if ready else "notReadyAddresses", []).append(address)
-        if ports:
-            subset["ports"] = ports
-    if subsets:
-        for subset in grouped.values():
-            for key in ("addresses", "notReadyAddresses"):
-                if key in subset:
-                    subset[key].sort(key=lambda a: (_packed(a.get("ip", "")), _identity(a)[1]))
-        obj["subsets"] = sorted(grouped.values(), key=_text)
-
-
-def _identity(address: Object) -> tuple[str, str]:
-    return address.get("ip", ""), (address.get("targetRef") or {}).get("uid", "")
-
-
-def _packed(text: str) -> bytes:
-    found = checks.parsed_ip(text)
-    return found.packed if found else text.encode()
-
-
-def _text(value: Any) -> str:
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
-
-
 def _addresses(obj: Object, now: float) -> str:
     listed = [
         f"[{a['ip']}]:{p['port']}" if ":" in a["ip"] else f"{a['ip']}:{p['port']}"
@@ -126,7 +82,6 @@ ENDPOINTS = ResourceType(
     default=default_endpoints,
     validate=validate,
     validate_update=validate_update,
-    canonicalize=repack,
     columns=(Column("Endpoints", _addresses, doc="subsets"), AGE),
 )
 

@@ -53,7 +53,7 @@ def prepare_update(new: Object, old: Object) -> None:
 def normalize_sources(spec: Object) -> None:
     """`dataSource` and `dataSourceRef` say the same, each filled from the other; a source of no use is dropped."""
     ref = spec.get("dataSourceRef")
-    if ref is not None and ref.get("namespace") is not None:
+    if ref is not None and ref.get("namespace"):
         spec.pop("dataSourceRef")  # only with CrossNamespaceVolumeDataSource
         ref = None
     source = spec.get("dataSource")
@@ -63,7 +63,7 @@ def normalize_sources(spec: Object) -> None:
     if source is not None and ref is None:
         spec["dataSourceRef"] = dict(source)
     elif ref is not None and source is None:
-        spec["dataSource"] = dict(ref)
+        spec["dataSource"] = {key: value for key, value in ref.items() if key != "namespace"}
 
 
 def _is_claim_or_snapshot(source: Object) -> bool:

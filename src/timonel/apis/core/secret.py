@@ -55,7 +55,7 @@ def validate(obj: Object) -> Iterator[Cause]:
         yield field.required("data[username]")
         yield field.required("data[password]")
     for key in _NEEDS.get(kind, ()):
-        if key not in data:
+        if key not in data or (key == "ssh-privatekey" and not data[key]):
             yield field.required(f"data[{key}]")
         elif key in _JSON_KEYS:
             problem = _not_an_object(_decoded(data[key]))
