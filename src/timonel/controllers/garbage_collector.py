@@ -7,7 +7,7 @@ Upstream  pkg/controller/garbagecollector/garbagecollector.go, graph_builder.go
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from timonel.control.actions import Action, Delete, Patch, Plan, Record
@@ -98,7 +98,7 @@ def _delete(item: Node, propagation: str, *, pinned: bool = True) -> Delete:
     )
 
 
-def _with_owners(item: Node, refs: list[Mapping[str, Any]]) -> Patch:
+def _with_owners(item: Node, refs: Sequence[Mapping[str, Any]]) -> Patch:
     return _patch(item, {"ownerReferences": refs or None})
 
 

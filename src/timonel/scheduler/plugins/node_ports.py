@@ -1,0 +1,34 @@
+"""NodePorts: two pods cannot have the same host port on one node; 0.0.0.0 stands for every address."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from timonel.scheduler.framework import Refusal, State
+from timonel.scheduler.podinfo import HostPort
+
+ANY = "0.0.0.0"
+
+
+class NodePorts:
+    name = "NodePorts"
+    events = frozenset({"node-added", "node-changed", "pod-deleted"})
+
+    def filter(self, state: State) -> Iterable[Refusal]:
+        wanted = state.info.ports
+        if wanted:
+            busy = [_conflict(wanted, state.nodes.used_ports(row)) for row in range(state.count)]
+            reason = "node(s) didn't have free ports for the requested pod ports"
+            yield Refusal(np.array(busy, dtype=np.bool_), reason, resolvable=True)
+
+
+def _conflict(wanted: Iterable[HostPort], used: set[HostPort]) -> bool:
+    if not used:
+        return False
+    return any(
+        protocol == p and port == n and (address == a or ANY in (address, a))
+        for protocol, address, port in wanted
+        for p, a, n in used
+    )

@@ -1,0 +1,45 @@
+"""TaintToleration: taints keep pods away that do not tolerate them; fewer PreferNoSchedule taints score better.
+
+Nodes with the same taints share one number, so each set of taints is looked at once for a pod.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from timonel.scheduler.framework import Refusal, State, normalized
+from timonel.scheduler.nodes import Ints
+from timonel.scheduler.tolerations import tolerates
+
+
+class TaintToleration:
+    name = "TaintToleration"
+    events = frozenset({"node-added", "node-changed"})
+
+    def filter(self, state: State) -> Iterable[Refusal]:
+        tolerations = state.info.spec.get("tolerations") or ()
+        refused = [
+            any(effect != "PreferNoSchedule" and not tolerates(tolerations, (key, value, effect))
+                for key, value, effect in taints)
+            for taints in state.nodes.taint_sets
+        ]  # fmt: skip
+        if any(refused):
+            mask = np.array(refused, dtype=np.bool_)[state.nodes.taints[: state.count]]
+            yield Refusal(mask, "node(s) had untolerated taint(s)")
+
+    def score(self, state: State, rows: Ints) -> Ints | None:
+        tolerations = [
+            t
+            for t in state.info.spec.get("tolerations") or ()
+            if t.get("effect") in (None, "", "PreferNoSchedule")
+        ]
+        counts = [
+            sum(effect == "PreferNoSchedule" and not tolerates(tolerations, (key, value, effect))
+                for key, value, effect in taints)
+            for taints in state.nodes.taint_sets
+        ]  # fmt: skip
+        if not any(counts):
+            return None
+        return normalized(np.array(counts, dtype=np.int64)[state.nodes.taints[rows]], reverse=True)
