@@ -28,7 +28,6 @@ from timonel.objects.meta import (
     controller_of,
     is_controlled_by,
     is_deleting,
-    key_of,
     uid_of,
 )
 
