@@ -7,6 +7,8 @@ HTTP: from then on bytes are carried both ways.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
@@ -14,6 +16,8 @@ from typing import Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from timonel.node.http1 import HEAD_LIMIT, parse_head
+
+logger = logging.getLogger(__name__)
 
 BODY_LIMIT = 1 << 20
 
@@ -115,12 +119,10 @@ async def serve_connection(
             await _send_while_heard(reader, writer, answer)
             if request.header("connection").lower() == "close":
                 return
-    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ConnectionError, ssl.SSLError):
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
         return
-    except ExceptionGroup as group:  # the client went away while it was being sent to
-        _, rest = group.split((ConnectionError, ssl.SSLError))
-        if rest is not None:
-            raise rest from group
+    except Exception:
+        logger.exception("A connection failed")  # the others are served on
     finally:
         writer.close()
 
@@ -138,6 +140,13 @@ async def _send_while_heard(
     if isinstance(response.body, bytes):
         await _send(writer, response)
         return
+    try:
+        await _race(reader, writer, response)
+    except* OSError as e:
+        raise ConnectionError("the client went away") from e
+
+
+async def _race(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, response: Response) -> None:
     async with asyncio.TaskGroup() as group:
         sending = group.create_task(_send(writer, response), name="response")
         leaving = group.create_task(_until_gone(reader, sending), name="client")
@@ -149,10 +158,8 @@ async def _send_while_heard(
 
 async def _until_gone(reader: asyncio.StreamReader, sending: asyncio.Task[None]) -> None:
     """A client that follows a log sends nothing more: what can be read is its end."""
-    try:
+    with contextlib.suppress(OSError):
         await reader.read(1)
-    except (ConnectionError, ssl.SSLError):
-        pass
     sending.cancel()
 
 
@@ -203,5 +210,5 @@ async def _carry(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> No
             await sink.drain()
         if sink.can_write_eof():
             sink.write_eof()
-    except (ConnectionError, ssl.SSLError):
+    except OSError:
         return

@@ -126,12 +126,15 @@ class PodRunner:
 
     def _own(self) -> None:
         """News of what the runtime has of this pod is for us."""
-        for found in (*self.runtime.sandboxes, *self.runtime.containers):
-            self._around.owners[found.id] = self
+        for id_ in self._ids():
+            self._around.owners[id_] = self
+
+    def _ids(self) -> list[str]:
+        return [s.id for s in self.runtime.sandboxes] + [c.id for c in self.runtime.containers]
 
     def _disown(self) -> None:
-        for found in (*self.runtime.sandboxes, *self.runtime.containers):
-            self._around.owners.pop(found.id, None)
+        for id_ in self._ids():
+            self._around.owners.pop(id_, None)
 
     def compare(self, states: Mapping[str, object]) -> None:
         """Look at whatever is not in the state that we believe it to be in."""
