@@ -7,15 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from timonel.scheduler.framework import (
-    Diagnosis,
-    FilterPlugin,
-    PostFilterPlugin,
-    PreFilterPlugin,
-    Rejected,
-    ScorePlugin,
-    State,
-)
+from timonel.scheduler.framework import Diagnosis, Rejected, State
 from timonel.scheduler.nodes import Ints, Mask
 from timonel.scheduler.profile import Profile
 
@@ -46,7 +38,7 @@ def _filter(profile: Profile, state: State, diagnosis: Diagnosis) -> Mask:
     diagnosis.unresolvable = np.zeros(state.count, dtype=np.bool_)
     narrowing: list[str] = []
     only: set[str] | None = None
-    for plugin in profile.of(PreFilterPlugin):
+    for plugin in profile.pre_filter:
         try:
             found = plugin.pre_filter(state)
         except Rejected as exc:
@@ -65,13 +57,13 @@ def _filter(profile: Profile, state: State, diagnosis: Diagnosis) -> Mask:
         diagnosis.unresolvable |= ~keep
         diagnosis.plugins.update(narrowing)
         feasible &= keep
-    for plugin in profile.of(FilterPlugin):
+    for filtering in profile.filter:
         before = feasible.copy()
-        for refusal in plugin.filter(state):
+        for refusal in filtering.filter(state):
             refused = refusal.mask & before
             if refused.any():
                 _refuse(diagnosis, refused, refusal.reason)
-                diagnosis.plugins.add(profile.name_of(plugin))
+                diagnosis.plugins.add(profile.name_of(filtering))
                 feasible &= ~refused
                 if not refusal.resolvable:
                     diagnosis.unresolvable |= refused
@@ -87,13 +79,13 @@ def _refuse(diagnosis: Diagnosis, mask: Mask, reason: str) -> None:
 
 
 def _post_filter(profile: Profile, state: State, diagnosis: Diagnosis) -> None:
-    said = [plugin.post_filter(state, diagnosis) for plugin in profile.of(PostFilterPlugin)]
+    said = [plugin.post_filter(state, diagnosis) for plugin in profile.post_filter]
     diagnosis.post_filter = ", ".join(text for text in said if text)
 
 
 def _score(profile: Profile, state: State, rows: Ints) -> Ints:
     total = np.zeros(len(rows), dtype=np.int64)
-    for plugin in profile.of(ScorePlugin):
+    for plugin in profile.score:
         scores = plugin.score(state, rows)
         if scores is not None:
             total += profile.weight_of(plugin) * scores.astype(np.int64)

@@ -1,6 +1,8 @@
 """Node selectors over all nodes at once: nodeSelector, and the terms of node affinity and of volumes.
 
-Terms are alternatives, requirements of a term must all hold. Upstream: component-helpers/scheduling/corev1/nodeaffinity.
+Terms are alternatives, requirements of a term must all hold.
+
+Upstream: component-helpers/scheduling/corev1/nodeaffinity.
 """
 
 from __future__ import annotations

@@ -6,9 +6,11 @@ Upstream: pkg/scheduler/apis/config/v1/default_plugins.go.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
+from timonel.scheduler import framework
 from timonel.scheduler.framework import Plugin
+from timonel.scheduler.plugins.default_binder import DefaultBinder
 from timonel.scheduler.plugins.default_preemption import DefaultPreemption
 from timonel.scheduler.plugins.image_locality import ImageLocality
 from timonel.scheduler.plugins.node_affinity import NodeAffinity
@@ -23,8 +25,6 @@ from timonel.scheduler.plugins.taint_toleration import TaintToleration
 from timonel.scheduler.plugins.volume_binding import VolumeBinding
 from timonel.scheduler.plugins.volume_restrictions import VolumeRestrictions
 
-T = TypeVar("T")
-
 WEIGHTS = {"TaintToleration": 3, "NodeAffinity": 2, "PodTopologySpread": 2, "InterPodAffinity": 2}
 
 
@@ -35,13 +35,17 @@ class Profile:
         self.scheduler_name = scheduler_name
         self.plugins = tuple(plugins)
         self.sort = next(p for p in self.plugins if isinstance(p, PrioritySort))
-        self._points: dict[Any, tuple[Any, ...]] = {}
-
-    def of(self, point: type[T]) -> tuple[T, ...]:
-        found = self._points.get(point)
-        if found is None:
-            found = self._points[point] = tuple(p for p in self.plugins if isinstance(p, point))
-        return found
+        found = self.plugins
+        self.pre_enqueue = [p for p in found if isinstance(p, framework.PreEnqueuePlugin)]
+        self.pre_filter = [p for p in found if isinstance(p, framework.PreFilterPlugin)]
+        self.filter = [p for p in found if isinstance(p, framework.FilterPlugin)]
+        self.post_filter = [p for p in found if isinstance(p, framework.PostFilterPlugin)]
+        self.score = [p for p in found if isinstance(p, framework.ScorePlugin)]
+        self.reserve = [p for p in found if isinstance(p, framework.ReservePlugin)]
+        self.permit = [p for p in found if isinstance(p, framework.PermitPlugin)]
+        self.pre_bind = [p for p in found if isinstance(p, framework.PreBindPlugin)]
+        self.bind = [p for p in found if isinstance(p, framework.BindPlugin)]
+        self.post_bind = [p for p in found if isinstance(p, framework.PostBindPlugin)]
 
     @staticmethod
     def name_of(plugin: Any) -> str:
@@ -72,4 +76,5 @@ def default_plugins() -> list[Plugin]:
         DefaultPreemption(),
         NodeResourcesBalancedAllocation(),
         ImageLocality(),
+        DefaultBinder(),
     ]

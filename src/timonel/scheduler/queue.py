@@ -1,7 +1,8 @@
 """Which pod is scheduled next: active, backing off, or set aside until something changes that may help it.
 
 A pod that failed is set aside with the events that its refusing plugins wait for. Such an event moves it on: to the
-active pods once its back-off (1 s, doubled up to 10 s) is over. One that nothing moves is tried again after five minutes.
+active pods once its back-off (1 s, doubled up to 10 s) is over. One that nothing moves is tried again after five
+minutes.
 
 Upstream: pkg/scheduler/backend/queue/scheduling_queue.go.
 """

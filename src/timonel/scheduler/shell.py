@@ -19,19 +19,12 @@ from timonel.client.events import EventRecorder
 from timonel.client.informer import InformerFactory, Lister
 from timonel.client.rest import Client
 from timonel.client.transport import Transport, Unreachable
-from timonel.machinery.errors import Conflict, NotFound, StatusError
+from timonel.machinery.errors import StatusError
 from timonel.objects.meta import Key, Object, format_time, is_deleting, labels_of
 from timonel.scheduler import cycle
-from timonel.scheduler.framework import (
-    PermitPlugin,
-    PostBindPlugin,
-    PreBindPlugin,
-    PreEnqueuePlugin,
-    Rejected,
-    ReservePlugin,
-    State,
-)
+from timonel.scheduler.framework import Rejected, State
 from timonel.scheduler.nodes import Nodes
+from timonel.scheduler.plugins.default_binder import DefaultBinder
 from timonel.scheduler.plugins.volume_binding import CLAIMS, CLASSES, VOLUMES, VolumeBinding
 from timonel.scheduler.podinfo import PodInfo, pod_info
 from timonel.scheduler.profile import Profile, default_plugins
@@ -71,6 +64,8 @@ class Scheduler:
         for plugin in self.profile.plugins:
             if isinstance(plugin, VolumeBinding):
                 plugin.writes = self
+            elif isinstance(plugin, DefaultBinder):
+                plugin.cluster = self
 
     async def run(self, ready: asyncio.Event) -> None:
         handlers: list[tuple[str, Callable[[Object | None, Object | None], None]]] = [
@@ -136,21 +131,18 @@ class Scheduler:
         uid = new["metadata"]["uid"]
         if is_deleting(new):
             self.queue.remove(uid)
-        elif old is None or uid not in self.queue or _is_gated(old) != _is_gated(new):
-            if uid in self.queue or old is None:
-                self._enqueue(pod_info(new))
-        else:
+        elif old is None or (uid in self.queue and _is_gated(old) != _is_gated(new)):
+            self._enqueue(pod_info(new))
+        elif uid in self.queue:
             self.queue.update(pod_info(new))
             if old["spec"] != new["spec"] or labels_of(old) != labels_of(new):
                 self.queue.moved("pod-changed", uid)
 
     def _enqueue(self, info: PodInfo) -> None:
-        for plugin in self.profile.of(PreEnqueuePlugin):
-            why = plugin.pre_enqueue(info.pod)
-            if why is not None:
-                self.queue.gate(info)
-                return
-        self.queue.add(info)
+        if any(plugin.pre_enqueue(info.pod) is not None for plugin in self.profile.pre_enqueue):
+            self.queue.gate(info)
+        else:
+            self.queue.add(info)
 
     def _place(self, uid: str, node: str, info: PodInfo) -> None:
         before = self._placed.get(uid)
@@ -167,14 +159,14 @@ class Scheduler:
         try:
             row = cycle.choose(self.profile, state)
         except cycle.Unschedulable as exc:
-            group.create_task(self._failed(queued, exc))
+            group.create_task(self._tell(self._put_back(queued, exc), exc))
             return
         except Exception as exc:
             logger.exception("Could not decide about a pod", extra={"pod": str(queued.info.key)})
-            group.create_task(self._failed(queued, exc))
+            group.create_task(self._tell(self._put_back(queued, exc), exc))
             return
         node = self.nodes.name(row)
-        for plugin in self.profile.of(ReservePlugin):
+        for plugin in self.profile.reserve:
             plugin.reserve(state, row)
         self._place(queued.info.uid, node, queued.info)
         group.create_task(self._bind(queued, state, node))
@@ -182,32 +174,22 @@ class Scheduler:
     async def _bind(self, queued: Queued, state: State, node: str) -> None:
         info = queued.info
         try:
-            for permit in self.profile.of(PermitPlugin):
+            for permit in self.profile.permit:
                 await permit.permit(state, node)
-            for pre_bind in self.profile.of(PreBindPlugin):
+            for pre_bind in self.profile.pre_bind:
                 await pre_bind.pre_bind(state, node)
-            await self._bind_pod(info, node)
+            await self.profile.bind[0].bind(state, node)
         except Exception as exc:
             self._forget(info, state)
-            await self._failed(queued, exc)
+            await self._tell(self._put_back(queued, exc), exc)
             return
         self._bindings.release()
-        for post_bind in self.profile.of(PostBindPlugin):
+        for post_bind in self.profile.post_bind:
             post_bind.post_bind(state, node)
         self.recorder.record(info.pod, "Normal", "Scheduled", f"Successfully assigned {info.key} to {node}")
 
-    async def _bind_pod(self, info: PodInfo, node: str) -> None:
-        """What upstream's DefaultBinder does."""
-        binding = {
-            "apiVersion": "v1",
-            "kind": "Binding",
-            "metadata": {"namespace": info.key.namespace, "name": info.key.name, "uid": info.uid},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
-        }
-        await self._client.create("pods", binding, name=info.key.name, subresource="binding")
-
     def _forget(self, info: PodInfo, state: State) -> None:
-        for plugin in self.profile.of(ReservePlugin):
+        for plugin in self.profile.reserve:
             plugin.unreserve(state)
         current = self._cache.get("pods", info.key)
         if current is None or current["metadata"]["uid"] != info.uid or not current["spec"].get("nodeName"):
@@ -216,29 +198,32 @@ class Scheduler:
                 self.nodes.remove_pod(node, info.uid)
                 self.queue.moved("pod-deleted")
 
-    async def _failed(self, queued: Queued, exc: Exception) -> None:
-        """Put the pod back where it belongs, and tell why it is not scheduled."""
+    def _put_back(self, queued: Queued, exc: Exception) -> Object | None:
+        """Queue a pod that was not bound, at once, lest an event be missed; the pod as it is now, if it still waits."""
+        info = queued.info
+        current = self._cache.get("pods", info.key)
+        if current is None or current["metadata"]["uid"] != info.uid:
+            return None
+        if is_deleting(current) or current["spec"].get("nodeName"):
+            return None
+        queued.info = pod_info(current)
+        if isinstance(exc, cycle.Unschedulable):
+            plugins = exc.diagnosis.plugins
+            self.queue.set_aside(
+                queued, self.profile.events_of(plugins) if plugins else frozenset({"node-added"})
+            )
+        else:
+            self.queue.back_off(queued)
+        return current
+
+    async def _tell(self, pod: Object | None, exc: Exception) -> None:
+        """Say in an Event and in the condition why a pod is not scheduled."""
         try:
-            info = queued.info
-            current = self._cache.get("pods", info.key)
-            if current is None or current["metadata"]["uid"] != info.uid or current["spec"].get("nodeName"):
+            if pod is None:
                 return
-            if is_deleting(current):
-                return
-            queued.info = pod_info(current)
-            if isinstance(exc, cycle.Unschedulable):
-                plugins = exc.diagnosis.plugins
-                events = self.profile.events_of(plugins) if plugins else frozenset({"node-added"})
-                self.queue.set_aside(queued, events)
-                reason = "Unschedulable"
-            else:
-                self.queue.back_off(queued)
-                reason = "Unschedulable" if isinstance(exc, Rejected) else "SchedulerError"
-            message = str(exc)
-            if isinstance(exc, NotFound | Conflict) and not isinstance(exc, Rejected):
-                logger.info("Could not bind a pod: %s", exc)
-            self.recorder.record(current, "Warning", "FailedScheduling", message)
-            await self._update_condition(current, reason, message)
+            expected = isinstance(exc, cycle.Unschedulable | Rejected)
+            self.recorder.record(pod, "Warning", "FailedScheduling", str(exc))
+            await self._update_condition(pod, "Unschedulable" if expected else "SchedulerError", str(exc))
         except (StatusError, Unreachable) as failure:
             logger.info("Could not tell why a pod is not scheduled: %s", failure)
         finally:
@@ -263,7 +248,17 @@ class Scheduler:
         key = Key(pod["metadata"].get("namespace", ""), pod["metadata"]["name"])
         await self._client.patch("pods", key, patch, kind="strategic", subresource="status")
 
-    # ---- what VolumeBinding writes through
+    # ---- what plugins act through
+
+    async def bind(self, pod: Object, node: str) -> None:
+        meta = pod["metadata"]
+        binding = {
+            "apiVersion": "v1",
+            "kind": "Binding",
+            "metadata": {"namespace": meta["namespace"], "name": meta["name"], "uid": meta["uid"]},
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node},
+        }
+        await self._client.create("pods", binding, name=meta["name"], subresource="binding")
 
     async def patch(self, resource: str, key: Key, patch: Mapping[str, Any]) -> Object:
         return await self._client.patch(resource, key, patch)

@@ -22,4 +22,5 @@ class NodeResourcesBalancedAllocation:
             used = nodes.requested[rows, nodes.column_of(resource)] + info.requests.get(resource, 0)
             fractions.append(np.minimum(used / np.maximum(capacity, 1), 1.0))
         deviation = np.abs(fractions[0] - fractions[1]) / 2
-        return ((1 - deviation) * MAX_SCORE).astype(np.int64)
+        scores: Ints = ((1 - deviation) * MAX_SCORE).astype(np.int64)
+        return scores
