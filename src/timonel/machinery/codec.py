@@ -17,12 +17,11 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import orjson
 
-from timonel.machinery.errors import BadRequest
 from timonel.machinery.field import quote
 from timonel.machinery.quantity import Quantity, QuantityError
 
@@ -33,8 +32,8 @@ Lookup = Callable[[str], TypeData]
 Normalize = Callable[[Any, list[str]], Any]
 
 
-class DecodeError(BadRequest):
-    """A body that is no object of its kind: 400."""
+class DecodeError(ValueError):
+    """A tree that is no object of its kind; the API answers 400."""
 
 
 class _Mismatch(Exception):
@@ -136,7 +135,7 @@ def _parsed_time(value: Any, *, micro: bool) -> str:
     if micro and len(fraction) != 7:
         raise _Mismatch
     try:
-        moment = datetime.strptime(base, "%Y-%m-%dT%H:%M:%S").replace(tzinfo=UTC)
+        moment = datetime.fromisoformat(base)
         if zone != "Z":
             offset = timedelta(hours=int(zone[1:3]), minutes=int(zone[4:]))
             moment = moment - offset if zone[0] == "+" else moment + offset

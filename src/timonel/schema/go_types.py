@@ -224,6 +224,8 @@ VALUE_TIMES = ["lastTransitionTime", "lastUpdateTime", "lastProbeTime", "lastHea
 EMITTED: dict[str, str] = {
     "apiextensions.v1.CustomResourceDefinitionStatus": "conditions",
     "apps.v1.StatefulSetSpec": "serviceName",
+    "apps.v1.StatefulSetStatus": "availableReplicas",
+    "authentication.v1.TokenRequestSpec": "boundObjectRef",
     "autoscaling.v2.HorizontalPodAutoscalerStatus": "currentMetrics",
     "core.v1.ContainerImage": "names",
     "core.v1.Event": "reportingComponent reportingInstance",

@@ -23,6 +23,8 @@ from typing import Any
 
 import orjson
 
+from timonel.schema import retired
+
 TypeData = dict[str, Any]
 
 
@@ -67,6 +69,8 @@ class Schema:
 
     def type(self, name: str) -> TypeData:
         """The type called so, such as `core.v1.PodSpec`."""
+        if name in retired.TYPES:
+            return retired.TYPES[name]
         package = name.rpartition(".")[0]
         types = self._packages.get(package)
         if types is None:
@@ -74,7 +78,8 @@ class Schema:
         return types[name]
 
     def name_of(self, group: str, version: str, kind: str) -> str | None:
-        return self.kinds.get(f"{group}/{version}/{kind}")
+        key = f"{group}/{version}/{kind}"
+        return self.kinds.get(key) or retired.KINDS.get(key)
 
     def type_of(self, group: str, version: str, kind: str) -> TypeData | None:
         name = self.name_of(group, version, kind)

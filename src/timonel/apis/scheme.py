@@ -1,0 +1,179 @@
+"""A Scheme: the resources a server serves, each with the compiled code of its type.
+
+Group modules are imported and types compiled when they are asked for, so that a server that starts pays for what it
+uses. A `TypeCodec` is what the API server does with trees of one resource in one version: decode, note field managers,
+apply, merge. Everything here is an object; two clusters in a process share nothing that can change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from importlib import import_module
+from typing import Any
+
+from timonel.apis import GROUPS
+from timonel.apis.resource import ResourceType
+from timonel.machinery.apply import sets
+from timonel.machinery.apply.fields import Fields
+from timonel.machinery.apply.sets import Set
+from timonel.machinery.apply.typed import Nodes
+from timonel.machinery.codec import Codec, Codecs
+from timonel.machinery.patch.strategic import strategic_merge_patch
+from timonel.objects.meta import Object
+from timonel.schema import Schema, load
+
+# Fields besides the spec that a write of /status leaves alone, per (group, kind).
+_STATUS_LEAVES: dict[tuple[str, str], tuple[sets.Path, ...]] = {
+    ("apps", "Deployment"): (("f:metadata", "f:labels"),),
+    ("", "Pod"): (("f:metadata", "f:deletionTimestamp"), ("f:metadata", "f:ownerReferences")),
+}
+
+
+class UnknownType(LookupError):
+    """A kind that the schema does not have."""
+
+
+class TypeCodec:
+    """The trees of one resource in one served version. Everything is compiled on first use."""
+
+    def __init__(self, rtype: ResourceType, type_name: str, scheme: Scheme) -> None:
+        self.rtype = rtype
+        self.type_name = type_name
+        self._scheme = scheme
+
+    @cached_property
+    def _codec(self) -> Codec:
+        return self._scheme.codecs.codec(self.type_name)
+
+    @cached_property
+    def fields(self) -> Fields:
+        rtype = self.rtype
+        return Fields(
+            self._scheme.nodes.struct(self.type_name),
+            group=rtype.group,
+            version=rtype.version,
+            kind=rtype.kind,
+            new=self._codec.new(),
+            ignored=self._ignored(),
+        )
+
+    def _ignored(self) -> dict[str, Set]:
+        """What a write through the main resource, and through /status, never touches."""
+        if not self.rtype.status:
+            return {}
+        names = self._scheme.schema.type(self.type_name)["fields"]
+        kept = (("f:" + name,) for name in names if name not in ("metadata", "status", "kind", "apiVersion"))
+        extra = _STATUS_LEAVES.get((self.rtype.group, self.rtype.kind), ())
+        return {"": sets.of_paths(("f:status",)), "status": sets.of_paths(*kept, *extra)}
+
+    def normalize(self, tree: Any) -> tuple[Object, list[str]]:
+        """See `timonel.machinery.codec`."""
+        return self._codec.normalize(tree)
+
+    def new(self) -> Object:
+        return self._codec.new()
+
+    def record_update(
+        self, old: Object | None, new: Object, *, manager: str, now: float, subresource: str = ""
+    ) -> None:
+        """Note in `new` that `manager` wrote what differs from `old`; None when it was created."""
+        self.fields.record_update(old, new, manager=manager, now=now, subresource=subresource)
+
+    def apply(
+        self,
+        live: Object | None,
+        config: Object,
+        *,
+        manager: str,
+        force: bool,
+        now: float,
+        subresource: str = "",
+    ) -> Object:
+        """What `live` becomes when `manager` applies `config`, as the codec leaves it, managedFields included."""
+        merged = self.fields.apply(
+            live, config, manager=manager, force=force, now=now, subresource=subresource
+        )
+        return self._codec.normalize(merged)[0]
+
+    def strategic_merge(self, document: Object, patch: Object) -> Object:
+        found: Object = strategic_merge_patch(document, patch, self.type_name, self._scheme.schema.type)
+        return found
+
+
+class Scheme:
+    def __init__(self, schema: Schema | None = None, *, groups: tuple[tuple[str, str], ...] = GROUPS) -> None:
+        self.schema = schema if schema is not None else load()
+        self.codecs = Codecs(self.schema.type)
+        self.nodes = Nodes(self.schema.type)
+        self._modules = groups
+        self._by_group: dict[str, tuple[ResourceType, ...]] = {}
+        self._type_codecs: dict[tuple[str, str, str], TypeCodec] = {}
+
+    # ---- what there is
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Group names in discovery order; the core group is empty and first."""
+        return tuple(group for group, _ in self._modules)
+
+    def resources_of(self, group: str) -> tuple[ResourceType, ...]:
+        found = self._by_group.get(group)
+        if found is None:
+            name = dict(self._modules).get(group)
+            found = tuple(import_module(name).RESOURCES) if name is not None else ()
+            self._by_group[group] = found
+        return found
+
+    @cached_property
+    def resources(self) -> tuple[ResourceType, ...]:
+        """All resource types; imports every group."""
+        return tuple(rtype for group in self.groups for rtype in self.resources_of(group))
+
+    def versions_of(self, group: str, *, retired: bool = False) -> tuple[str, ...]:
+        """The versions of a group, preferred one first."""
+        found = dict.fromkeys(r.version for r in self.resources_of(group) if retired or r.retired is None)
+        return tuple(sorted(found, key=_version_rank))
+
+    def resource(self, group: str, version: str, plural: str) -> ResourceType | None:
+        return next(
+            (r for r in self.resources_of(group) if r.version == version and r.plural == plural), None
+        )
+
+    def kind(self, group: str, version: str, kind: str) -> ResourceType | None:
+        return next((r for r in self.resources_of(group) if r.version == version and r.kind == kind), None)
+
+    def kinds(self, kind: str) -> Iterator[ResourceType]:
+        return (rtype for rtype in self.resources if rtype.kind == kind)
+
+    # ---- code of types
+
+    def codec(self, rtype: ResourceType) -> TypeCodec:
+        key = (rtype.group, rtype.version, rtype.plural)
+        found = self._type_codecs.get(key)
+        if found is None:
+            found = self._type_codecs[key] = TypeCodec(rtype, self._type_name(rtype), self)
+        return found
+
+    def codec_of(self, group: str, version: str, kind: str) -> Codec:
+        """The code of a kind that may be no resource of its own (Scale, Eviction, DeleteOptions)."""
+        name = self.schema.name_of(group, version, kind)
+        if name is None:
+            raise UnknownType(f"{group}/{version}, Kind={kind}")
+        return self.codecs.codec(name)
+
+    def _type_name(self, rtype: ResourceType) -> str:
+        name = self.schema.name_of(rtype.group, rtype.version, rtype.kind)
+        if name is None:
+            raise UnknownType(f"{rtype.api_version}, Kind={rtype.kind}")
+        return name
+
+
+def _version_rank(version: str) -> tuple[int, int, int]:
+    """v2 before v1 before v1beta1 before v1alpha1, as upstream orders them."""
+    digits = version.removeprefix("v")
+    for rank, stage in ((1, "beta"), (2, "alpha")):
+        if stage in digits:
+            major, _, minor = digits.partition(stage)
+            return (rank, -int(major), -int(minor or 0))
+    return (0, -int(digits), 0)

@@ -1,0 +1,144 @@
+"""The managers of an object: `metadata.managedFields` decoded, and written again in upstream's order.
+
+`Managed` maps a `Manager` (who, by which operation, in which version, through which subresource) to what it owns and
+when it last said so. Values: every change returns a new one.
+
+Upstream: apimachinery/pkg/util/managedfields/internal/{managedfields,capmanagers}.go.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+from timonel.machinery.apply import sets
+from timonel.machinery.apply.sets import Set, SetError
+
+APPLY, UPDATE = "Apply", "Update"
+MAX_UPDATERS = 10
+ANCIENT = "ancient-changes"
+BEFORE_FIRST_APPLY = "before-first-apply"
+
+
+class Manager(NamedTuple):
+    name: str
+    operation: str
+    api_version: str  # empty for Apply: an applier is one manager in all versions
+    subresource: str = ""
+
+    def __str__(self) -> str:
+        """As conflicts name it."""
+        text = f'"{self.name}"'
+        if self.subresource:
+            text += f' with subresource "{self.subresource}"'
+        return f"{text} using {self.api_version}" if self.operation == UPDATE else text
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    fields: Set
+    api_version: str
+    time: str = ""  # RFC 3339, empty when unknown
+
+
+Managed = dict[Manager, Owned]
+
+
+class ManagedFieldsError(ValueError):
+    """managedFields that cannot be read."""
+
+
+def decode(entries: Iterable[Any]) -> Managed:
+    """Raises ManagedFieldsError."""
+    found: Managed = {}
+    for i, entry in enumerate(entries):
+        operation, version = entry.get("operation", ""), entry.get("apiVersion", "")
+        if operation not in (APPLY, UPDATE):
+            raise ManagedFieldsError("operation must be `Apply` or `Update`")
+        if not version:
+            raise ManagedFieldsError("apiVersion must not be empty")
+        if entry.get("fieldsType") != "FieldsV1":
+            given = entry.get("fieldsType", "")
+            what = f'invalid fieldsType "{given}" in' if given else "missing fieldsType in"
+            raise ManagedFieldsError(f"{what} managed fields entry {i}")
+        try:
+            fields = sets.from_wire(entry.get("fieldsV1") or {})
+        except SetError as e:
+            raise ManagedFieldsError(str(e)) from e
+        named = version if operation == UPDATE else ""
+        manager = Manager(entry.get("manager", ""), operation, named, entry.get("subresource", ""))
+        found[manager] = Owned(fields, version, entry.get("time") or "")
+    return found
+
+
+def encode(managed: Managed) -> list[dict[str, Any]]:
+    entries = sorted(
+        managed.items(),
+        key=lambda item: (
+            item[0].operation,
+            item[1].time,
+            item[0].name,
+            item[1].api_version,
+            item[0].subresource,
+        ),
+    )
+    return [_entry(manager, owned) for manager, owned in entries]
+
+
+def _entry(manager: Manager, owned: Owned) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "manager": manager.name,
+        "operation": manager.operation,
+        "apiVersion": owned.api_version,
+        "time": owned.time,
+        "fieldsType": "FieldsV1",
+        "fieldsV1": sets.to_wire(owned.fields),
+        "subresource": manager.subresource,
+    }
+    return {key: value for key, value in entry.items() if value != ""}
+
+
+def is_reset(entries: list[Any] | None) -> bool:
+    """`[]` and `[{}]` ask for all managers to be forgotten."""
+    return entries is not None and (not entries or (len(entries) == 1 and not entries[0]))
+
+
+def time_of(now: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(now)))
+
+
+def put(managed: Managed, manager: Manager, owned: Owned) -> Managed:
+    """A manager that owns nothing is no manager."""
+    if owned.fields:
+        return {**managed, manager: owned}
+    return {m: o for m, o in managed.items() if m != manager}
+
+
+def cap(managed: Managed) -> Managed:
+    """At most ten managers by update: the oldest are merged into one bucket per version."""
+    updaters = [m for m in managed if m.operation == UPDATE]
+    if len(updaters) <= MAX_UPDATERS:
+        return managed
+    found = dict(managed)
+    updaters.sort(key=lambda m: (managed[m].time, m))
+    left = len(updaters)
+    first_of: dict[str, Manager] = {}
+    for manager in updaters:
+        if left <= MAX_UPDATERS:
+            break
+        owned = found[manager]
+        version = owned.api_version
+        if version not in first_of:
+            first_of[version] = manager
+            continue
+        bucket = Manager(ANCIENT, UPDATE, version)
+        if bucket not in found:
+            found[bucket] = found.pop(first_of[version])
+        if manager != bucket:
+            merged = sets.union(owned.fields, found[bucket].fields)
+            found[bucket] = replace(found[bucket], fields=merged, time=owned.time)
+            del found[manager]
+        left -= 1
+    return found

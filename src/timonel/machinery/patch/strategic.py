@@ -1,0 +1,209 @@
+"""Strategic merge patch: a merge patch that knows which lists are maps. Pure; the input is not changed.
+
+Directives in a patch: `$patch` (delete, replace, merge) in a map or an item, `$retainKeys` beside the fields of a map,
+`$deleteFromPrimitiveList/<field>` and `$setElementOrder/<field>` beside a list. What merges by which key is in the
+schema data (`strategy`, `merge`).
+
+Upstream: apimachinery/pkg/util/strategicpatch/patch.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from timonel.machinery.field import quote
+from timonel.machinery.patch.json import PatchFailed, PatchMalformed
+
+TypeData = dict[str, Any]
+Lookup = Callable[[str], TypeData]
+
+_DIRECTIVE = "$patch"
+_RETAIN = "$retainKeys"
+_DELETE_FROM = "$deleteFromPrimitiveList"
+_ORDER = "$setElementOrder"
+_MARKERS = (_DIRECTIVE, _RETAIN)
+
+
+def strategic_merge_patch(document: Any, patch: Any, type_name: str, lookup: Lookup) -> Any:
+    """A new document. Raises PatchMalformed, PatchFailed."""
+    if not isinstance(patch, dict):
+        raise PatchMalformed("a strategic merge patch is an object")
+    return _Merge(lookup).maps(document or {}, patch, {"t": "ref", "ref": type_name})
+
+
+class _Merge:
+    def __init__(self, lookup: Lookup) -> None:
+        self._lookup = lookup
+
+    def _field(self, kind: TypeData, key: str) -> TypeData:
+        """What stands under `key` in a value of this kind; an unknown field is merged like JSON."""
+        if kind["t"] == "ref":
+            found: TypeData = self._lookup(kind["ref"])["fields"].get(key, _ANY)
+            return found
+        return kind.get("of", _ANY) if kind["t"] == "map" else _ANY
+
+    # ---- maps
+
+    def maps(self, old: dict[str, Any], patch: dict[str, Any], kind: TypeData) -> dict[str, Any]:
+        directive = patch.get(_DIRECTIVE)
+        if directive == "replace":
+            return self._fresh_map({k: v for k, v in patch.items() if k != _DIRECTIVE}, kind)
+        if directive == "delete":
+            return {}
+        if directive is not None and directive != "merge":
+            raise PatchMalformed(f"unknown patch type: {directive}")
+        found = dict(old)
+        self._retain(found, patch)
+        for key, value in patch.items():
+            if key in _MARKERS:
+                continue
+            if key.startswith("$"):
+                self._list_directive(found, key, value, patch, kind)
+            else:
+                self._merge_key(found, key, value, patch, kind)
+        return found
+
+    @staticmethod
+    def _retain(found: dict[str, Any], patch: dict[str, Any]) -> None:
+        retained = patch.get(_RETAIN)
+        if retained is None:
+            return
+        if not isinstance(retained, list):
+            raise PatchMalformed("invalid patch format of retainKeys")
+        for key in patch:
+            if not key.startswith("$") and key not in retained and patch[key] is not None:
+                raise PatchMalformed("patch contains fields not in retainKeys list")
+        for key in [k for k in found if k not in retained]:
+            del found[key]
+
+    def _merge_key(
+        self, found: dict[str, Any], key: str, value: Any, patch: dict[str, Any], kind: TypeData
+    ) -> None:
+        if value is None:
+            found.pop(key, None)
+            return
+        field = self._field(kind, key)
+        old = found.get(key)
+        if isinstance(value, dict):
+            if value.get(_DIRECTIVE) == "delete":
+                # As upstream: the map stays, empty.
+                found[key] = {}
+            elif isinstance(old, dict) and _strategy(field) != "replace":
+                found[key] = self.maps(old, value, field)
+            else:
+                found[key] = self._fresh_map(value, field)
+        elif isinstance(value, list) and _strategy(field) == "merge":
+            merged = self._lists(old if isinstance(old, list) else [], value, field)
+            order = patch.get(f"{_ORDER}/{key}")
+            found[key] = self._ordered(merged, order, value, field)
+        elif isinstance(value, list):
+            found[key] = [self._fresh(item, field.get("of", _ANY)) for item in value]
+        else:
+            found[key] = value
+
+    def _list_directive(
+        self, found: dict[str, Any], key: str, value: Any, patch: dict[str, Any], kind: TypeData
+    ) -> None:
+        directive, slash, name = key.partition("/")
+        if not slash or directive not in (_DELETE_FROM, _ORDER) or not isinstance(value, list):
+            raise PatchMalformed(f"invalid patch directive {quote(key)}")
+        old = found.get(name)
+        if directive == _DELETE_FROM:
+            if isinstance(old, list):
+                found[name] = [item for item in old if item not in value]
+        elif name not in patch and isinstance(old, list):
+            found[name] = self._ordered(old, value, [], self._field(kind, name))
+
+    # ---- lists
+
+    def _lists(self, old: list[Any], patch: list[Any], field: TypeData) -> list[Any]:
+        key = field.get("merge")
+        if not key:
+            return old + [item for item in dict.fromkeys(patch) if item not in old]
+        element = field.get("of", _ANY)
+        found, items = list(old), []
+        replace = False
+        for item in patch:
+            if not isinstance(item, dict):
+                raise PatchFailed("merge key of a list needs objects")
+            directive = item.get(_DIRECTIVE)
+            if directive == "replace":
+                replace = True
+            elif directive == "delete":
+                found = [o for o in found if not _has_key(o, key, _key_of(item, key))]
+            elif directive is not None and directive != "merge":
+                raise PatchMalformed(f"unknown patch type: {directive}")
+            else:
+                items.append(item)
+        if replace:
+            return [self._fresh_map(item, element) for item in items]
+        for item in items:
+            value = _key_of(item, key)
+            at = next((i for i, o in enumerate(found) if _has_key(o, key, value)), None)
+            if at is None:
+                found.append(self._fresh_map(item, element))
+            else:
+                found[at] = self.maps(found[at], item, element)
+        return found
+
+    @staticmethod
+    def _ordered(merged: list[Any], order: Any, patch: list[Any], field: TypeData) -> list[Any]:
+        """In the order the patch gives; what it does not name keeps its place among its neighbours."""
+        if not isinstance(order, list):
+            return merged
+        key = field.get("merge")
+
+        def identity(item: Any) -> Any:
+            return item.get(key) if key and isinstance(item, dict) else item
+
+        wanted = [identity(item) for item in order]
+        place = {_hashable(w): i for i, w in enumerate(wanted)}
+        named = sorted(
+            (item for item in merged if _hashable(identity(item)) in place),
+            key=lambda item: place[_hashable(identity(item))],
+        )
+        rest = [(i, item) for i, item in enumerate(merged) if _hashable(identity(item)) not in place]
+        at = {_hashable(identity(item)): i for i, item in enumerate(merged)}
+        found: list[Any] = []
+        for item in named:
+            here = at[_hashable(identity(item))]
+            while rest and rest[0][0] < here:
+                found.append(rest.pop(0)[1])
+            found.append(item)
+        return found + [item for _, item in rest]
+
+    # ---- what has nothing to merge with
+
+    def _fresh(self, value: Any, kind: TypeData) -> Any:
+        if isinstance(value, dict):
+            return self._fresh_map(value, kind)
+        return value
+
+    def _fresh_map(self, patch: dict[str, Any], kind: TypeData) -> dict[str, Any]:
+        """A map that comes with the patch: its directives are carried out on nothing, nulls vanish."""
+        return self.maps({}, {k: v for k, v in patch.items() if k != _DIRECTIVE}, kind)
+
+
+_ANY: TypeData = {"t": "any"}
+
+
+def _strategy(field: TypeData) -> str:
+    strategies = str(field.get("strategy", "")).split(",")
+    if "merge" in strategies:
+        return "merge"
+    return "replace" if "replace" in strategies else ""
+
+
+def _key_of(item: dict[str, Any], key: str) -> Any:
+    if key not in item:
+        raise PatchFailed(f"map: {item} does not contain declared merge key: {key}")
+    return item[key]
+
+
+def _has_key(item: Any, key: str, value: Any) -> bool:
+    return isinstance(item, dict) and item.get(key) == value
+
+
+def _hashable(value: Any) -> Any:
+    return repr(value) if isinstance(value, dict | list) else value
