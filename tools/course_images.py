@@ -111,7 +111,7 @@ def nginx(tag: str) -> Image:
         "library/nginx",
         tag,
         (*SHELL, "nginx-light"),
-        {"Cmd": ["nginx", "-g", "daemon off;"], "StopSignal": "SIGQUIT", "ExposedPorts": {"80/tcp": {}}},
+        {"Cmd": ["nginx", "-g", "daemon off;"], "ExposedPorts": {"80/tcp": {}}},
         files=(
             ("etc/nginx/nginx.conf", 0o644, NGINX_CONF.replace("TAG", tag)),
             ("usr/share/nginx/html/index.html", 0o644, f"<h1>Welcome to nginx!</h1>\n<p>{tag}</p>\n"),
