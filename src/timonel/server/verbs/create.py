@@ -6,6 +6,7 @@ validating admission → store. Upstream: apiserver/pkg/endpoints/handlers/creat
 
 from __future__ import annotations
 
+from timonel.apis.resource import ResourceType
 from timonel.machinery import errors, names
 from timonel.objects.meta import Object
 from timonel.server import bodies, fieldmanager, objectmeta
@@ -103,18 +104,23 @@ async def _refuse_existing(core: Core, call: Call, obj: Object) -> None:
         raise endpoint.already_exists(metadata["name"])
 
 
+def rules_of(endpoint: Endpoint) -> ResourceType:
+    """Whose hooks run: a version that is served beside the stored one has its own, which see the stored form."""
+    return endpoint.rtype if endpoint.rtype.converted is not None else endpoint.work
+
+
 def prepare(endpoint: Endpoint, obj: Object, now: float, warnings: list[str]) -> None:
     """Everything from system fields to canonicalize. Upstream: rest.BeforeCreate."""
-    work, metadata = endpoint.work, obj["metadata"]
+    work, rules, metadata = endpoint.work, rules_of(endpoint), obj["metadata"]
     objectmeta.fill(metadata, now)
     objectmeta.clear_system_fields(metadata)
     if work.generation:
         metadata["generation"] = 1
-    work.prepare_create(obj)
-    causes = [*objectmeta.validate(obj, work), *work.validate(obj)]
+    rules.prepare_create(obj)
+    causes = [*objectmeta.validate(obj, rules), *rules.validate(obj)]
     if not causes:
-        causes = list(objectmeta.validate(obj, work, names.path_segment_name))
+        causes = list(objectmeta.validate(obj, rules, names.path_segment_name))
     if causes:
         raise errors.invalid(work.kind, metadata.get("name", ""), causes, work.group)
-    warnings += work.warnings(obj)
-    work.canonicalize(obj)
+    warnings += rules.warnings(obj)
+    rules.canonicalize(obj)
