@@ -17,7 +17,6 @@ from timonel.aio.clock import Clock
 from timonel.aio.lifecycle import Service, running, running_together
 from timonel.apis.scheme import Scheme
 from timonel.client.discovery import builtin
-from timonel.client.informer import InformerFactory
 from timonel.client.transport import Transport
 from timonel.control.runtime import Controllers
 from timonel.distro import controllers as roster
@@ -115,9 +114,7 @@ class Cluster:
         if "scheduler" in self.config.components:
             from timonel.scheduler.shell import Scheduler  # NumPy is paid for only where pods are scheduled
 
-            transport = self.transport_for(SCHEDULER)
-            informers = InformerFactory(transport, self.clock, self.index)
-            wanted.append(Scheduler(transport, informers=informers, clock=self.clock))
+            wanted.append(Scheduler(self.transport_for(SCHEDULER), index=self.index, clock=self.clock))
         return wanted
 
 
