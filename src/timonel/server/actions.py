@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 class Action:
     handler: ActionHandler
     endpoint: Endpoint  # of the body's type
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +30,4 @@ class ActionType:
     subresource: str  # empty for a virtual resource
     kind: tuple[str, str, str]
     handler: ActionHandler
+    also: tuple[str, ...] = ()  # other apiVersions in which the body comes in the same form

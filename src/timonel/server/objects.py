@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from timonel.objects.meta import Object
-from timonel.server import objectmeta
+from timonel.server import fieldmanager, objectmeta
 from timonel.server.chain.info import Info
 from timonel.server.options import delete_options
 from timonel.server.registry import Endpoint, Registry, Stale
@@ -86,6 +86,8 @@ class ServerObjects:
         change: Callable[[Object], None],
         *,
         dry_run: bool = False,
+        manager: str = "",
+        subresource: str = "",
     ) -> Object:
         endpoint, registry = self._endpoint(resource), self._core.registry
         entry = await registry.read(endpoint, namespace, name)
@@ -94,6 +96,10 @@ class ServerObjects:
             change(obj)
             if dry_run or obj == entry.decoded():
                 return obj
+            if manager:
+                now = self._core.clock.now()
+                old = entry.decoded()
+                fieldmanager.updated(endpoint, old, obj, manager=manager, now=now, subresource=subresource)
             try:
                 return (await registry.update(endpoint, obj, entry)).decoded()
             except Stale:

@@ -6,6 +6,7 @@ Upstream: apiserver/pkg/endpoints/installer.go (the routes that it registers for
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from timonel.machinery import errors
 from timonel.server import bodies
@@ -13,7 +14,7 @@ from timonel.server.actions import Action
 from timonel.server.chain.info import Info
 from timonel.server.options import write_options
 from timonel.server.registry import Endpoint, Registry
-from timonel.server.request import ActionCall, ConnectHandler
+from timonel.server.request import ActionCall, AdmissionCall, ConnectHandler, Operation
 from timonel.server.verbs.call import Call, Core, Result, check_namespace
 
 METHODS = ("POST", "GET", "HEAD", "PUT", "PATCH", "DELETE")
@@ -111,18 +112,32 @@ async def act(core: Core, call: Call, route: Route) -> Result:
     options = write_options(call.info, "CreateOptions")
     obj = bodies.decode(
         action.endpoint,
-        call.body,
+        _body(call, action),
         call.content_type,
         validation=options.field_validation,
         warnings=call.warnings,
         legacy=False,
     )
     if call.info.subresource:
-        metadata = obj["metadata"]
-        metadata.setdefault("name", call.name)
-        metadata.setdefault("namespace", call.namespace)
+        if call.namespace:
+            obj["metadata"].setdefault("namespace", call.namespace)
     elif action.endpoint.rtype.namespaced:
         check_namespace(call, obj)
+    admission = AdmissionCall(
+        operation=Operation.CREATE,
+        resource=call.endpoint.work,
+        subresource=call.info.subresource,
+        namespace=call.namespace,
+        name=call.name,
+        user=call.user,
+        obj=obj,
+        old=None,
+        dry_run=options.dry_run,
+        options=options.to_tree("CreateOptions"),
+        warnings=call.warnings,
+    )
+    await core.admission.admit(admission)
+    await core.admission.validate(admission)
     answer = await action.handler.act(
         ActionCall(
             user=call.user,
@@ -135,3 +150,13 @@ async def act(core: Core, call: Call, route: Route) -> Result:
         )
     )
     return Result(201, obj=answer)
+
+
+def _body(call: Call, action: Action) -> Any:
+    """The body; as of the action's own version where it came in another one of the same form."""
+    if not action.also:
+        return call.body
+    tree, _ = bodies.read(call.body, call.content_type, find_duplicates=False)
+    if isinstance(tree, dict) and tree.get("apiVersion") in action.also:
+        return {**tree, "apiVersion": action.endpoint.rtype.api_version}
+    return call.body

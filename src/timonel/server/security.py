@@ -172,7 +172,13 @@ def _actions(
     return (
         ActionType("pods", "binding", ("", "v1", "Binding"), binding),
         ActionType("bindings", "", ("", "v1", "Binding"), binding),
-        ActionType("pods", "eviction", ("policy", "v1", "Eviction"), Eviction(objects, reader, clock)),
+        ActionType(
+            "pods",
+            "eviction",
+            ("policy", "v1", "Eviction"),
+            Eviction(objects, reader, clock),
+            also=("policy/v1beta1",),
+        ),
         ActionType(
             "serviceaccounts", "token", (_AUTHN, "v1", "TokenRequest"), TokenRequest(tokens, objects, clock)
         ),
