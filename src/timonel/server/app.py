@@ -13,7 +13,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import Any, Protocol
+from typing import Protocol
 
 from timonel.aio.clock import Clock
 from timonel.apis.resource import ResourceType
@@ -25,7 +25,7 @@ from timonel.server.http import HttpServer
 from timonel.server.local import LocalTransport
 from timonel.server.objects import CacheReader, ServerObjects
 from timonel.server.paths import VERSION, Answer, Check, Health, Paths, fixed
-from timonel.server.registry import Registry
+from timonel.server.registry import Endpoint, Registry, TypeMachinery
 from timonel.server.request import (
     AdmissionPlugin,
     Authenticator,
@@ -36,7 +36,7 @@ from timonel.server.request import (
 )
 from timonel.server.upkeep import Upkeep
 from timonel.server.verbs.call import Admission, Core
-from timonel.server.watchcache import Caches
+from timonel.server.watchcache import Caches, Kind, ResourceCache
 from timonel.store.base import Store
 
 
@@ -45,7 +45,7 @@ class Scheme(Protocol):
 
     @property
     def resources(self) -> Iterable[ResourceType]: ...
-    def codec(self, rtype: ResourceType) -> Any: ...
+    def codec(self, rtype: ResourceType) -> TypeMachinery: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +62,7 @@ class Extensions:
 
     admission: Sequence[AdmissionPlugin] = ()
     actions: Sequence[ActionType] = ()
+    bodies: Sequence[ResourceType] = ()  # kinds that are sent to subresources only, and have defaults
     partials: Sequence[PartialUpdate] = ()
     connects: Mapping[tuple[str, str], ConnectHandler] = field(
         default_factory=dict
@@ -96,6 +97,7 @@ class ApiServer:
         vault = Vault(config.encryption_key) if config.encryption_key else None
         self.registry = Registry(store, self._caches, clock, vault)
         self._bootstrap: list[Callable[[], Awaitable[None]]] = []
+        self._scheme = scheme
         self._serve(scheme, config.legacy_apis)
         self.core = Core(self.registry, Admission(()), clock, config.legacy_apis)
         self.reader = CacheReader(self.registry)
@@ -128,8 +130,8 @@ class ApiServer:
         by_kind = {(e.rtype.group, e.rtype.version, e.rtype.kind): e for e in self.registry.served()}
         for action in extensions.actions:
             endpoint = self.registry.by_qualified[action.resource]
-            body = by_kind.get(action.kind) or endpoint
-            endpoint.actions[action.subresource] = Action(action.handler, body)
+            body = by_kind.get(action.kind) or self._body_of(action.kind, extensions.bodies)
+            endpoint.actions[action.subresource] = Action(action.handler, body, action.also)
         for partial in extensions.partials:
             self.registry.by_qualified[partial.resource].partials[partial.name] = partial
         for (resource, subresource), handler in extensions.connects.items():
@@ -138,6 +140,15 @@ class ApiServer:
             self.paths.add(path, answer)
         self._checks.update(extensions.checks)
         self._bootstrap += extensions.bootstrap
+
+    def _body_of(self, kind: tuple[str, str, str], bodies: Iterable[ResourceType]) -> Endpoint:
+        """The type of an action's body that is no resource itself (TokenRequest, Eviction)."""
+        group, version, name = kind
+        rtype = next(
+            (t for t in bodies if (t.group, t.version, t.kind) == kind),
+            ResourceType(group=group, version=version, kind=name, plural=f"{name.lower()}s"),
+        )
+        return Endpoint(rtype, rtype, ResourceCache(Kind(rtype)), self._scheme.codec(rtype), None)
 
     def transport_for(self, user: User) -> LocalTransport:
         return LocalTransport(self.core, self._authorizer, user, self.paths)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from timonel.machinery import bodies as machinery_bodies
 from timonel.machinery import errors
 from timonel.machinery.codec import DecodeError
 from timonel.objects.meta import Object
+from timonel.server import bodytext
 from timonel.server.registry import Endpoint
 
 JSON_TYPES = ("", "application/json")
@@ -30,7 +30,7 @@ def read(body: bytes | Any, content_type: str, *, find_duplicates: bool = True) 
     media = media_type(content_type)
     if media not in JSON_TYPES and media not in YAML_TYPES:
         raise unsupported()
-    return machinery_bodies.read(body, is_yaml=media in YAML_TYPES, find_duplicates=find_duplicates)
+    return bodytext.read(body, is_yaml=media in YAML_TYPES, find_duplicates=find_duplicates)
 
 
 def mismatch(endpoint: Endpoint, problem: str) -> errors.BadRequest:
@@ -85,7 +85,7 @@ def finish(
     if legacy and rtype.legacy_shape is not None:
         warnings += rtype.legacy_shape(tree)
     try:
-        obj, unknown = endpoint.codec.normalize(tree)
+        obj, unknown = endpoint.machinery.normalize(tree)
     except DecodeError as error:
         raise mismatch(endpoint, error.message) from error
     obj["kind"], obj["apiVersion"] = rtype.kind, rtype.api_version

@@ -10,6 +10,7 @@ import ssl
 from dataclasses import dataclass, field
 
 from timonel.aio.clock import Clock
+from timonel.apis.authentication import TOKEN_REQUEST
 from timonel.server import bootstrap
 from timonel.server.app import ApiServer, Config, Extensions, Scheme
 from timonel.server.security import NEEDED, Security
@@ -63,6 +64,7 @@ def compose(
         Extensions(
             admission=attached.admission,
             actions=attached.actions,
+            bodies=(TOKEN_REQUEST,),
             partials=attached.partials,
             connects=attached.connects,
             bootstrap=(first_objects,),

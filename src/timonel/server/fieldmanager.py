@@ -23,9 +23,7 @@ def updated(
     endpoint: Endpoint, old: Object | None, new: Object, *, manager: str, now: float, subresource: str = ""
 ) -> None:
     """Record in `new` that `manager` wrote what differs from `old`; both in the served form."""
-    record = getattr(endpoint.codec, "record_update", None)
-    if record is not None:
-        record(old, new, manager=manager, now=now, subresource=subresource)
+    endpoint.machinery.record_update(old, new, manager=manager, now=now, subresource=subresource)
 
 
 def applied(
@@ -37,14 +35,9 @@ def applied(
     force: bool,
     now: float,
     subresource: str,
-    name: str,
-    namespace: str,
 ) -> Object:
     """What `old` becomes when `manager` applies `patch`. Raises Conflict where others own what it changes."""
-    metadata = patch.get("metadata")
-    if not isinstance(metadata, dict):
-        metadata = patch["metadata"] = {}
-    metadata.setdefault("name", name)
-    if namespace:
-        metadata.setdefault("namespace", namespace)
-    return endpoint.codec.apply(old, patch, manager=manager, force=force, now=now, subresource=subresource)
+    found: Object = endpoint.machinery.apply(
+        old, patch, manager=manager, force=force, now=now, subresource=subresource
+    )
+    return found

@@ -392,7 +392,12 @@ class HttpServer:
         async with asyncio.TaskGroup() as group:
             self._group = group
             listener = await self._loop.create_server(
-                lambda: Connection(self), self.hosts, self.port, ssl=self.tls, backlog=1024, reuse_address=True
+                lambda: Connection(self),
+                self.hosts,
+                self.port,
+                ssl=self.tls,
+                backlog=1024,
+                reuse_address=True,
             )
             try:
                 listening(listener.sockets[0].getsockname()[1])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -29,6 +29,26 @@ MODIFIED_SINCE = "the object has been modified; please apply your changes to the
 REPLACED = "StorageError: invalid object, Code: 4"
 
 
+class TypeMachinery(Protocol):
+    """The compiled code of one type in one version (`timonel.apis.scheme`)."""
+
+    def normalize(self, obj: Any) -> tuple[Object, list[str]]: ...
+    def record_update(
+        self, old: Object | None, new: Object, *, manager: str, now: float, subresource: str = ""
+    ) -> None: ...
+    def apply(
+        self,
+        live: Object | None,
+        config: Object,
+        *,
+        manager: str,
+        force: bool,
+        now: float,
+        subresource: str = "",
+    ) -> Object: ...
+    def strategic_merge(self, document: Object, patch: Object) -> Object: ...
+
+
 @dataclass(slots=True)
 class Endpoint:
     """One resource in one served version."""
@@ -36,7 +56,7 @@ class Endpoint:
     rtype: ResourceType
     work: ResourceType
     cache: ResourceCache
-    codec: Any
+    machinery: TypeMachinery
     convert: Converted | Retired | None
     # by name of the subresource, besides status and scale
     actions: dict[str, Action] = field(default_factory=dict)
@@ -49,7 +69,7 @@ class Endpoint:
 
     @property
     def subresources(self) -> set[str]:
-        own = {*self.actions, *self.partials, *self.connects}
+        own = {*self.actions, *self.partials, *self.connects} - {""}
         if self.rtype.status:
             own.add("status")
         if self.rtype.scale is not None:
@@ -106,7 +126,7 @@ class Registry:
         self.by_qualified: dict[str, Endpoint] = {}  # the stored version of each resource
         self._kinds: dict[str, ResourceCache] = {}
 
-    def add(self, rtype: ResourceType, work: ResourceType, codec: Any) -> Endpoint:
+    def add(self, rtype: ResourceType, work: ResourceType, machinery: TypeMachinery) -> Endpoint:
         """Serve `rtype`; `work` is itself or the version whose form it is kept in."""
         qualified = work.qualified
         cache = self._kinds.get(qualified)
@@ -114,7 +134,7 @@ class Registry:
             decrypt = self._vault.opened if self._vault is not None and work.secret else None
             cache = self._kinds[qualified] = self.caches.add(Kind(work, decrypt))
         convert = None if rtype is work else rtype.converted or rtype.retired
-        endpoint = Endpoint(rtype, work, cache, codec, convert)
+        endpoint = Endpoint(rtype, work, cache, machinery, convert)
         self.endpoints[rtype.group, rtype.version, rtype.plural] = endpoint
         if rtype is work:
             self.by_qualified[qualified] = endpoint

@@ -104,7 +104,7 @@ def list_(
             "kind": LIST_OF_METADATA,
             "apiVersion": form.api_version,
             "metadata": metadata,
-            "items": items,
+            "items": items or None,  # as upstream has it, for this form alone
         }
         return written(form, 200, tree, headers)
     head = b'{"kind":"%bList","apiVersion":"%b","metadata":%b,"items":[' % (

@@ -8,6 +8,7 @@ from __future__ import annotations
 from urllib.parse import unquote
 
 from timonel.machinery import errors
+from timonel.machinery.field import quote
 from timonel.server.chain.authorization import forbidden_message
 from timonel.server.http import Request
 from timonel.server.request import (
@@ -67,10 +68,7 @@ def impersonated(request: Request, user: User, authorizer: Authorizer) -> User:
             key = unquote(header[len(b"impersonate-extra-") :].decode("latin-1"))
             extra[key] = (*extra.get(key, ()), value.decode())
     if not name:
-        raise errors.InternalError(
-            "Internal error occurred: requested impersonation without impersonating a user",
-            causes=(errors.Cause("", f"requested {groups or uid or extra} without impersonating a user"),),
-        )
+        raise errors.BadRequest(f"requested {_in_go(groups, uid, extra)} without impersonating a user name")
     if name.startswith(SERVICE_ACCOUNT) and name.count(":") == 3:
         _, _, namespace, account = name.split(":")
         _ask(authorizer, user, "serviceaccounts", name=account, namespace=namespace)
@@ -90,6 +88,14 @@ def impersonated(request: Request, user: User, authorizer: Authorizer) -> User:
     elif AUTHENTICATED not in groups:
         groups = [*groups, AUTHENTICATED]
     return User(name, tuple(groups), uid, extra)
+
+
+def _in_go(groups: list[str], uid: str, extra: dict[str, tuple[str, ...]]) -> str:
+    """What was asked for as upstream prints it."""
+    listed = f"[]string{{{', '.join(map(quote, groups))}}}" if groups else "[]string(nil)"
+    pairs = ", ".join(f"{quote(k)}:[]string{{{', '.join(map(quote, v))}}}" for k, v in sorted(extra.items()))
+    extras = f"map[string][]string{{{pairs}}}" if extra else "map[string][]string(nil)"
+    return f'&user.DefaultInfo{{Name:"", UID:{quote(uid)}, Groups:{listed}, Extra:{extras}}}'
 
 
 def _ask(

@@ -175,7 +175,7 @@ def mark_deleting(obj: Object, now: float) -> bool:
             metadata["generation"] += 1
         metadata["deletionTimestamp"] = format_time(now)
         changed = True
-    if metadata.get("deletionGracePeriodSeconds") != 0:
+    if metadata.get("deletionGracePeriodSeconds") != 0 and obj["kind"] != "Namespace":
         metadata["deletionGracePeriodSeconds"] = 0
         changed = True
     return changed

@@ -97,14 +97,14 @@ def _json_patcher(operations: Any) -> Callable[[Object], Patched]:
         except PatchMalformed as error:
             raise errors.BadRequest(f"couldn't decode the patch: {error}") from error
         except PatchFailed as error:
-            raise errors.StatusError(REJECTED, code=422, details=True) from error
+            raise errors.Invalid(REJECTED, details=True) from error
 
     return patched
 
 
 def _strategic_patcher(endpoint: Endpoint, tree: Object, problems: list[str]) -> Callable[[Object], Patched]:
     def patched(old: Object) -> Patched:
-        return endpoint.codec.strategic_merge(old, cloned(tree)), problems
+        return endpoint.machinery.strategic_merge(old, cloned(tree)), problems
 
     return patched
 
@@ -172,8 +172,6 @@ async def _apply(core: Core, call: Call, options: WriteOptions) -> Result:
             force=options.force,
             now=core.clock.now(),
             subresource=subresource,
-            name=name,
-            namespace=call.namespace,
         )
         if core.legacy and endpoint.rtype.legacy_shape is not None:
             endpoint.rtype.legacy_shape(obj)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from timonel.machinery import errors, field, names
+from timonel.machinery import errors, names
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object
 from timonel.server import bodies, fieldmanager, objectmeta
@@ -20,7 +20,7 @@ from timonel.server.options import WriteOptions, unsigned, write_options
 from timonel.server.registry import Endpoint, Stale
 from timonel.server.request import AdmissionCall, Operation
 from timonel.server.verbs.call import Call, Core, Result, check_namespace, cloned, undone
-from timonel.server.verbs.create import store_new
+from timonel.server.verbs.create import rules_of, store_new
 from timonel.server.watchcache import Entry
 
 ATTEMPTS = 8  # of a change that does not name the version it is made for
@@ -64,7 +64,7 @@ def _take(new: Object, old: Object, key: str) -> None:
 
 
 def part_of(endpoint: Endpoint, subresource: str) -> Part:
-    work = endpoint.work
+    work = rules_of(endpoint)
     if not subresource:
         return Part("", _keep_status, work.prepare_update, work.validate_update, work.warnings_update)
     if subresource == "status":
@@ -104,6 +104,9 @@ async def update(core: Core, call: Call) -> Result:
 
     subresource = call.info.subresource
     try:
+        if version == 0 and not endpoint.work.unconditional_update:
+            await core.registry.read(endpoint, call.namespace, name)
+            raise _version_required(endpoint, name)
         return await change(core, call, produce, options, part_of(endpoint, subresource), version, uid)
     except errors.NotFound:
         if not endpoint.work.create_on_update or subresource:
@@ -112,6 +115,12 @@ async def update(core: Core, call: Call) -> Result:
     manager = fieldmanager.name_of(options, call.user_agent)
     fieldmanager.updated(endpoint, None, obj, manager=manager, now=core.clock.now())
     return await store_new(core, call, obj, options)
+
+
+def _version_required(endpoint: Endpoint, name: str) -> errors.Invalid:
+    message = "Invalid value: 0x0: must be specified for an update"
+    cause = Cause("FieldValueInvalid", message, "metadata.resourceVersion")
+    return errors.invalid(endpoint.work.kind, name, [cause], endpoint.work.group)
 
 
 def check_name(obj: Object, name: str) -> None:
@@ -179,12 +188,6 @@ async def _attempt(
     new = produce(cloned(old_served))
     version = version or _version_of(new, entry, part)
     check_preconditions(endpoint, entry, old, version, uid)
-    if version == 0 and not endpoint.work.unconditional_update:
-        cause = field.invalid("metadata.resourceVersion", 0, "must be specified for an update")
-        cause = Cause(
-            cause.type, cause.message.replace("Invalid value: 0:", "Invalid value: 0x0:"), cause.field
-        )
-        raise errors.invalid(endpoint.work.kind, call.name, [cause], endpoint.work.group)
     part.keep(endpoint, new, old_served)
     now = core.clock.now()
     if managed:
