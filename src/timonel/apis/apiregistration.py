@@ -36,7 +36,7 @@ def validate(obj: Object) -> Iterator[Cause]:
     spec = obj.get("spec") or {}
     group, version, name = spec.get("group", ""), spec.get("version", ""), obj["metadata"].get("name", "")
     wanted = f"{version}.{group}"
-    if name != wanted:
+    if name and name != wanted:
         yield field.invalid("metadata.name", name, f'must be `spec.version+"."+spec.group`: "{wanted}"')
     if group:
         yield from checks.subdomain("spec.group", group)

@@ -28,7 +28,7 @@ USAGES = (
 )  # fmt: skip
 LEGACY_SIGNER = "kubernetes.io/legacy-unknown"
 SHORTEST = 600
-_ANY_BLOCK = re.compile(rb"-----BEGIN ([^\n-]*)-----\s[\s\S]*?-----END \1-----")
+_BLOCK = re.compile(rb"-----BEGIN ([^\n-]*)-----\s([\s\S]*?)-----END \1-----")
 
 
 def prepare_create(obj: Object) -> None:
@@ -70,8 +70,18 @@ def _is_request(encoded: str | None) -> bool:
         raw = base64.b64decode(encoded or "")
     except (binascii.Error, ValueError):
         return False
-    first = _ANY_BLOCK.search(raw)
-    return first is not None and first.group(1) in (b"CERTIFICATE REQUEST", b"NEW CERTIFICATE REQUEST")
+    return _first_block(raw) in ("CERTIFICATE REQUEST", "NEW CERTIFICATE REQUEST")
+
+
+def _first_block(raw: bytes) -> str:
+    """The type of the first sound PEM block, empty where there is none."""
+    for kind, body in _BLOCK.findall(raw):
+        try:
+            base64.b64decode(b"".join(body.split()), validate=True)
+        except binascii.Error:
+            continue
+        return str(kind.decode(errors="replace"))
+    return ""
 
 
 def _validate_signer(path: str, signer: str) -> Iterator[Cause]:
@@ -91,6 +101,33 @@ def _validate_signer(path: str, signer: str) -> Iterator[Cause]:
 
 
 def validate_status(new: Object, old: Object) -> Iterator[Cause]:
+    """/status may set the certificate and other conditions; a decision is the business of /approval."""
+    yield from _validate_certificate((new.get("status") or {}).get("certificate"))
+    for kind in ("Approved", "Denied"):
+        had, has = (_conditions(obj, kind) for obj in (old, new))
+        if had != has:
+            deed = "add" if len(has) > len(had) else "remove" if len(has) < len(had) else "modify"
+            yield field.forbidden("status.conditions", f'updates may not {deed} a condition of type "{kind}"')
+    yield from validate_approval(new, old)
+
+
+def _conditions(obj: Object, kind: str) -> list[Object]:
+    return [c for c in (obj.get("status") or {}).get("conditions") or () if c.get("type") == kind]
+
+
+def _validate_certificate(encoded: str | None) -> Iterator[Cause]:
+    if not encoded:
+        return
+    try:
+        raw = base64.b64decode(encoded)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if _first_block(raw) != "CERTIFICATE":
+        message = "must contain at least one CERTIFICATE PEM block"
+        yield field.invalid("status.certificate", "<certificate data>", message)
+
+
+def validate_approval(new: Object, old: Object) -> Iterator[Cause]:
     seen: set[str] = set()
     for index, condition in enumerate((new.get("status") or {}).get("conditions") or ()):
         path, kind, status = (

@@ -6,6 +6,7 @@ Upstream: pkg/apis/core/validation/validation.go, apimachinery/pkg/api/validatio
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ Tree = dict[str, Any]
 NOT_NEGATIVE = "must be greater than or equal to 0"
 NOT_AN_INTEGER = "must be an integer"
 IMMUTABLE = "field is immutable"
+BAD_IP = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 BAD_CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 
 
@@ -80,13 +82,28 @@ def label_map(path: str, labels: Mapping[str, str] | None) -> Iterator[Cause]:
 
 
 def ip(path: str, text: str) -> Iterator[Cause]:
-    yield from told(path, text, names.ip_address(text))
+    """An address in canonical spelling, as fields of old ask for it too."""
+    found = parsed_ip(text)
+    if found is None and "." in text and parsed_ip(_without_leading_zeros(text)) is not None:
+        yield field.invalid(path, text, "must not have leading 0s")
+    elif found is None:
+        yield from told(path, text, names.ip_address(text) or [BAD_IP])
+    elif found.version == 6 and found.ipv4_mapped is not None:
+        yield field.invalid(path, text, "must not be an IPv4-mapped IPv6 address")
+
+
+def _without_leading_zeros(text: str) -> str:
+    return re.sub(r"(^|\.)0+(?=\d)", r"\1", text)
 
 
 def cidr(path: str, text: str) -> Iterator[Cause]:
-    """A CIDR in a field of old, which tolerates host bits."""
-    if parsed_cidr(text) is None:
-        yield field.invalid(path, text, BAD_CIDR)
+    found = parsed_cidr(text)
+    if found is None:
+        head, slash, prefix = text.partition("/")
+        sloppy = "." in head and parsed_cidr(f"{_without_leading_zeros(head)}{slash}{prefix}") is not None
+        yield field.invalid(path, text, "must not have leading 0s" if sloppy else BAD_CIDR)
+    elif found.network_address != parsed_ip(text.partition("/")[0]):
+        yield field.invalid(path, text, "must not have bits set beyond the prefix length")
 
 
 def parsed_cidr(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:

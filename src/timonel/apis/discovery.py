@@ -46,13 +46,13 @@ def validate(obj: Object) -> Iterator[Cause]:
         yield field.required("addressType")
     else:
         yield from checks.one_of("addressType", kind, ADDRESS_TYPES)
+    yield from _validate_ports(obj.get("ports") or [])
     endpoints: list[Object] = obj.get("endpoints") or []
     if len(endpoints) > MAX_ENDPOINTS:
         yield field.too_many("endpoints", len(endpoints), MAX_ENDPOINTS)
         return
     for index, endpoint in enumerate(endpoints):
         yield from _validate_endpoint(f"endpoints[{index}]", endpoint, kind)
-    yield from _validate_ports(obj.get("ports") or [])
 
 
 def _validate_endpoint(path: str, endpoint: Object, kind: str) -> Iterator[Cause]:
@@ -79,7 +79,8 @@ def _validate_address(path: str, address: str, kind: str) -> Iterator[Cause]:
     if found is None:
         yield from checks.ip(path, address)
     elif f"IPv{found.version}" != kind:
-        yield field.invalid(path, address, f"must be an {kind} address")
+        # upstream leaves the index out here
+        yield field.invalid(path.rpartition("[")[0], address, f"must be an {kind} address")
     else:
         yield from checks.not_special_ip(path, address)
 

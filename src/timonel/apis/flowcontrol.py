@@ -245,6 +245,10 @@ def default_priority_level(obj: Object) -> None:
 def validate_priority_level(obj: Object) -> Iterator[Cause]:
     spec = obj["spec"]
     kind, limited, exempt = spec.get("type", ""), spec.get("limited"), spec.get("exempt")
+    if (obj["metadata"].get("name") == "exempt") != (kind == "Exempt"):
+        message = "must be 'Exempt' if and only if `name` is 'exempt'"
+        if kind in ("Exempt", "Limited"):
+            yield field.invalid("spec.type", kind, message)
     yield from checks.one_of("spec.type", kind, ("Exempt", "Limited"))
     if kind == "Exempt" and limited is not None:
         yield field.forbidden("spec.limited", "must be nil if the type is not Limited")

@@ -12,7 +12,29 @@ from timonel.machinery import field, names
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object
 
+# label of old -> (since when it is deprecated, what to use)
+_OLD_LABELS = {
+    "beta.kubernetes.io/arch": ("v1.14", "kubernetes.io/arch"),
+    "beta.kubernetes.io/os": ("v1.14", "kubernetes.io/os"),
+    "failure-domain.beta.kubernetes.io/region": ("v1.17", "topology.kubernetes.io/region"),
+    "failure-domain.beta.kubernetes.io/zone": ("v1.17", "topology.kubernetes.io/zone"),
+    "beta.kubernetes.io/instance-type": ("v1.17", "node.kubernetes.io/instance-type"),
+}
+
 _FIELDS = {"metadata.name": names.dns1123_subdomain}
+
+
+def label_warnings(path: str, label: str) -> Iterator[str]:
+    if label in _OLD_LABELS:
+        since, instead = _OLD_LABELS[label]
+        yield f'{path}: deprecated since {since}; use "{instead}" instead'
+
+
+def selector_warnings(path: str, selector: Object) -> Iterator[str]:
+    for index, term in enumerate(selector.get("nodeSelectorTerms") or ()):
+        for number, expression in enumerate(term.get("matchExpressions") or ()):
+            at = f"{path}.nodeSelectorTerms[{index}].matchExpressions[{number}].key"
+            yield from label_warnings(at, expression.get("key", ""))
 
 
 def validate_node_selector(path: str, selector: Object) -> Iterator[Cause]:

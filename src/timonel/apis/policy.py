@@ -81,6 +81,7 @@ POD_DISRUPTION_BUDGET = ResourceType(
     status=True,
     generation=True,
     unconditional_update=False,
+    validate_name=names.path_segment_name,
     prepare_create=prepare_create,
     prepare_update=prepare_update,
     validate=validate,

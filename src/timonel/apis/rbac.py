@@ -121,7 +121,12 @@ def validate_cluster_role_binding(obj: Object) -> Iterator[Cause]:
 
 def _same_role(new: Object, old: Object) -> Iterator[Cause]:
     if new.get("roleRef") != old.get("roleRef"):
-        yield field.invalid("roleRef", new.get("roleRef"), "cannot change roleRef")
+        ref = new.get("roleRef") or {}
+        shown = {
+            name: ref.get(key, "")
+            for name, key in (("APIGroup", "apiGroup"), ("Kind", "kind"), ("Name", "name"))
+        }
+        yield field.invalid("roleRef", shown, "cannot change roleRef")
 
 
 def validate_role_binding_update(new: Object, old: Object) -> Iterator[Cause]:

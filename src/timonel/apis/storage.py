@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from timonel.apis import checks
 from timonel.apis.core.persistentsources import validate_driver_name
 from timonel.apis.core.persistentvolume import validate_spec
+from timonel.apis.nodeselector import label_warnings
 from timonel.apis.printing import AGE
 from timonel.apis.resource import Column, ResourceType
 from timonel.machinery import field, selectors
@@ -96,6 +97,17 @@ def validate_storage_class_update(new: Object, old: Object) -> Iterator[Cause]:
     yield from _validate_topologies(new.get("allowedTopologies") or [])
 
 
+def storage_class_warnings(obj: Object) -> Iterator[str]:
+    for index, term in enumerate(obj.get("allowedTopologies") or ()):
+        for number, expression in enumerate(term.get("matchLabelExpressions") or ()):
+            path = f"allowedTopologies[{index}].matchLabelExpressions[{number}].key"
+            yield from label_warnings(path, expression.get("key", ""))
+
+
+def storage_class_warnings_update(new: Object, old: Object) -> Iterator[str]:
+    yield from storage_class_warnings(new)
+
+
 def _is_default(obj: Object) -> bool:
     return any(annotations_of(obj).get(key) == "true" for key in DEFAULT_CLASS)
 
@@ -114,6 +126,8 @@ STORAGE_CLASS = ResourceType(
     default=default_storage_class,
     validate=validate_storage_class,
     validate_update=validate_storage_class_update,
+    warnings=storage_class_warnings,
+    warnings_update=storage_class_warnings_update,
     columns=(
         Column("Name", _class_name, format="name", doc="metadata.name"),
         Column("Provisioner", lambda o, now: o.get("provisioner", ""), doc="provisioner"),
@@ -188,6 +202,19 @@ def _validate_token_requests(requests: list[Object]) -> Iterator[Cause]:
             yield field.invalid(f"{path}.expirationSeconds", seconds, message)
 
 
+def csi_driver_warnings(obj: Object) -> Iterator[str]:
+    spec = obj["spec"]
+    if spec.get("tokenRequests") and spec.get("serviceAccountTokenInSecrets") is None:
+        yield (
+            "spec.serviceAccountTokenInSecrets is unset; if supported by this CSI driver, set to true to prevent "
+            "possible logging of tokens in volume attributes"
+        )
+
+
+def csi_driver_warnings_update(new: Object, old: Object) -> Iterator[str]:
+    yield from csi_driver_warnings(new)
+
+
 def validate_csi_driver_update(new: Object, old: Object) -> Iterator[Cause]:
     yield from validate_csi_driver(new)
     now, before = new["spec"], old["spec"]
@@ -221,6 +248,8 @@ CSI_DRIVER = ResourceType(
     default=default_csi_driver,
     validate=validate_csi_driver,
     validate_update=validate_csi_driver_update,
+    warnings=csi_driver_warnings,
+    warnings_update=csi_driver_warnings_update,
     columns=(
         _flag("AttachRequired", "attachRequired"),
         _flag("PodInfoOnMount", "podInfoOnMount"),

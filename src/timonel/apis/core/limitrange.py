@@ -31,6 +31,13 @@ def default_limit_range(obj: Object) -> None:
                 limit[key] = found
 
 
+def prepare_create(obj: Object) -> None:
+    """The one kind that may go without a name: it gets its uid for one."""
+    meta = obj["metadata"]
+    if not meta.get("name") and not meta.get("generateName") and meta.get("uid"):
+        meta["name"] = meta["uid"]
+
+
 def validate(obj: Object) -> Iterator[Cause]:
     seen: set[str] = set()
     for index, limit in enumerate((obj.get("spec") or {}).get("limits") or ()):
@@ -112,6 +119,7 @@ LIMIT_RANGE = ResourceType(
     short_names=("limits",),
     create_on_update=True,
     default=default_limit_range,
+    prepare_create=prepare_create,
     validate=validate,
     validate_update=validate_update,
     columns=(CREATED_AT,),

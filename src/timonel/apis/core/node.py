@@ -42,9 +42,18 @@ def validate(obj: Object) -> Iterator[Cause]:
             yield from checks.resource_quantity(f"status.{key}.{name}", name, amount)
     ranges: list[str] = spec.get("podCIDRs") or []
     yield from checks.each("spec.podCIDRs", ranges, checks.cidr)
-    versions = [found.version for text in ranges if (found := checks.parsed_cidr(text)) is not None]
-    if len(ranges) > 1 and len(versions) == len(ranges) and (len(ranges) > 2 or len(set(versions)) != 2):
-        yield field.invalid("spec.podCIDRs", ranges, "may specify no more than one CIDR for each IP family")
+    if len(ranges) > 1:
+        yield from _validate_families("spec.podCIDRs", ranges)
+
+
+def _validate_families(path: str, ranges: list[str]) -> Iterator[Cause]:
+    parsed = [checks.parsed_cidr(text) for text in ranges]
+    if None in parsed:
+        at = parsed.index(None)
+        why = f"invalid CIDR[{at}]: <nil> (invalid CIDR address: {ranges[at]})"
+        yield field.internal(path, f"invalid PodCIDRs. failed to check with dual stack with error:{why}")
+    if None in parsed or len(ranges) > 2 or len({found.version for found in parsed if found}) != 2:
+        yield field.invalid(path, ranges, "may specify no more than one CIDR for each IP family")
 
 
 def _validate_taints(taints: list[Object]) -> Iterator[Cause]:
@@ -68,6 +77,11 @@ def _validate_taints(taints: list[Object]) -> Iterator[Cause]:
 
 
 def validate_update(new: Object, old: Object) -> Iterator[Cause]:
+    yield from validate(new)  # upstream does both, and says some things twice
+    yield from validate_change(new, old)
+
+
+def validate_change(new: Object, old: Object) -> Iterator[Cause]:
     spec, before = new.get("spec") or {}, old.get("spec") or {}
     status = new.get("status") or {}
     for key in ("capacity", "allocatable"):
@@ -158,7 +172,7 @@ NODE = ResourceType(
     prepare_update=prepare_update,
     validate=validate,
     validate_update=validate_update,
-    validate_status_update=validate_update,
+    validate_status_update=validate_change,
     warnings=warnings,
     warnings_update=warnings_update,
     columns=(

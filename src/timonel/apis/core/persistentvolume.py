@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from timonel.apis import checks, godiff
 from timonel.apis.core import persistentsources
 from timonel.apis.core.gostructs import VOLUME_SOURCE
-from timonel.apis.nodeselector import validate_node_selector
+from timonel.apis.nodeselector import selector_warnings, validate_node_selector
 from timonel.apis.printing import AGE
 from timonel.apis.resource import Column, ResourceType
 from timonel.machinery import field
@@ -51,8 +51,20 @@ def prepare_update(new: Object, old: Object) -> None:
     new["status"] = old.get("status", {})
 
 
+# kinds of storage that take mount options by annotation
+_MOUNTABLE = ("gcePersistentDisk", "awsElasticBlockStore", "glusterfs", "nfs", "rbd", "quobyte", "iscsi", "cinder",
+              "cephfs", "azureFile", "vsphereVolume", "azureDisk", "storageos")  # fmt: skip
+
+
 def validate(obj: Object) -> Iterator[Cause]:
     yield from validate_spec("spec", obj["spec"])
+    yield from _validate_mount_options(obj)
+
+
+def _validate_mount_options(obj: Object) -> Iterator[Cause]:
+    if MOUNT_OPTIONS in annotations_of(obj) and not any(obj["spec"].get(key) for key in _MOUNTABLE):
+        message = "may not specify mount options for this volume type"
+        yield field.forbidden(f"metadata.annotations.{MOUNT_OPTIONS}", message)
 
 
 def validate_spec(at: str, spec: Object, inline: bool = False) -> Iterator[Cause]:
@@ -148,6 +160,9 @@ def _source_of(spec: Object) -> Object:
 
 def validate_update(new: Object, old: Object) -> Iterator[Cause]:
     yield from validate(new)
+    yield from validate_spec(
+        "spec", new["spec"]
+    )  # upstream runs the rules once more, and says everything twice
     if _source_of(new["spec"]) != _source_of(old["spec"]):
         text = godiff.diff(_source_of(old["spec"]), _source_of(new["spec"]), VOLUME_SOURCE)
         message = f"spec.persistentvolumesource is immutable after creation\n{text}"
@@ -167,6 +182,9 @@ def warnings(obj: Object) -> Iterator[str]:
             attribute = "storageClassName" if key == CLASS_ANNOTATION else "mountOptions"
             since = "v1.8" if key == CLASS_ANNOTATION else "v1.31"
             yield f'metadata.annotations[{key}]: deprecated since {since}; use "{attribute}" attribute instead'
+    required = (spec.get("nodeAffinity") or {}).get("required")
+    if required is not None:
+        yield from selector_warnings("spec.nodeAffinity.required", required)
     if spec.get("persistentVolumeReclaimPolicy") == "Recycle":
         yield (
             "spec.persistentVolumeReclaimPolicy: The Recycle reclaim policy is deprecated. Instead, the recommended "

@@ -13,7 +13,7 @@ from timonel.apis import checks
 from timonel.apis.core.pod import default_pod_template, validate_pod_template
 from timonel.apis.printing import AGE, container_images, container_names, labels_cell
 from timonel.apis.resource import Column, ResourceType, Scale
-from timonel.machinery import field, selectors
+from timonel.machinery import field, names, selectors
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object
 
@@ -38,6 +38,12 @@ def prepare_create(obj: Object) -> None:
 
 def prepare_update(new: Object, old: Object) -> None:
     new["status"] = old.get("status", {})
+
+
+def name_rule(name: str, prefix: bool) -> list[str]:
+    """The usual rule, in the words of the declarative validation that this kind has upstream."""
+    return [message.replace("characters", "bytes", 1) if message.startswith("must be no more") else message
+            for message in names.name_is_dns_subdomain(name, prefix)]  # fmt: skip
 
 
 def validate(obj: Object) -> Iterator[Cause]:
@@ -104,6 +110,7 @@ REPLICATION_CONTROLLER = ResourceType(
     generation=True,
     scale=Scale(),
     selectable={"status.replicas": lambda o: str((o.get("status") or {}).get("replicas", 0))},
+    validate_name=name_rule,
     default=default_controller,
     prepare_create=prepare_create,
     prepare_update=prepare_update,

@@ -124,6 +124,8 @@ def _drop_what_the_type_lost(new: Object, old: Object) -> None:
         _drop_same(spec, before, "allocateLoadBalancerNodePorts", "loadBalancerClass")
     if is_external(old) and not is_external(new):
         _drop_same(spec, before, "externalTrafficPolicy")
+    if before.get("type") != "ExternalName" and spec.get("type") == "ExternalName":
+        _drop_same(spec, before, "internalTrafficPolicy")
 
 
 def _drop_same(spec: Object, before: Object, *keys: str) -> None:
@@ -510,7 +512,7 @@ SERVICE = ResourceType(
         "spec.clusterIP": lambda o: o["spec"].get("clusterIP", ""),
         "spec.type": lambda o: o["spec"].get("type", ""),
     },
-    validate_name=names.name_is_dns1035_label,
+    validate_name=names.name_is_dns_label,
     default=default_service,
     prepare_create=prepare_create,
     prepare_update=prepare_update,
