@@ -88,7 +88,6 @@ class PodRunner:
         self._failures: dict[str, int] = {}  # of the sandbox and volumes, in a row
         self._waiting: dict[str, tuple[str, str]] = {}
         self._failure: tuple[str, str] | None = None
-        self._image_ids: dict[str, str] = {}
         self._start_time = (pod.get("status") or {}).get("startTime") or format_time(self._clock.now())
         self._probes = PodProbes(self, around)
         self._restored = {c.id for c in runtime.containers if c.state is ContainerState.RUNNING}
@@ -461,7 +460,6 @@ class PodRunner:
 
     async def _create(self, spec: Mapping[str, Any], attempt: int) -> str:
         image = await self._preparation.image_for(spec)
-        self._image_ids[image.id] = image.digests[0] if image.digests else image.id
         sandbox = self.runtime.sandbox
         if sandbox is None:
             raise RuntimeFailure("the sandbox is gone")
@@ -639,7 +637,6 @@ class PodRunner:
             failure=self._failure,
             is_stopped=is_stopped,
             runtime_name=self._around.runtime_name,
-            image_ids=self._image_ids,
         )
         return podstatus.build(self._around.statuses.latest(self.pod), self.runtime, facts)
 

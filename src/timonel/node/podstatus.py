@@ -34,7 +34,6 @@ class Facts:
     failure: tuple[str, str] | None = None  # the node refused or ended the pod: (reason, message)
     is_stopped: bool = False  # nothing runs any more, and nothing will
     runtime_name: str = "containerd"
-    image_ids: Mapping[str, str] = field(default_factory=dict)
 
 
 def build(pod: Object, runtime: PodRuntime, facts: Facts) -> Status:
@@ -114,7 +113,7 @@ def _container_status(
         "started": started,
     }
     if latest is not None:
-        status["imageID"] = facts.image_ids.get(latest.image_ref, latest.image_ref)
+        status["imageID"] = latest.image_ref
         status["containerID"] = f"{facts.runtime_name}://{latest.id}"
     resources = c.get("resources") or {}
     if resources and latest is not None:

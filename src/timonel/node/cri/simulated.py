@@ -227,6 +227,7 @@ class SimulatedRuntime:
         owner = await self.sandbox_status(sandbox_id)
         if owner.state is not SandboxState.READY:
             raise RuntimeFailure(f"sandbox {sandbox_id} is not running")
+        image = await self.image_status(config.image)
         runs_to_end = config.annotations.get(RUNS_TO_END) == "true"
         behaviour = behaviour_of(config.name, owner.annotations, runs_to_end=runs_to_end)
         container = Container(
@@ -236,7 +237,7 @@ class SimulatedRuntime:
             attempt=config.attempt,
             state=ContainerState.CREATED,
             image=config.image,
-            image_ref=config.image,
+            image_ref=image.digests[0] if image is not None else config.image,
             created_at=self._clock.now(),
             labels=config.labels,
             annotations=config.annotations,

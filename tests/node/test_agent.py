@@ -1,0 +1,232 @@
+"""The whole agent on the simulated runtime and a dictionary API server, under virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.node.builders import container, pod
+from tests.node.fake_api import FakeApi
+from timonel.aio.clock import SystemClock
+from timonel.aio.lifecycle import running
+from timonel.node.cri.simulated import SimulatedRuntime
+from timonel.node.nodestatus import Machine
+from timonel.node.shell import NodeAgent, NodeConfig
+
+MACHINE = Machine(
+    4, 8 << 30, 4 << 30, 100 << 30, 50 << 30, 32768, 200, "m", "s", "b", "6.1", "Debian", "amd64"
+)
+Agent = Callable[[], AbstractAsyncContextManager[None]]
+
+
+class LoopClock(SystemClock):
+    """The wall clock follows the loop's time, which is virtual here."""
+
+    def now(self) -> float:
+        return 1_800_000_000.0 + asyncio.get_running_loop().time()
+
+
+@pytest.fixture
+def clock() -> SystemClock:
+    return LoopClock()
+
+
+@pytest.fixture
+def api(clock: SystemClock) -> FakeApi:
+    return FakeApi(clock.now)
+
+
+@pytest.fixture
+def runtime(clock: SystemClock) -> SimulatedRuntime:
+    return SimulatedRuntime(clock, missing_images=["docker.io/library/nope:latest"])
+
+
+@pytest.fixture
+def agent(api: FakeApi, runtime: SimulatedRuntime, clock: SystemClock) -> Agent:
+    config = NodeConfig("n1", "10.0.0.1", Path("/nowhere"), is_simulated=True, machine=MACHINE)
+    return lambda: running(NodeAgent(config, api, runtime, clock))
+
+
+def status(api: FakeApi, name: str = "web") -> dict[str, Any]:
+    return (api.find("pods", "default", name) or {}).get("status", {})
+
+
+async def until_phase(api: FakeApi, phase: str, name: str = "web") -> None:
+    await api.until(lambda: status(api, name).get("phase") == phase)
+
+
+async def test_the_node_registers_and_says_that_it_is_ready(api: FakeApi, agent: Agent) -> None:
+    async with agent():
+        await asyncio.sleep(25)
+        node = api.find("nodes", "", "n1")
+        lease = api.find("leases", "kube-node-lease", "n1")
+
+    assert node is not None
+    assert node["metadata"]["labels"]["kubernetes.io/hostname"] == "n1"
+    assert node["status"]["capacity"]["cpu"] == "4"
+    assert [c["type"] for c in node["status"]["conditions"] if c["status"] == "True"] == ["Ready"]
+    assert lease is not None
+    assert lease["spec"]["holderIdentity"] == "n1"
+
+
+async def test_a_pod_runs_and_is_told_about(api: FakeApi, agent: Agent) -> None:
+    async with agent():
+        api.put("pods", pod())
+        await until_phase(api, "Running")
+        await asyncio.sleep(1)
+
+    assert status(api)["containerStatuses"][0]["ready"]
+    assert api.events("web") == [
+        ("Pulling", 'Pulling image "busybox"'),
+        (
+            "Pulled",
+            'Successfully pulled image "busybox" in 0s (0s including waiting). Image size: 4194304 bytes.',
+        ),
+        ("Created", "Container created"),
+        ("Started", "Container started"),
+    ]
+
+
+async def test_a_job_ends_by_itself(api: FakeApi, agent: Agent, runtime: SimulatedRuntime) -> None:
+    async with agent():
+        api.put("pods", pod(restartPolicy="Never", initContainers=[container("i1")]))
+        await until_phase(api, "Succeeded")
+        sandboxes = await runtime.list_sandboxes()
+
+    assert status(api)["containerStatuses"][0]["state"]["terminated"]["reason"] == "Completed"
+    assert [str(s.state) for s in sandboxes] == ["not-ready"]
+
+
+async def test_a_deleted_pod_is_stopped_and_its_object_removed(
+    api: FakeApi, agent: Agent, runtime: SimulatedRuntime
+) -> None:
+    async with agent():
+        api.put("pods", pod())
+        await until_phase(api, "Running")
+        api.mark_deleted("default", "web", 30)
+        await api.until(lambda: not api.objects("pods"))
+        await asyncio.sleep(1)
+        left = await runtime.list_sandboxes()
+
+    assert left == []
+    assert ("Killing", "Stopping container main") in api.events("web")
+
+
+async def test_a_crashing_container_backs_off_longer_and_longer(api: FakeApi, agent: Agent) -> None:
+    crashing = pod()
+    crashing["metadata"]["annotations"] = {"timonel.dev/simulate": '{"runFor": "1s", "exitCode": 1}'}
+    async with agent():
+        api.put("pods", crashing)
+        restarts = dict[int, float]()
+        begun = asyncio.get_running_loop().time()
+        for count in (1, 2, 3):
+            await api.until(
+                lambda n=count: status(api).get("containerStatuses", [{}])[0].get("restartCount") == n
+            )
+            restarts[count] = asyncio.get_running_loop().time() - begun
+        await api.until(lambda: "40s" in str(status(api)))
+
+    assert [round(seconds) for seconds in restarts.values()] == [1, 12, 33]
+    waiting = status(api)["containerStatuses"][0]["state"]["waiting"]
+    assert waiting["message"] == "back-off 40s restarting failed container=main pod=web_default(1111-2222)"
+
+
+async def test_an_image_that_is_not_there_is_tried_again(api: FakeApi, agent: Agent) -> None:
+    async with agent():
+        api.put("pods", pod(container(image="nope")))
+        await api.until(lambda: "ErrImagePull" in str(status(api)))
+        await api.until(lambda: "ImagePullBackOff" in str(status(api)))
+        await asyncio.sleep(60)
+
+    reasons = [reason for reason, _ in api.events("web")]
+    assert reasons == ["Pulling", "Failed", "Failed", "BackOff", "Failed"]
+    pulls = [e["count"] for e in api.objects("events") if e["reason"] == "Pulling"]
+    assert pulls == [3]  # after 10 and 20 seconds
+
+
+async def test_a_missing_config_map_holds_the_container_until_it_comes(api: FakeApi, agent: Agent) -> None:
+    async with agent():
+        api.put("pods", pod(container(envFrom=[{"configMapRef": {"name": "cm"}}])))
+        await api.until(lambda: "CreateContainerConfigError" in str(status(api)))
+        message = status(api)["containerStatuses"][0]["state"]["waiting"]["message"]
+        before = asyncio.get_running_loop().time()
+        api.put("configmaps", {"metadata": {"name": "cm", "namespace": "default"}, "data": {"a": "1"}})
+        await until_phase(api, "Running")
+        took = asyncio.get_running_loop().time() - before
+
+    assert message == 'configmap "cm" not found'
+    assert took < 1
+
+
+async def test_a_restarted_agent_takes_up_what_runs(api: FakeApi, agent: Agent) -> None:
+    async with agent():
+        api.put("pods", pod())
+        await until_phase(api, "Running")
+    before = status(api)
+    async with agent():
+        await asyncio.sleep(30)
+
+    assert status(api) == before
+
+
+async def test_what_ended_while_the_agent_was_away_is_seen(
+    api: FakeApi, agent: Agent, runtime: SimulatedRuntime
+) -> None:
+    async with agent():
+        api.put("pods", pod())
+        api.put("pods", pod(name="gone", uid="3333"))
+        await until_phase(api, "Running")
+        await until_phase(api, "Running", "gone")
+    for found in await runtime.list_containers():
+        if found.labels["io.kubernetes.pod.name"] == "web":
+            await runtime.stop_container(found.id, 0)
+    api.remove("pods", "default", "gone")
+    async with agent():
+        await api.until(lambda: status(api)["containerStatuses"][0]["restartCount"] == 1)
+        await asyncio.sleep(1)
+        names = [s.name for s in await runtime.list_sandboxes()]
+
+    assert names == ["web"]
+    assert status(api)["containerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 137
+
+
+async def test_a_pod_that_does_not_fit_is_refused(
+    api: FakeApi, agent: Agent, runtime: SimulatedRuntime
+) -> None:
+    async with agent():
+        api.put("pods", pod(container(resources={"requests": {"cpu": "5"}})))
+        await until_phase(api, "Failed")
+
+    assert status(api)["reason"] == "OutOfcpu"
+    assert await runtime.list_sandboxes() == []
+
+
+async def test_a_pod_may_not_run_longer_than_its_deadline(api: FakeApi, agent: Agent) -> None:
+    async with agent():
+        begun = asyncio.get_running_loop().time()
+        api.put("pods", pod(activeDeadlineSeconds=60))
+        await until_phase(api, "Failed")
+        took = asyncio.get_running_loop().time() - begun
+
+    assert status(api)["reason"] == "DeadlineExceeded"
+    assert 58 <= took <= 62
+
+
+async def test_a_replaced_sandbox_brings_the_containers_back(
+    api: FakeApi, agent: Agent, runtime: SimulatedRuntime
+) -> None:
+    async with agent():
+        api.put("pods", pod())
+        await until_phase(api, "Running")
+        sandbox = (await runtime.list_sandboxes())[0]
+        await runtime.stop_sandbox(sandbox.id)
+        await api.until(lambda: status(api)["containerStatuses"][0]["restartCount"] == 1)
+        await api.until(lambda: "running" in status(api)["containerStatuses"][0]["state"])
+        attempts = sorted(s.attempt for s in await runtime.list_sandboxes())
+
+    assert attempts == [0, 1]
