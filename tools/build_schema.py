@@ -127,6 +127,8 @@ def field_of(owner: str, name: str, value: dict[str, Any], required: bool) -> di
         field["req"] = 1
     if name in GO.listed(GO.REQUIRED_POINTERS, owner) or (not required and _is_pointer(owner, name, field)):
         field["ptr"] = 1
+    if name in GO.listed(GO.KEPT_EMPTY, owner):
+        field["empty"] = 1
     if required or _is_emitted(owner, name, field):
         field["emit"] = 1
     return field

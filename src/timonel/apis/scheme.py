@@ -18,7 +18,9 @@ from timonel.machinery.apply import sets
 from timonel.machinery.apply.fields import Fields
 from timonel.machinery.apply.sets import Set
 from timonel.machinery.apply.typed import Nodes
-from timonel.machinery.codec import Codec, Codecs
+from timonel.machinery.codec import Codec, Codecs, DecodeError
+from timonel.machinery.errors import BadRequest, StatusError
+from timonel.machinery.patch.json import PatchFailed, PatchMalformed
 from timonel.machinery.patch.strategic import strategic_merge_patch
 from timonel.objects.meta import Object
 from timonel.schema import Schema, load
@@ -94,10 +96,19 @@ class TypeCodec:
         merged = self.fields.apply(
             live, config, manager=manager, force=force, now=now, subresource=subresource
         )
-        return self._codec.normalize(merged)[0]
+        try:
+            return self._codec.normalize(merged)[0]
+        except DecodeError as e:
+            raise BadRequest(str(e)) from e
 
     def strategic_merge(self, document: Object, patch: Object) -> Object:
-        found: Object = strategic_merge_patch(document, patch, self.type_name, self._scheme.schema.type)
+        """Raises BadRequest for what is no patch, StatusError for one that does not fit."""
+        try:
+            found: Object = strategic_merge_patch(document, patch, self.type_name, self._scheme.schema.type)
+        except PatchMalformed as e:
+            raise BadRequest(str(e)) from e
+        except PatchFailed as e:
+            raise StatusError(str(e)) from e
         return found
 
 

@@ -348,7 +348,7 @@ def _drops_zero(field: TypeData) -> bool:
     """Whether a zero that was sent vanishes. An empty list or map always does: no storage codec keeps it apart."""
     kind = field["t"]
     if kind in ("list", "map"):
-        return True
+        return not field.get("empty")
     if field.get("ptr") or field.get("emit"):
         return False
     return kind not in ("ref", "quantity", "any", "raw", "time", "microtime") and not kind.startswith(

@@ -258,6 +258,9 @@ REQUIRED_POINTERS: dict[str, str] = {
     "admissionregistration.v1.ValidatingWebhook": "sideEffects",
 }
 
+# Lists whose emptiness says something: managedFields that are sent empty are reset.
+KEPT_EMPTY: dict[str, str] = {"meta.v1.ObjectMeta": "managedFields"}
+
 # Defaults of fields that are keys of a list of type map: an item that leaves one out is merged as if it were there.
 KEY_DEFAULTS: dict[str, dict[str, object]] = {
     "core.v1.ContainerPort": {"protocol": "TCP"},

@@ -7,6 +7,7 @@ A type is a plain dict: `full` (upstream's definition name), `fields` (name -> f
     ref (struct named by `ref`)   list, map (of the element `of`)
 
 and where they apply: `req` (required), `ptr` (a pointer: zero is kept), `emit` (written even when nothing was sent),
+    `empty` (an empty list is kept),
 `list` with `keys` and `map` (merge granularity of server-side apply), `merge` and `strategy` (strategic merge patch),
 `default` (of a key of list items), `enum`.
 

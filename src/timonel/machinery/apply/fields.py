@@ -165,7 +165,6 @@ class Fields:
         plain = _unmanaged(current)
         if live is not None and not managed:
             managed = self._noted(self._new, plain, {}, BEFORE_FIRST_APPLY, now, "")
-            managed = {m: replace(owned, time="") for m, owned in managed.items()} if managed else managed
         merged, managed = self._applied(plain, config, managed, me, force)
         if me in managed:
             fields = sets.difference(managed[me].fields, _UNOWNED)

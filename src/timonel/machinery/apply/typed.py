@@ -403,9 +403,8 @@ class Items(Node):
             return
         seen: set[str] = set()
         for i, item in enumerate(value):
-            missing = self._missing_key(item)
-            if missing is not None:
-                yield f"{path}: element {i}: {missing}"
+            if self._keys and type(item) is not dict:
+                yield f"{path}: element {i}: associative list with keys may not have non-map elements"
                 continue
             element = self.element_of(item)
             shown = show((element,))
@@ -413,19 +412,6 @@ class Items(Node):
                 yield f"{path}: duplicate entries for key {shown}"
             seen.add(element)
             yield from self._element.problems(item, path + shown)
-
-    def _missing_key(self, item: Any) -> str | None:
-        if not self._keys:
-            return "associative list element may not be null" if item is None else None
-        if type(item) is not dict:
-            return "associative list with keys may not have non-map elements"
-        for key in self._keys:
-            if item.get(key) is None and key not in self._defaults:
-                return (
-                    f'associative list with keys has an element that omits key field "{key}" '
-                    "(and doesn't have default value)"
-                )
-        return None
 
 
 class List(Node):

@@ -52,7 +52,7 @@ class _Merge:
         if directive == "delete":
             return {}
         if directive is not None and directive != "merge":
-            raise PatchMalformed(f"unknown patch type: {directive}")
+            raise PatchFailed(f"unknown patch type: {directive} in map: {go_value(patch)}")
         found = dict(old)
         self._retain(found, patch)
         for key, value in patch.items():
@@ -73,7 +73,7 @@ class _Merge:
             raise PatchMalformed("invalid patch format of retainKeys")
         for key in patch:
             if not key.startswith("$") and key not in retained and patch[key] is not None:
-                raise PatchMalformed("patch contains fields not in retainKeys list")
+                raise PatchFailed("patch content doesn't match retainKeys list")
         for key in [k for k in found if k not in retained]:
             del found[key]
 
@@ -94,9 +94,8 @@ class _Merge:
             else:
                 found[key] = self._fresh_map(value, field)
         elif isinstance(value, list) and _strategy(field) == "merge":
-            merged = self._lists(old if isinstance(old, list) else [], value, field)
             order = patch.get(f"{_ORDER}/{key}")
-            found[key] = self._ordered(merged, order, value, field)
+            found[key] = self._lists(old if isinstance(old, list) else [], value, field, order)
         elif isinstance(value, list):
             found[key] = [self._fresh(item, field.get("of", _ANY)) for item in value]
         else:
@@ -113,30 +112,31 @@ class _Merge:
             if isinstance(old, list):
                 found[name] = [item for item in old if item not in value]
         elif name not in patch and isinstance(old, list):
-            found[name] = self._ordered(old, value, [], self._field(kind, name))
+            key_name = self._field(kind, name).get("merge")
+            found[name] = _placed(old, old, [_identity(item, key_name) for item in value], key_name)
 
     # ---- lists
 
-    def _lists(self, old: list[Any], patch: list[Any], field: TypeData) -> list[Any]:
+    def _lists(self, old: list[Any], patch: list[Any], field: TypeData, order: Any) -> list[Any]:
         key = field.get("merge")
-        if not key:
-            return old + [item for item in dict.fromkeys(patch) if item not in old]
         element = field.get("of", _ANY)
-        found, items = list(old), []
-        replace = False
+        items = [item for item in patch if not isinstance(item, dict) or _DIRECTIVE not in item]
+        if not key:
+            merged = old + [item for item in items if item not in old]
+            return _placed(merged, old, _checked_order(order, items, None), None)
+        found = list(old)
+        replaced = False
         for item in patch:
             if not isinstance(item, dict):
-                raise PatchFailed("merge key of a list needs objects")
+                raise PatchFailed(f"expected a map with the merge key {key}, got {go_value(item)}")
             directive = item.get(_DIRECTIVE)
             if directive == "replace":
-                replace = True
+                replaced = True
             elif directive == "delete":
                 found = [o for o in found if not _has_key(o, key, _key_of(item, key))]
             elif directive is not None and directive != "merge":
-                raise PatchMalformed(f"unknown patch type: {directive}")
-            else:
-                items.append(item)
-        if replace:
+                raise PatchMalformed(f"unknown patch type: {directive} in map: {go_value(item)}")
+        if replaced:
             return [self._fresh_map(item, element) for item in items]
         for item in items:
             value = _key_of(item, key)
@@ -145,33 +145,7 @@ class _Merge:
                 found.append(self._fresh_map(item, element))
             else:
                 found[at] = self.maps(found[at], item, element)
-        return found
-
-    @staticmethod
-    def _ordered(merged: list[Any], order: Any, patch: list[Any], field: TypeData) -> list[Any]:
-        """In the order the patch gives; what it does not name keeps its place among its neighbours."""
-        if not isinstance(order, list):
-            return merged
-        key = field.get("merge")
-
-        def identity(item: Any) -> Any:
-            return item.get(key) if key and isinstance(item, dict) else item
-
-        wanted = [identity(item) for item in order]
-        place = {_hashable(w): i for i, w in enumerate(wanted)}
-        named = sorted(
-            (item for item in merged if _hashable(identity(item)) in place),
-            key=lambda item: place[_hashable(identity(item))],
-        )
-        rest = [(i, item) for i, item in enumerate(merged) if _hashable(identity(item)) not in place]
-        at = {_hashable(identity(item)): i for i, item in enumerate(merged)}
-        found: list[Any] = []
-        for item in named:
-            here = at[_hashable(identity(item))]
-            while rest and rest[0][0] < here:
-                found.append(rest.pop(0)[1])
-            found.append(item)
-        return found + [item for _, item in rest]
+        return _placed(found, old, _checked_order(order, items, key), key)
 
     # ---- what has nothing to merge with
 
@@ -197,7 +171,7 @@ def _strategy(field: TypeData) -> str:
 
 def _key_of(item: dict[str, Any], key: str) -> Any:
     if key not in item:
-        raise PatchFailed(f"map: {item} does not contain declared merge key: {key}")
+        raise PatchFailed(f"map: {go_value(item)} does not contain declared merge key: {key}")
     return item[key]
 
 
@@ -205,5 +179,55 @@ def _has_key(item: Any, key: str, value: Any) -> bool:
     return isinstance(item, dict) and item.get(key) == value
 
 
-def _hashable(value: Any) -> Any:
-    return repr(value) if isinstance(value, dict | list) else value
+def _identity(item: Any, key: str | None) -> Any:
+    found = item.get(key) if key and isinstance(item, dict) else item
+    return repr(found) if isinstance(found, dict | list) else found
+
+
+def _checked_order(order: Any, items: list[Any], key: str | None) -> list[Any]:
+    """The identities that a patch puts in order: all it names, or those it brings."""
+    brought = [_identity(item, key) for item in items]
+    if order is None:
+        return brought
+    if not isinstance(order, list):
+        raise PatchMalformed("invalid patch format of setElementOrder list")
+    wanted = [_identity(item, key) for item in order]
+    rest = iter(wanted)
+    if not all(identity in rest for identity in brought):
+        raise PatchFailed(
+            f"The order in patch list:\n{go_value(items)}\n doesn't match $setElementOrder list:\n{go_value(order)}\n"
+        )
+    return wanted
+
+
+def _placed(merged: list[Any], old: list[Any], wanted: list[Any], key: str | None) -> list[Any]:
+    """What the patch puts in order, with the other items where they stood in relation to it."""
+    place = {identity: i for i, identity in enumerate(wanted)}
+    server = {_identity(item, key): i for i, item in enumerate(old)}
+    ours = [item for item in merged if _identity(item, key) not in place]
+    theirs = sorted(
+        (item for item in merged if _identity(item, key) in place),
+        key=lambda item: place[_identity(item, key)],
+    )
+    found: list[Any] = []
+    left, right = 0, 0
+    while left < len(ours) and right < len(theirs):
+        one, two = server.get(_identity(ours[left], key)), server.get(_identity(theirs[right], key))
+        if one is not None and two is not None and one < two:
+            found.append(ours[left])
+            left += 1
+        else:
+            found.append(theirs[right])
+            right += 1
+    return found + ours[left:] + theirs[right:]
+
+
+def go_value(value: Any) -> str:
+    """A value as Go's %v prints it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return f"map[{' '.join(f'{k}:{go_value(v)}' for k, v in sorted(value.items()))}]"
+    if isinstance(value, list):
+        return f"[{' '.join(map(go_value, value))}]"
+    return "<nil>" if value is None else str(value)
