@@ -165,12 +165,14 @@ class Fields:
         plain = _unmanaged(current)
         if live is not None and not managed:
             managed = self._noted(self._new, plain, {}, BEFORE_FIRST_APPLY, now, "")
+        before = managed.get(me)
         merged, managed = self._applied(plain, config, managed, me, force)
         if me in managed:
+            # As upstream: an apply that changes nothing leaves the time alone, even when it is the first.
+            unchanged = before.time if before else ""
+            when = unchanged if merged == plain else managing.time_of(now)
             fields = sets.difference(managed[me].fields, _UNOWNED)
-            managed = managing.put(
-                managed, me, replace(managed[me], fields=fields, time=managing.time_of(now))
-            )
+            managed = managing.put(managed, me, replace(managed[me], fields=fields, time=when))
         if manager == KUBECTL and live is not None:
             _refresh_last_applied(merged, live, config)
         metadata = merged["metadata"]
