@@ -20,6 +20,7 @@ Tree = dict[str, Any]
 NOT_NEGATIVE = "must be greater than or equal to 0"
 NOT_AN_INTEGER = "must be an integer"
 IMMUTABLE = "field is immutable"
+MAX_ANNOTATIONS = 256 * 1024
 BAD_IP = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
 BAD_CIDR = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
 
@@ -79,6 +80,14 @@ def label_map(path: str, labels: Mapping[str, str] | None) -> Iterator[Cause]:
     for key, value in sorted((labels or {}).items()):
         yield from told(path, key, names.qualified_name(key))
         yield from told(path, value, names.label_value(value))
+
+
+def annotations(path: str, found: Mapping[str, str] | None) -> Iterator[Cause]:
+    """The annotations of something that is no object of its own, such as a template."""
+    for key in sorted(found or ()):
+        yield from told(path, key, names.qualified_name(key.lower()))
+    if sum(len(key.encode()) + len(value.encode()) for key, value in (found or {}).items()) > MAX_ANNOTATIONS:
+        yield field.too_long(path, MAX_ANNOTATIONS)
 
 
 def ip(path: str, text: str) -> Iterator[Cause]:

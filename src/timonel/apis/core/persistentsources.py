@@ -24,6 +24,7 @@ _BLOB_DISK = "https://{account-name}.blob.core.windows.net/{container-name}/{dis
 _IQN = re.compile(r"iqn\.\d{4}-\d{2}\.[0-9a-zA-Z-.]+(:[^,;*&$|\s]+)?$")
 _EUI = re.compile(r"eui\.[0-9a-fA-F]{16}$")
 _NAA = re.compile(r"naa\.[0-9a-fA-F]{32}$")
+ISCSI_NAMES = (("iqn", _IQN), ("eui", _EUI), ("naa", _NAA))
 
 
 def _must_have(*keys: str) -> Rule:
@@ -101,7 +102,7 @@ def _iscsi(path: str, source: Object) -> Iterator[Cause]:
     if iqn:
         if not iqn.startswith(("iqn", "eui", "naa")):
             yield field.invalid(f"{path}.iqn", iqn, "must be valid format starting with iqn, eui, or naa")
-        for prefix, pattern in (("iqn", _IQN), ("eui", _EUI), ("naa", _NAA)):
+        for prefix, pattern in ISCSI_NAMES:
             if iqn.startswith(prefix) and not pattern.match(iqn):
                 yield field.invalid(f"{path}.iqn", iqn, "must be valid format")
     if not 0 <= source.get("lun", 0) <= 255:
