@@ -154,9 +154,19 @@ def _accounts(obj: Object, now: float) -> str:
     )
 
 
-def _binding_columns(what: str) -> tuple[Column, ...]:
+_ROLE_REF = (
+    "RoleRef can reference a Role in the current namespace or a ClusterRole in the global namespace. If the RoleRef "
+    "cannot be resolved, the Authorizer must return an error."
+)
+_CLUSTER_ROLE_REF = (
+    "RoleRef can only reference a ClusterRole in the global namespace. If the RoleRef cannot be resolved, the "
+    "Authorizer must return an error."
+)
+
+
+def _binding_columns(what: str, ref: str) -> tuple[Column, ...]:
     return (
-        Column("Role", _role, doc="roleRef"),
+        Column("Role", _role, description=ref),
         AGE,
         Column(
             "Users",
@@ -209,7 +219,7 @@ ROLE_BINDING = ResourceType(
     default=default_binding,
     validate=validate_role_binding,
     validate_update=validate_role_binding_update,
-    columns=_binding_columns("roleBinding"),
+    columns=_binding_columns("roleBinding", _ROLE_REF),
 )
 
 CLUSTER_ROLE_BINDING = ResourceType(
@@ -223,7 +233,7 @@ CLUSTER_ROLE_BINDING = ResourceType(
     default=default_binding,
     validate=validate_cluster_role_binding,
     validate_update=validate_cluster_role_binding_update,
-    columns=_binding_columns("clusterRoleBinding"),
+    columns=_binding_columns("clusterRoleBinding", _CLUSTER_ROLE_REF),
 )
 
 RESOURCES = (ROLE, CLUSTER_ROLE, ROLE_BINDING, CLUSTER_ROLE_BINDING)

@@ -76,6 +76,10 @@ class TypeCodec:
     def new(self) -> Object:
         return self._codec.new()
 
+    def describe(self, path: str) -> str:
+        """The published description of the field at a path; empty where there is none."""
+        return self._scheme.schema.description(self.type_name, path)
+
     def record_update(
         self, old: Object | None, new: Object, *, manager: str, now: float, subresource: str = ""
     ) -> None:

@@ -94,6 +94,19 @@ class Schema:
             self._packages[package] = self.section(package)
         return self._packages[package]
 
+    def description(self, name: str, path: str) -> str:
+        """The published text about the field at `path` (`spec.ports`) of the type called so; empty if there is none."""
+        step, _, rest = path.partition(".")
+        field = self.type(name)["fields"].get(step)
+        if field is None:
+            return ""
+        if not rest:
+            text: str = self.docs(name.rpartition(".")[0]).get(name, {}).get(step, "")
+            return text
+        while field["t"] in ("list", "map"):
+            field = field["of"]
+        return self.description(field["ref"], rest) if field["t"] == "ref" else ""
+
     def docs(self, package: str) -> dict[str, dict[str, str]]:
         """Descriptions of a package's types: type name -> field name (empty for the type itself) -> text."""
         found: dict[str, dict[str, str]] = self.section(f"{package}#docs")

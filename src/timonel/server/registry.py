@@ -47,6 +47,7 @@ class TypeMachinery(Protocol):
         subresource: str = "",
     ) -> Object: ...
     def strategic_merge(self, document: Object, patch: Object) -> Object: ...
+    def describe(self, path: str) -> str: ...
 
 
 @dataclass(slots=True)
@@ -58,6 +59,7 @@ class Endpoint:
     cache: ResourceCache
     machinery: TypeMachinery
     convert: Converted | Retired | None
+    stored: TypeMachinery | None = None  # of the version in whose form it is kept, when that is another
     # by name of the subresource, besides status and scale
     actions: dict[str, Action] = field(default_factory=dict)
     partials: dict[str, PartialUpdate] = field(default_factory=dict)
@@ -75,6 +77,10 @@ class Endpoint:
         if self.rtype.scale is not None:
             own.add("scale")
         return own
+
+    def describe(self, path: str) -> str:
+        """The published description of a field of the stored form."""
+        return (self.stored or self.machinery).describe(path)
 
     def to_work(self, obj: Object) -> None:
         if self.convert is not None:
@@ -134,7 +140,8 @@ class Registry:
             decrypt = self._vault.opened if self._vault is not None and work.secret else None
             cache = self._kinds[qualified] = self.caches.add(Kind(work, decrypt))
         convert = None if rtype is work else rtype.converted or rtype.retired
-        endpoint = Endpoint(rtype, work, cache, machinery, convert)
+        stored = None if rtype is work else self.by_qualified[qualified].machinery
+        endpoint = Endpoint(rtype, work, cache, machinery, convert, stored)
         self.endpoints[rtype.group, rtype.version, rtype.plural] = endpoint
         if rtype is work:
             self.by_qualified[qualified] = endpoint

@@ -55,7 +55,13 @@ def object_(
     working = entry.obj if entry is not None else obj
     metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
     tree = tables.table(
-        endpoint.work, form, [(working, obj)], metadata, now=core.clock.now(), include=include_of(info)
+        endpoint.work,
+        form,
+        [(working, obj)],
+        metadata,
+        describe=endpoint.describe,
+        now=core.clock.now(),
+        include=include_of(info),
     )
     return written(form, result.status, tree, headers)
 
@@ -92,7 +98,9 @@ def list_(
     if form.transform == TABLE:
         now, include = core.clock.now(), include_of(info)
         rows = ((e.obj, endpoint.obj(e)) for e in result.entries)
-        tree = tables.table(endpoint.work, form, rows, metadata, now=now, include=include)
+        tree = tables.table(
+            endpoint.work, form, rows, metadata, describe=endpoint.describe, now=now, include=include
+        )
         return written(form, 200, tree, headers)
     if form.transform == METADATA:
         raise errors.NotAcceptable(
@@ -179,6 +187,7 @@ class Frames:
             self._form,
             [(working, served)],
             metadata,
+            describe=self._endpoint.describe,
             now=self._core.clock.now(),
             include=self._include,
             headers=headers,

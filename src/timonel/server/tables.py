@@ -5,7 +5,7 @@ Upstream: apiserver/pkg/endpoints/handlers/response.go, kubernetes/pkg/printers/
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from timonel.apis.resource import ResourceType
@@ -27,7 +27,8 @@ AGE_DESCRIPTION = (
 INCLUDE = ("None", "Metadata", "Object")
 
 
-def definitions(rtype: ResourceType) -> list[Object]:
+def definitions(rtype: ResourceType, describe: Callable[[str], str]) -> list[Object]:
+    """`describe` knows the published description of a field."""
     name = {
         "name": "Name",
         "type": "string",
@@ -49,7 +50,7 @@ def definitions(rtype: ResourceType) -> list[Object]:
             "name": column.name,
             "type": column.type,
             "format": column.format,
-            "description": column.description,
+            "description": column.description or (describe(column.doc) if column.doc else ""),
             "priority": column.priority,
         }
         for column in rtype.columns
@@ -77,13 +78,14 @@ def table(
     rows: Iterable[tuple[Object, Object]],
     metadata: Object,
     *,
+    describe: Callable[[str], str],
     now: float,
     include: str,
     headers: bool = True,
 ) -> Object:
     """`rows` are pairs: the object for the cells (in the working form) and the one to include (as served)."""
     tree: Object = {"kind": "Table", "apiVersion": form.api_version, "metadata": metadata}
-    tree["columnDefinitions"] = definitions(rtype) if headers else None
+    tree["columnDefinitions"] = definitions(rtype, describe) if headers else None
     tree["rows"] = [row(rtype, form, working, served, now=now, include=include) for working, served in rows]
     return tree
 
@@ -97,7 +99,7 @@ def row(
     elif include == "None":
         found["object"] = None
     else:
-        found["object"] = partial(served, form)
+        found["object"] = partial(working, form)
     return found
 
 
