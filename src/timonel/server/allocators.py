@@ -1,7 +1,8 @@
 """Cluster addresses and node ports of Services: who has what, and handing out more.
 
-The Services themselves are the record: `follow` rebuilds the books from them and keeps them. An allocation is made while
-a write is admitted and taken back by its `undo` when the write does not happen; a deleted Service frees what it had.
+The Services themselves are the record: `follow` rebuilds the books from them and keeps them. An allocation is made
+while a write is admitted and taken back by its `undo` when the write does not happen; a deleted Service frees what it
+had.
 
 Addresses and ports are handed out in turn from the upper band of their range; the lower band is left to those that ask
 for a number of their own. Upstream: pkg/registry/core/service/{ipallocator,portallocator,storage/alloc.go}.
@@ -22,6 +23,7 @@ from timonel.server.request import AdmissionCall, Operation, Reader
 
 IPV4, IPV6 = "IPv4", "IPv6"
 NONE = "None"
+_DRY_RUN_PORT = 32768  # dry runs are shown ports beyond this one, as by upstream
 
 
 class Unavailable(Exception):
@@ -81,13 +83,13 @@ class AddressRange:
             ipaddress.IPv4Address if network.version == 4 else ipaddress.IPv6Address
         )
 
-    def check(self, address: str) -> int:
+    def check(self, address: str, *, dry_run: bool) -> None:
+        """As upstream, a dry run does not look whether the address is free."""
         number = int(ipaddress.ip_address(address))
         if number not in self._numbers:
             raise Unavailable("the provided network does not match the current range")
-        if self._numbers.owner(number) is not None:
+        if self._numbers.owner(number) is not None and not dry_run:
             raise Unavailable("provided IP is already allocated")
-        return number
 
     def next_free(self) -> str:
         return str(self._make(self._numbers.next_free()))
@@ -106,13 +108,13 @@ class PortRange:
         size = last - first + 1
         self._numbers = Numbers(first, last, min(max(16, size // 32), 128) if size > 32 else 0)
 
-    def check(self, port: int) -> int:
-        if port not in self._numbers:
+    def check(self, port: int, *, dry_run: bool) -> None:
+        """As upstream, a dry run does not look whether the port is in the range."""
+        if port not in self._numbers and not dry_run:
             valid = f"{self._numbers.first}-{self._numbers.last}"
             raise Unavailable(f"provided port is not in the valid range. The range of valid ports is {valid}")
         if self._numbers.owner(port) is not None:
             raise Unavailable("provided port is already allocated")
-        return port
 
     def next_free(self, taken: set[int]) -> int:
         return self._numbers.next_free(taken)
@@ -221,7 +223,7 @@ class ServiceAllocators:
             wanted = addresses[index] if index < len(addresses) else ""
             if wanted and wanted in before:
                 continue
-            address = self._one_address(family, wanted, asked, obj["metadata"].get("name", call.name))
+            address = self._one_address(call, family, wanted, asked)
             if index < len(addresses):
                 addresses[index] = address
             else:
@@ -231,17 +233,17 @@ class ServiceAllocators:
         if addresses:
             spec["clusterIPs"], spec["clusterIP"] = addresses, addresses[0]
 
-    def _one_address(self, family: str, wanted: str, asked: list[str], name: str) -> str:
+    def _one_address(self, call: AdmissionCall, family: str, wanted: str, asked: list[str]) -> str:
         if not wanted:
             try:
                 return self._addresses[family].next_free()
             except Unavailable as e:
                 raise _internal(f"failed to allocate a serviceIP: {e}") from e
         try:
-            self._addresses[family].check(wanted)
+            self._addresses[family].check(wanted, dry_run=call.dry_run)
         except Unavailable as e:
             cause = field.invalid("spec.clusterIPs", asked, f"failed to allocate IP {wanted}: {e}")
-            raise errors.invalid("Service", name, (cause,)) from e
+            raise errors.invalid("Service", call.name, (cause,)) from e
         return wanted
 
     # ---- ports
@@ -291,7 +293,7 @@ class ServiceAllocators:
 
     def _one_port(self, call: AdmissionCall, owner: Key, taken: set[int], wanted: int, index: int) -> int:
         try:
-            found = self._any_port(taken, wanted)
+            found = self._any_port(call, taken, wanted)
         except Unavailable as e:
             if not wanted:
                 raise _internal(f"failed to allocate a nodePort: {e}") from e
@@ -300,10 +302,12 @@ class ServiceAllocators:
         self._keep_port(call, owner, taken, found)
         return found
 
-    def _any_port(self, taken: set[int], wanted: int) -> int:
+    def _any_port(self, call: AdmissionCall, taken: set[int], wanted: int) -> int:
+        if not wanted and call.dry_run:
+            return max(taken, default=_DRY_RUN_PORT) + 1  # nobody's: it shows that there will be one
         if not wanted:
             return self._ports.next_free(taken)
-        self._ports.check(wanted)
+        self._ports.check(wanted, dry_run=call.dry_run)
         if wanted in taken:
             raise Unavailable("provided port is already allocated")
         return wanted
@@ -325,7 +329,7 @@ class ServiceAllocators:
             return
         wanted = spec.get("healthCheckNodePort", 0)
         try:
-            spec["healthCheckNodePort"] = self._any_port(taken, wanted)
+            spec["healthCheckNodePort"] = self._any_port(call, taken, wanted)
         except Unavailable as e:
             what = f"requested HealthCheck NodePort {wanted}" if wanted else "a HealthCheck NodePort 0"
             raise _internal(f"failed to allocate {what}: {e}") from e

@@ -89,7 +89,7 @@ _CLUSTER_ROLES: dict[str, tuple[_Spec, ...]] = {
     "system:basic-user": (
         ("create", "authorization.k8s.io", "selfsubjectaccessreviews selfsubjectrulesreviews"),
         ("create", "authentication.k8s.io", "selfsubjectreviews"),
-        ("get", "/.well-known /.well-known/*"),
+        ("get", "/.well-known /.well-known/*"),  # the reference server lets all users discover the issuer
     ),
     "system:public-info-viewer": (("get", "/healthz /livez /readyz /version /version/"),),
     "system:aggregate-to-admin": (

@@ -20,6 +20,12 @@ MANAGER = "kube-apiserver"
 _MOST_DISRUPTED = 2000
 _RETRY_AFTER = 10
 _TOO_MANY = "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support."
+_TARGET = {
+    "type": "DisruptionTarget",
+    "status": "True",
+    "reason": "EvictionByEvictionAPI",
+    "message": "Eviction API: evicting",
+}
 _VIOLATES = "Cannot evict pod as it would violate the pod's disruption budget."
 
 
@@ -35,14 +41,16 @@ class Eviction:
         options: Object = dict(call.obj.get("deleteOptions") or {})
         dry_run = call.dry_run or bool(options.get("dryRun"))
         pod = await self._objects.get("pods", call.namespace, call.name)
-        checked, budget = pod, ""
+        budget = ""
         if _needs_no_budget(pod):
             if not podlib.is_terminal(pod) and not is_deleting(pod):
                 options = _at_version(options, pod)
         else:
             budget, is_unready = await self._ask_budget(call, pod, dry_run)
             if is_unready:
-                options = _at_version(options, checked)
+                options = _at_version(options, pod)
+        if not dry_run and _is_seen(options, pod):
+            options = await self._say_why(call, options)
         try:
             await self._objects.delete(
                 "pods", call.namespace, call.name, options=options, user=call.user, dry_run=dry_run
@@ -53,6 +61,26 @@ class Eviction:
                 raise _still_processed(budget) from e
             raise
         return dict(SUCCESS)
+
+    async def _say_why(self, call: ActionCall, options: Object) -> Object:
+        """The pod tells by a condition that it was evicted; the options, for the pod as it is then."""
+        now = format_time(self._clock.now())
+
+        def add(pod: Object) -> None:
+            if not _is_seen(options, pod):
+                return  # changed in between: the delete will refuse it
+            status = pod.setdefault("status", {})
+            others = [c for c in status.get("conditions") or () if c["type"] != _TARGET["type"]]
+            status["conditions"] = [*others, {**_TARGET, "lastProbeTime": None, "lastTransitionTime": now}]
+
+        pod = await self._objects.change("pods", call.namespace, call.name, add)
+        if (options.get("preconditions") or {}).get("resourceVersion"):
+            preconditions = {
+                **options["preconditions"],
+                "resourceVersion": pod["metadata"]["resourceVersion"],
+            }
+            return {**options, "preconditions": preconditions}
+        return options
 
     async def _ask_budget(self, call: ActionCall, pod: Object, dry_run: bool) -> tuple[str, bool]:
         """The budget that let the pod go, and whether it did so because the pod is not ready (nothing is counted)."""
@@ -80,6 +108,12 @@ class Eviction:
             subresource="status",
         )
         return name, False
+
+
+def _is_seen(options: Object, pod: Object) -> bool:
+    """Whether the pod is the one that the preconditions speak of."""
+    preconditions = options.get("preconditions") or {}
+    return all(preconditions.get(k) in (None, "", pod["metadata"].get(k)) for k in ("uid", "resourceVersion"))
 
 
 def _needs_no_budget(pod: Object) -> bool:
