@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import calendar
+from typing import Any
+
+import pytest
+
+from tests.controllers.world import World
+from timonel.control.actions import Plan
+from timonel.controllers.cronjob import CRONJOB
+from timonel.objects.meta import Key, Object, format_time
+
+RESOURCE, JOBS = "cronjobs.batch", "jobs.batch"
+KEY = Key("shop", "hello")
+NOON = float(calendar.timegm((2026, 3, 1, 12, 0, 0)))
+
+
+def cronjob(schedule: str = "*/5 * * * *", *, created: float = NOON, **spec: Any) -> Object:
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "CronJob",
+        "metadata": {
+            "name": "hello",
+            "namespace": "shop",
+            "uid": "uid-hello",
+            "creationTimestamp": format_time(created),
+        },
+        "spec": {
+            "schedule": schedule,
+            "concurrencyPolicy": "Allow",
+            "suspend": False,
+            "successfulJobsHistoryLimit": 3,
+            "failedJobsHistoryLimit": 1,
+            "jobTemplate": {"metadata": {"labels": {"app": "hello"}}, "spec": {"template": {"spec": {}}}},
+            **spec,
+        },
+    }
+
+
+def world(obj: Object, now: float = NOON) -> World:
+    made = World((RESOURCE, obj))
+    made.time = now
+    return made
+
+
+def plan_of(w: World) -> Plan:
+    desired = w.get(RESOURCE, KEY)
+    assert desired is not None
+    return CRONJOB.reconcile(desired, CRONJOB.observe(desired, w))
+
+
+def names(w: World) -> list[str]:
+    return sorted(j["metadata"]["name"] for j in w.list(JOBS))
+
+
+def end(w: World, kind: str = "Complete") -> None:
+    for job in list(w.list(JOBS)):
+        condition = {"type": kind, "status": "True"}
+        status = {"conditions": [condition], "completionTime": format_time(w.time)}
+        if not job.get("status"):
+            w.put(JOBS, {**job, "status": {**status, "startTime": format_time(w.time)}})
+
+
+def reasons(w: World) -> list[str]:
+    return [reason for _, reason, _ in w.events]
+
+
+def test_before_its_time_nothing_happens_but_a_look_at_the_clock() -> None:
+    assert plan_of(world(cronjob(), NOON + 60)) == Plan((), 240.1)
+
+
+def test_a_due_time_starts_one_job_named_after_its_minute() -> None:
+    w = world(cronjob(), NOON + 301)
+    w.settle(CRONJOB)
+
+    assert names(w) == [f"hello-{int(NOON + 300) // 60}"]
+    (job,) = w.list(JOBS)
+    assert job["metadata"]["labels"] == {"app": "hello"}
+    stamp = job["metadata"]["annotations"]["batch.kubernetes.io/cronjob-scheduled-timestamp"]
+    assert stamp == "2026-03-01T12:05:00Z"
+    found = w.get(RESOURCE, KEY)
+    assert found is not None
+    assert found["status"]["lastScheduleTime"] == "2026-03-01T12:05:00Z"
+    assert [ref["uid"] for ref in found["status"]["active"]] == [job["metadata"]["uid"]]
+
+
+def test_a_finished_job_leaves_the_active_list() -> None:
+    w = world(cronjob(), NOON + 301)
+    w.settle(CRONJOB)
+    end(w)
+    w.settle(CRONJOB)
+
+    found = w.get(RESOURCE, KEY)
+    assert found is not None
+    assert "active" not in found["status"]
+    assert found["status"]["lastSuccessfulTime"] == w.list(JOBS)[0]["status"]["completionTime"]
+    assert "SawCompletedJob" in reasons(w)
+
+
+@pytest.mark.parametrize(("policy", "expected"), [("Allow", 2), ("Forbid", 1), ("Replace", 1)])
+def test_the_concurrency_policy_decides_on_a_running_predecessor(policy: str, expected: int) -> None:
+    w = world(cronjob(concurrencyPolicy=policy), NOON + 301)
+    w.settle(CRONJOB)
+    first = names(w)
+    w.time = NOON + 601
+    w.sync(CRONJOB, KEY)
+    w.sync(CRONJOB, KEY)
+
+    assert len(names(w)) == expected
+    assert (names(w) == first) == (policy == "Forbid")
+    assert ("JobAlreadyActive" in reasons(w)) == (policy == "Forbid")
+
+
+def test_only_the_latest_of_many_missed_times_is_made_up_for() -> None:
+    w = world(cronjob(), NOON + 7 * 86400 + 61)
+    w.settle(CRONJOB)
+
+    assert names(w) == [f"hello-{int(NOON + 7 * 86400) // 60}"]
+    assert "TooManyMissedTimes" in reasons(w)
+
+
+def test_a_start_that_is_too_late_is_missed() -> None:
+    w = world(cronjob("0 * * * *", created=NOON - 1800, startingDeadlineSeconds=30), NOON + 31)
+    w.settle(CRONJOB)
+
+    assert names(w) == []
+
+
+def test_time_zones_shift_the_schedule() -> None:
+    w = world(cronjob("0 21 * * *", timeZone="Asia/Tokyo", created=NOON - 60), NOON + 1)
+    w.settle(CRONJOB)
+
+    stamp = w.list(JOBS)[0]["metadata"]["annotations"]["batch.kubernetes.io/cronjob-scheduled-timestamp"]
+    assert stamp == "2026-03-01T21:00:00+09:00"
+
+
+@pytest.mark.parametrize(
+    ("spec", "reason"),
+    [
+        ({"timeZone": "Nowhere/Else"}, "UnknownTimeZone"),
+        ({"schedule": "every day"}, "UnparseableSchedule"),
+        ({"suspend": True}, None),
+    ],
+)
+def test_what_cannot_be_scheduled_is_said_and_waits_for_a_change(spec: Object, reason: str | None) -> None:
+    w = world(cronjob(**spec) if "schedule" not in spec else cronjob(spec["schedule"]), NOON + 301)
+
+    assert plan_of(w).requeue_after is None
+    w.settle(CRONJOB)
+    assert names(w) == []
+    assert reasons(w)[:1] == ([reason] if reason else [])
+
+
+def test_history_keeps_the_newest_of_each_kind() -> None:
+    w = world(cronjob(successfulJobsHistoryLimit=2), NOON)
+    for number in range(1, 6):
+        w.time = NOON + number * 300 + 1
+        w.settle(CRONJOB)
+        end(w, "Failed" if number in (2, 3) else "Complete")
+    w.settle(CRONJOB)
+
+    kept = [int(n.removeprefix("hello-")) * 60 for n in names(w)]
+    assert [(t - int(NOON)) // 300 for t in kept] == [3, 4, 5]
