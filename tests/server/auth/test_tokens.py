@@ -196,7 +196,7 @@ async def test_the_authorization_header(authorization: str, name: str | None) ->
 async def test_a_wrong_token_is_not_anonymous() -> None:
     from timonel.machinery.errors import Unauthorized
 
-    with pytest.raises(Unauthorized, match="^Unauthorized$"):
+    with pytest.raises(Unauthorized, match=r"^Unauthorized$"):
         await RequestAuthenticator(World().tokens).authenticate(Credentials("Bearer wrong"))
 
 
