@@ -90,11 +90,13 @@ def answer(rtype: ResourceType, sent: Any) -> tuple[int, Any]:
     obj["metadata"].setdefault("uid", UID)
     if not obj["metadata"].get("name") and obj["metadata"].get("generateName"):
         obj["metadata"]["name"] = objectmeta.generated(obj["metadata"]["generateName"])
+    obj["metadata"].setdefault("creationTimestamp", "2026-01-01T00:00:00Z")
     rtype.prepare_create(obj)
     causes = list(rtype.validate(obj))
     metadata = list(objectmeta.validate(obj, rtype))
     if metadata or causes:
         return 422, [*metadata, *causes]
+    rtype.canonicalize(obj)
     return 201, obj
 
 
@@ -132,7 +134,8 @@ def problem(sent: Any, golden: Any) -> str | None:
         text = [shown(c) for c in found] if status == 422 else golden["body"].get("message", "")[:400]
         return f"{status}, upstream {wanted}: {text}"
     if status == 422:
-        got = [shown(c) for c in found]
+        raw = json.dumps([shown(c) for c in found], ensure_ascii=False).encode()
+        got = [tuple(c) for c in json.loads(wire.without_generated(raw, sent))]
         want = [
             (c["reason"], c.get("message", ""), c.get("field", ""))
             for c in golden["body"]["details"]["causes"]

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from timonel.apis import checks
+from timonel.apis.core.persistentvolumeclaim import default_claim, validate_claim_spec
 from timonel.apis.core.pod import default_pod_template, validate_pod_template
 from timonel.apis.core.pod_warnings import template_warnings
-from timonel.apis.core.persistentvolumeclaim import default_claim, validate_claim_spec
 from timonel.apis.printing import AGE, container_images, container_names, labels_cell, selector_cell
 from timonel.apis.resource import Column, ResourceType, Scale
 from timonel.apis.templates import (
@@ -36,8 +36,13 @@ def _keep_status(new: Object, old: Object) -> None:
         new.pop("status", None)
 
 
-def _no_status(obj: Object) -> None:
-    obj["status"] = {}
+def _no_status(*counts: str) -> Callable[[Object], None]:
+    """A fresh status, with the counts that are always written."""
+
+    def prepare(obj: Object) -> None:
+        obj["status"] = dict.fromkeys(counts, 0)
+
+    return prepare
 
 
 def _template_warnings(obj: Object, old: Object | None = None) -> Iterator[str]:
@@ -254,7 +259,7 @@ DEPLOYMENT = ResourceType(
     scale=Scale(),
     generation=True,
     default=default_deployment,
-    prepare_create=_no_status,
+    prepare_create=_no_status(),
     prepare_update=_keep_status,
     validate=validate_deployment,
     validate_update=validate_deployment_update,
@@ -320,7 +325,7 @@ REPLICASET = ResourceType(
     generation=True,
     selectable={"status.replicas": lambda o: str(nested(o, "status", "replicas") or 0)},
     default=default_replicaset,
-    prepare_create=_no_status,
+    prepare_create=_no_status("replicas"),
     prepare_update=_keep_status,
     validate=validate_replicaset,
     validate_update=validate_replicaset_update,
@@ -360,6 +365,8 @@ def default_statefulset(obj: Object) -> None:
     rolling = strategy.get("rollingUpdate")
     if strategy["type"] == "RollingUpdate" and rolling is not None and rolling.get("partition") is None:
         rolling["partition"] = 0
+    if spec.get("ordinals") is not None:
+        spec["ordinals"].setdefault("start", 0)
     retention = spec.setdefault("persistentVolumeClaimRetentionPolicy", {})
     for key in ("whenDeleted", "whenScaled"):
         retention[key] = retention.get(key) or "Retain"
@@ -369,6 +376,24 @@ def default_statefulset(obj: Object) -> None:
         claim.setdefault("metadata", {})
         claim["apiVersion"], claim["kind"] = "v1", "PersistentVolumeClaim"
         default_claim(claim)
+
+
+def prepare_statefulset(obj: Object) -> None:
+    obj["status"] = {"replicas": 0, "availableReplicas": 0}
+    _drop_unavailable(obj)
+
+
+def prepare_statefulset_update(new: Object, old: Object) -> None:
+    _keep_status(new, old)
+    if nested(old, "spec", "updateStrategy", "rollingUpdate", "maxUnavailable") is None:
+        _drop_unavailable(new)
+
+
+def _drop_unavailable(obj: Object) -> None:
+    """`maxUnavailable` is behind a feature gate that is off, as upstream's default is."""
+    rolling = nested(obj, "spec", "updateStrategy", "rollingUpdate")
+    if rolling:
+        rolling.pop("maxUnavailable", None)
 
 
 def validate_statefulset(obj: Object) -> Iterator[Cause]:
@@ -388,7 +413,6 @@ def validate_statefulset(obj: Object) -> Iterator[Cause]:
     yield from checks.not_negative("spec.replicas", spec.get("replicas"))
     yield from checks.not_negative("spec.minReadySeconds", spec.get("minReadySeconds"))
     yield from checks.not_negative("spec.ordinals.start", nested(spec, "ordinals", "start"))
-    yield from checks.not_negative("spec.revisionHistoryLimit", spec.get("revisionHistoryLimit"))
     if spec.get("serviceName"):
         yield from checks.label("spec.serviceName", spec["serviceName"])
     yield from _validate_stateful_template(spec)
@@ -403,6 +427,8 @@ def _validate_stateful_template(spec: Object) -> Iterator[Cause]:
     for index, claim in enumerate(spec.get("volumeClaimTemplates") or ()):
         yield from validate_claim_spec(f"spec.volumeClaimTemplates[{index}].spec", claim.get("spec") or {})
     yield from matches_template("spec.template", selector, template)
+    # As upstream, which looks at the labels of this template twice.
+    yield from checks.label_map("spec.template.labels", nested(template, "metadata", "labels"))
     yield from validate_pod_template(template, "spec.template", claims=spec.get("volumeClaimTemplates") or ())
     yield from only_always("spec.template", template, "StatefulSet")
 
@@ -474,8 +500,8 @@ STATEFULSET = ResourceType(
     generation=True,
     validate_name=names.name_is_dns_label,
     default=default_statefulset,
-    prepare_create=_no_status,
-    prepare_update=_keep_status,
+    prepare_create=prepare_statefulset,
+    prepare_update=prepare_statefulset_update,
     validate=validate_statefulset,
     validate_update=validate_statefulset_update,
     validate_status_update=validate_statefulset_status,
@@ -501,6 +527,38 @@ def default_daemonset(obj: Object) -> None:
         _default_rolling(strategy, maxUnavailable=1, maxSurge=0)
     if spec.get("revisionHistoryLimit") is None:
         spec["revisionHistoryLimit"] = 10
+
+
+TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+
+
+def _template_generation(obj: Object) -> int:
+    try:
+        return int((obj["metadata"].get("annotations") or {}).get(TEMPLATE_GENERATION, 0))
+    except ValueError:
+        return 0
+
+
+def _set_template_generation(obj: Object, number: int) -> None:
+    """Upstream's internal form has a field for it, which v1 carries as an annotation."""
+    obj["metadata"]["annotations"] = {
+        **(obj["metadata"].get("annotations") or {}),
+        TEMPLATE_GENERATION: str(number),
+    }
+
+
+def prepare_daemonset(obj: Object) -> None:
+    obj["status"] = dict.fromkeys(
+        ("currentNumberScheduled", "numberMisscheduled", "desiredNumberScheduled", "numberReady"), 0
+    )
+    _set_template_generation(obj, max(1, _template_generation(obj)))
+
+
+def prepare_daemonset_update(new: Object, old: Object) -> None:
+    _keep_status(new, old)
+    number = _template_generation(old)
+    changed = nested(new, "spec", "template") != nested(old, "spec", "template")
+    _set_template_generation(new, number + 1 if changed else number)
 
 
 def validate_daemonset(obj: Object) -> Iterator[Cause]:
@@ -565,8 +623,8 @@ DAEMONSET = ResourceType(
     status=True,
     generation=True,
     default=default_daemonset,
-    prepare_create=_no_status,
-    prepare_update=_keep_status,
+    prepare_create=prepare_daemonset,
+    prepare_update=prepare_daemonset_update,
     validate=validate_daemonset,
     validate_update=validate_daemonset_update,
     validate_status_update=validate_daemonset_status,

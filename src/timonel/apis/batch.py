@@ -37,16 +37,19 @@ def default_job(obj: Object) -> None:
         spec["parallelism"] = 1
     if spec.get("backoffLimit") is None:
         spec["backoffLimit"] = NO_LIMIT if spec.get("backoffLimitPerIndex") is not None else 6
-    metadata = obj.setdefault("metadata", {})
-    labels = nested(spec, "template", "metadata", "labels")
-    if labels and not metadata.get("labels"):
-        metadata["labels"] = dict(labels)
     for key, value in (("completionMode", "NonIndexed"), ("suspend", False), ("manualSelector", False)):
         if spec.get(key) is None:
             spec[key] = value
     if spec.get("podReplacementPolicy") is None:
         policy = "Failed" if spec.get("podFailurePolicy") is not None else "TerminatingOrFailed"
         spec["podReplacementPolicy"] = policy
+
+
+def canonicalize_job(obj: Object) -> None:
+    """A Job without labels has those of its pods, the generated ones too."""
+    labels = nested(obj, "spec", "template", "metadata", "labels")
+    if labels and not obj["metadata"].get("labels"):
+        obj["metadata"]["labels"] = dict(labels)
 
 
 def _default_policies(spec: Object) -> None:
@@ -164,6 +167,7 @@ JOB = ResourceType(
     validate=validate_job,
     validate_update=validate_job_update,
     validate_status_update=validate_job_status,
+    canonicalize=canonicalize_job,
     warnings=job_warnings,
     warnings_update=lambda new, old: job_warnings(new),
     columns=(

@@ -285,6 +285,7 @@ def _validate_success_rule(path: str, rule: Object, completions: int | None) -> 
         try:
             total = count_indexes(text, completions or 0)
         except ValueError as error:
+            total = 0
             yield field.invalid(f"{path}.succeededIndexes", text, f"error parsing succeededIndexes: {error}")
     if count is not None:
         yield from checks.not_negative(f"{path}.succeededCount", count)

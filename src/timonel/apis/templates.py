@@ -58,7 +58,7 @@ def matches_template(path: str, selector: Object | None, template: Object) -> It
     """An empty selector is not held against the labels; an absent one matches nothing."""
     found = compiled(selector)
     labels = (template.get("metadata") or {}).get("labels")
-    if found is None or found.is_everything():
+    if found is None or found.is_everything:
         return
     if not found.matches(labels or {}):
         shown = dict(sorted(labels.items())) if labels else labels

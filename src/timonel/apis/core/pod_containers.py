@@ -22,7 +22,7 @@ _MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _PROPAGATIONS = ("Bidirectional", "HostToContainer", "None")
 _RECURSIVE = ("Disabled", "Enabled", "IfPossible")
-_RESTART_POLICIES = ("Always", "OnFailure", "Never")
+_RESTART_POLICIES = ("Always", "Never", "OnFailure")
 _MAX_RULES, _MAX_RULE_CODES = 20, 255
 
 
@@ -157,7 +157,7 @@ def _validate_common(path: str, container: Object, pod: Surroundings) -> Iterato
     if container.get("ports"):
         yield from _validate_ports(f"{path}.ports", container["ports"])
     if container.get("env"):
-        yield from pod_refs.validate_env(f"{path}.env", container["env"])
+        yield from pod_refs.validate_env(f"{path}.env", container["env"], pod.volumes)
     if container.get("envFrom"):
         yield from pod_refs.validate_env_from(f"{path}.envFrom", container["envFrom"])
     if container.get("volumeMounts"):

@@ -8,6 +8,7 @@ Upstream: pkg/apis/core/v1/{defaults.go,conversion.go}, pkg/util/parsers/parsers
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from timonel.apis.core import pod_amounts
@@ -58,6 +59,7 @@ def default_pod_spec(spec: Object) -> None:
     if spec.get("terminationGracePeriodSeconds") is None:
         spec["terminationGracePeriodSeconds"] = 30
     _sync_service_account(spec)
+    spec.pop("schedulingGroup", None)  # behind a feature gate that is off by default
     for volume in spec.get("volumes") or ():
         default_volume(volume)
     for key in CONTAINER_LISTS:
@@ -142,9 +144,12 @@ def default_container(container: Object) -> None:
     for key in ("livenessProbe", "readinessProbe", "startupProbe"):
         if container.get(key) is not None:
             _default_probe(container[key])
-    for hook in (container.get("lifecycle") or {}).values():
-        if isinstance(hook, dict) and hook.get("httpGet") is not None:
-            _default_http_get(hook["httpGet"])
+    lifecycle = container.get("lifecycle")
+    if lifecycle is not None:
+        lifecycle.pop("stopSignal", None)  # behind a feature gate that is off by default
+        for hook in lifecycle.values():
+            if hook.get("httpGet") is not None:
+                _default_http_get(hook["httpGet"])
 
 
 def _default_probe(probe: Object) -> None:
@@ -164,15 +169,31 @@ def _default_http_get(action: Object) -> None:
     action["scheme"] = action.get("scheme") or "HTTP"
 
 
+# The grammar of image references (github.com/distribution/reference).
+_PATH = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_HOST = r"(?:[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?)*|\[[a-fA-F0-9:]+\])"
+_parse_image = re.compile(
+    rf"(?P<name>(?:{_HOST}(?::[0-9]+)?/)?{_PATH}(?:/{_PATH})*)(?::(?P<tag>\w[\w.-]{{0,127}}))?"
+    r"(?P<digest>@[A-Za-z][A-Za-z0-9]*(?:[-_+.][A-Za-z][A-Za-z0-9]*)*:[0-9a-fA-F]{32,})?",
+    re.ASCII,
+).fullmatch
+_MAX_IMAGE_NAME = 255
+_DEFAULT_REGISTRY = "docker.io/library/"
+
+
 @lru_cache(maxsize=4096)
 def pull_policy_for(image: str) -> str:
-    """Always for the tag `latest`, said or meant, else IfNotPresent."""
-    digest = "@" in image
-    last = image.partition("@")[0].rpartition("/")[2]
-    tag = last.partition(":")[2]
-    if not image:
+    """Always for the tag `latest`, said or meant, else IfNotPresent, as for what is no reference."""
+    parts = _parse_image(image)
+    if parts is None or len(_full_name(parts["name"])) > _MAX_IMAGE_NAME:
         return "IfNotPresent"
-    return "Always" if tag == "latest" or not (tag or digest) else "IfNotPresent"
+    return "Always" if parts["tag"] == "latest" or not (parts["tag"] or parts["digest"]) else "IfNotPresent"
+
+
+def _full_name(name: str) -> str:
+    first, slash, _ = name.partition("/")
+    has_host = slash and ("." in first or ":" in first or first == "localhost" or first.lower() != first)
+    return name if has_host else _DEFAULT_REGISTRY + name
 
 
 # ---- amounts

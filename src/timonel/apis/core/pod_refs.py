@@ -5,7 +5,7 @@ Upstream: pkg/apis/core/validation/validation.go, pkg/apis/core/pods/helpers.go,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from timonel.apis import checks
 from timonel.machinery import field, names
@@ -117,7 +117,7 @@ def _key_ref(path: str, ref: Object) -> Iterator[Cause]:
         yield from checks.told(f"{path}.key", key, names.config_map_key(key))
 
 
-def _file_key_ref(path: str, ref: Object) -> Iterator[Cause]:
+def _file_key_ref(path: str, ref: Object, volumes: Mapping[str, Object]) -> Iterator[Cause]:
     key, volume, file = ref.get("key", ""), ref.get("volumeName", ""), ref.get("path", "")
     if not key:
         yield field.required(f"{path}.key")
@@ -133,9 +133,13 @@ def _file_key_ref(path: str, ref: Object) -> Iterator[Cause]:
         yield field.invalid(f"{path}.path", file, "must be a relative path")
     elif ".." in file.split("/"):
         yield field.invalid(f"{path}.path", file, "must not contain '..'")
+    if volume not in volumes:
+        yield field.not_found(f"{path}.volumeName", volume)
+    elif volumes[volume].get("emptyDir") is None:
+        yield field.invalid(f"{path}.volumeName", volume, "referenced volume must be of type emptyDir")
 
 
-def validate_env(path: str, variables: list[Object]) -> Iterator[Cause]:
+def validate_env(path: str, variables: list[Object], volumes: Mapping[str, Object]) -> Iterator[Cause]:
     for index, variable in enumerate(variables):
         name = variable.get("name", "")
         if not name:
@@ -144,10 +148,12 @@ def validate_env(path: str, variables: list[Object]) -> Iterator[Cause]:
             yield from checks.told(f"{path}[{index}].name", name, names.relaxed_env_var_name(name))
         source = variable.get("valueFrom")
         if source is not None:
-            yield from _validate_source(f"{path}[{index}].valueFrom", source, variable.get("value", ""))
+            yield from _validate_source(f"{path}[{index}].valueFrom", source, variable.get("value", ""), volumes)
 
 
-def _validate_source(path: str, source: Object, value: str) -> Iterator[Cause]:
+def _validate_source(
+    path: str, source: Object, value: str, volumes: Mapping[str, Object]
+) -> Iterator[Cause]:
     count = 0
     for key in ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"):
         ref = source.get(key)
@@ -160,7 +166,7 @@ def _validate_source(path: str, source: Object, value: str) -> Iterator[Cause]:
         elif key == "resourceFieldRef":
             yield from validate_resource_ref(where, ref, in_volume=False)
         elif key == "fileKeyRef":
-            yield from _file_key_ref(where, ref)
+            yield from _file_key_ref(where, ref, volumes)
         else:
             yield from _key_ref(where, ref)
     if not count:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 from timonel.apis import checks, resources
 from timonel.apis.core import pod_amounts
-from timonel.machinery import field, names
+from timonel.machinery import field
 from timonel.machinery.errors import Cause
 from timonel.machinery.quantity import Quantity, QuantityError
 from timonel.objects.meta import Object
@@ -110,15 +110,15 @@ def validate_resize_policy(path: str, policies: list[Object], restart_policy: st
 
 
 def _pod_level_name(path: str, name: str) -> Iterator[Cause]:
-    wrong = names.qualified_name(name)
-    yield from checks.told(path, name, wrong)
+    wrong = list(resources.validate_name(path, name))
+    yield from wrong
     if not wrong and not pod_amounts.is_pod_level(name):
         yield field.not_supported(path, name, ("cpu", "hugepages-", "memory"))
 
 
 def validate_pod_level(path: str, spec: Object, claims: set[str]) -> Iterator[Cause]:
     level = spec.get("resources")
-    if level is None:
+    if not level:
         return
     if level.get("claims") is not None:
         yield field.forbidden(f"{path}.claims", "claims cannot be set for Resources at pod-level")

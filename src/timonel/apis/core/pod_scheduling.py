@@ -90,8 +90,6 @@ def validate_spreading(path: str, constraints: list[Object]) -> Iterator[Cause]:
             yield field.invalid(f"{where}.maxSkew", skew, "must be greater than zero")
         if not key:
             yield field.required(f"{where}.topologyKey", "can not be empty")
-        else:
-            yield from checks.qualified_name(f"{where}.topologyKey", key)
         yield from checks.one_of(f"{where}.whenUnsatisfiable", when, ("DoNotSchedule", "ScheduleAnyway"))
         if any(_tuple_of(other) == (key, when) for other in constraints[index + 1 :]):
             yield field.duplicate(f"{where}.{{topologyKey, whenUnsatisfiable}}", f"{{{key}, {when}}}")

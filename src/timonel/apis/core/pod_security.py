@@ -19,13 +19,14 @@ _SYSCTL = r"^([a-z0-9]([-_a-z0-9]*[a-z0-9])?[\./])*[a-z0-9]([-_a-z0-9]*[a-z0-9])
 _is_sysctl = re.compile(_SYSCTL).match
 _IPC_SYSCTLS = ("kernel.shm", "kernel.msg", "kernel.sem", "fs.mqueue.")
 _MAX_SYSCTL, _MAX_PROFILE = 253, 4095
+_MAX_ID = 2**31 - 1
 APPARMOR = "container.apparmor.security.beta.kubernetes.io/"
 
 
 def _ids(path: str, context: Object, *keys: str) -> Iterator[Cause]:
     for key in keys:
         if context.get(key) is not None:
-            yield from checks.told(f"{path}.{key}", context[key], names.user_id(context[key]))
+            yield from checks.told(f"{path}.{key}", context[key], names.in_range(context[key], 0, _MAX_ID))
 
 
 # ---- pods
@@ -39,14 +40,14 @@ def validate_pod_context(path: str, spec: Object) -> Iterator[Cause]:
         return
     yield from _ids(path, context, "fsGroup", "runAsUser", "runAsGroup")
     for index, group in enumerate(context.get("supplementalGroups") or ()):
-        yield from checks.told(f"{path}.supplementalGroups[{index}]", group, names.user_id(group))
+        yield from checks.told(f"{path}.supplementalGroups[{index}]", group, names.in_range(group, 0, _MAX_ID))
     if spec.get("shareProcessNamespace") and spec.get("hostPID"):
         yield _share_with_host(path)
     if context.get("sysctls"):
         yield from _validate_sysctls(f"{path}.sysctls", context["sysctls"], spec)
-    for key, valid in (("fsGroupChangePolicy", ("Always", "OnRootMismatch")),):
-        if context.get(key) is not None:
-            yield from checks.one_of(f"{path}.{key}", context[key], valid)
+    if context.get("fsGroupChangePolicy") is not None:
+        where = f"{path}.fsGroupChangePolicy"
+        yield from checks.one_of(where, context["fsGroupChangePolicy"], ("Always", "OnRootMismatch"))
     yield from _validate_seccomp(f"{path}.seccompProfile", context.get("seccompProfile"))
     yield from _validate_windows_options(f"{path}.windowsOptions", context.get("windowsOptions"))
     yield from _validate_apparmor(f"{path}.appArmorProfile", context.get("appArmorProfile"))

@@ -118,15 +118,16 @@ def validate_pod_spec(
 ) -> Iterator[Cause]:
     get = spec.get
     volumes, claims = get("volumes") or [], get("resourceClaims") or []
+    wrong_volumes, sound = validate_volumes(f"{path}.volumes", volumes, pod_name)
     surroundings = pod_containers.Surroundings(
-        volumes={v["name"]: v for v in volumes if v.get("name")},
+        volumes=sound,
         claims={c["name"] for c in claims if c.get("name")},
         grace=get("terminationGracePeriodSeconds"),
         restart_policy=get("restartPolicy", ""),
         host_users=get("hostUsers") is not False,
     )
     containers, initial = get("containers") or [], get("initContainers") or []
-    yield from validate_volumes(f"{path}.volumes", volumes, pod_name)
+    yield from wrong_volumes
     yield from pod_scheduling.validate_claims(f"{path}.resourceClaims", claims)
     yield from pod_containers.validate_containers(f"{path}.containers", containers, surroundings)
     if initial:

@@ -23,22 +23,27 @@ _TOO_LONG_INITIATOR = "Total length of <volume name>:<iscsi.targetPortal> must b
 Rule = Callable[[str, Object], Iterator[Cause]]
 
 
-def validate_volumes(path: str, volumes: list[Object], pod_name: str) -> Iterator[Cause]:
-    """`pod_name` is empty in a template: the names of generic ephemeral claims are unknown there."""
-    seen: set[str] = set()
+def validate_volumes(path: str, volumes: list[Object], pod_name: str) -> tuple[list[Cause], dict[str, Object]]:
+    """What is wrong, and the volumes without fault by name: only those can be mounted.
+
+    `pod_name` is empty in a template: the names of generic ephemeral claims are unknown there.
+    """
+    causes: list[Cause] = []
+    sound: dict[str, Object] = {}
     for index, volume in enumerate(volumes):
         where = f"{path}[{index}]"
         name = volume.get("name", "")
-        yield from _validate_source(where, volume, name, pod_name)
+        found = list(_validate_source(where, volume, name, pod_name))
         if not name:
-            yield field.required(f"{where}.name")
+            found.append(field.required(f"{where}.name"))
         else:
-            wrong = names.dns1123_label(name)
-            yield from checks.told(f"{where}.name", name, wrong)
-            if not wrong and name in seen:
-                yield field.duplicate(f"{where}.name", name)
-            elif not wrong:
-                seen.add(name)
+            found.extend(checks.told(f"{where}.name", name, names.dns1123_label(name)))
+        if name in sound:
+            found.append(field.duplicate(f"{where}.name", name))
+        if not found:
+            sound[name] = volume
+        causes += found
+    return causes, sound
 
 
 def _validate_source(path: str, volume: Object, name: str, pod_name: str) -> Iterator[Cause]:
