@@ -53,7 +53,8 @@ def agent(api: FakeApi, runtime: SimulatedRuntime, clock: SystemClock) -> Agent:
 
 
 def status(api: FakeApi, name: str = "web") -> dict[str, Any]:
-    return (api.find("pods", "default", name) or {}).get("status", {})
+    found: dict[str, Any] = (api.find("pods", "default", name) or {}).get("status", {})
+    return found
 
 
 async def until_phase(api: FakeApi, phase: str, name: str = "web") -> None:

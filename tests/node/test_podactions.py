@@ -7,7 +7,16 @@ import pytest
 from tests.node.builders import CREATED, EXITED, RUNNING, container, pod, ran, runtime, sandbox
 from timonel.node.backoff import Backoff
 from timonel.node.cri.runtime import SandboxState
-from timonel.node.podactions import SANDBOX, Kill, PodActions, Start, View, compute, has_failed_init
+from timonel.node.podactions import (
+    SANDBOX,
+    Kill,
+    PodActions,
+    Start,
+    View,
+    compute,
+    has_failed_init,
+    old_lives,
+)
 from timonel.node.podruntime import HASH, PodRuntime, spec_hash
 
 NOW = View(now=200.0)
@@ -181,3 +190,15 @@ def test_every_life_of_a_job_ends() -> None:
     assert passes == 5
     assert all(not left for left in codes.values())
     assert RUNNING not in {c.state for c in world.containers}
+
+
+def test_only_the_last_dead_life_of_a_container_is_kept() -> None:
+    lives = [ran(state=EXITED, attempt=n, sandbox_id="s0" if n < 2 else "s1") for n in range(3)]
+    containers, sandboxes = old_lives(
+        runtime(
+            ran(attempt=3), *lives, ran("other", sandbox_id="s1"), sandboxes=(sandbox("s1", attempt=1), DEAD)
+        )
+    )
+
+    assert [c.attempt for c in containers] == [1, 0]
+    assert [s.id for s in sandboxes] == ["s0"]

@@ -241,7 +241,11 @@ class NodeApi:
         sandbox = self._runner(namespace, pod, uid).runtime.sandbox
         if sandbox is None:
             raise Refused(404, f'pod "{pod}" has no sandbox\n')
-        ports = [int(port) for text in request.query.get("port", []) for port in text.split(",")]
+        ports = [
+            int(port)
+            for text in (*request.query.get("port", ()), *request.query.get("ports", ()))
+            for port in text.split(",")
+        ]
         return _hand_over(request, await self._runtime.port_forward_url(sandbox.id, ports))
 
     # ---- the rest

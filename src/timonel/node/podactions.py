@@ -17,7 +17,7 @@ from typing import Any
 
 from timonel.node import backoff
 from timonel.node.backoff import Backoff
-from timonel.node.cri.runtime import Container, ContainerState, SandboxState
+from timonel.node.cri.runtime import Container, ContainerState, Sandbox, SandboxState
 from timonel.node.podruntime import HASH, PodRuntime, spec_hash
 from timonel.objects.meta import Object
 
@@ -115,6 +115,19 @@ def is_initialized(pod: Object, runtime: PodRuntime) -> bool:
     return sandbox is not None and any(
         c.sandbox_id == sandbox.id and c.name in names for c in runtime.containers
     )
+
+
+def old_lives(runtime: PodRuntime) -> tuple[list[Container], list[Sandbox]]:
+    """Dead containers that two newer lives have followed, and dead sandboxes that then have none left."""
+    seen = dict[str, int]()
+    containers = []
+    for c in runtime.containers:  # newest first
+        seen[c.name] = seen.get(c.name, 0) + 1
+        if seen[c.name] > 2 and c.state is ContainerState.EXITED:
+            containers.append(c)
+    kept = {c.sandbox_id for c in runtime.containers if c not in containers}
+    sandboxes = [s for s in runtime.sandboxes[1:] if s.id not in kept and s.state is not SandboxState.READY]
+    return containers, sandboxes
 
 
 def has_failed_init(pod: Object, runtime: PodRuntime) -> bool:

@@ -380,11 +380,8 @@ class PodRunner:
     async def _make_sandbox(self, attempt: int) -> None:
         old = self.runtime.sandbox
         if old is not None:
-            if old.state is SandboxState.READY or any(
-                c.state is ContainerState.RUNNING for c in self.runtime.containers
-            ):
-                message = "Pod sandbox changed, it will be killed and re-created."
-                self._around.records.record(self.pod, "Normal", "SandboxChanged", message)
+            message = "Pod sandbox changed, it will be killed and re-created."
+            self._around.records.record(self.pod, "Normal", "SandboxChanged", message)
             await self._around.runtime.stop_sandbox(old.id)
             self.runtime = await self._preparation.reread(self.runtime)
         if self._preparation.needs_set_up:
@@ -457,6 +454,20 @@ class PodRunner:
             self.publish()
             if hook is not None:
                 await self._post_start(hook, spec, container)
+        await self._forget_old_lives()
+
+    async def _forget_old_lives(self) -> None:
+        """Of each container the last dead one is kept, for its state and its log; of sandboxes those with containers."""
+        old_containers, old_sandboxes = podactions.old_lives(self.runtime)
+        for container in old_containers:
+            await self._around.runtime.remove_container(container.id)
+            await self._preparation.remove_log(container)
+        for sandbox in old_sandboxes:
+            await self._around.runtime.remove_sandbox(sandbox.id)
+        ids = [c.id for c in old_containers] + [s.id for s in old_sandboxes]
+        self.runtime = self.runtime.without(*ids)
+        for id_ in ids:
+            self._around.owners.pop(id_, None)
 
     async def _create(self, spec: Mapping[str, Any], attempt: int) -> str:
         image = await self._preparation.image_for(spec)

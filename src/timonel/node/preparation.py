@@ -19,7 +19,7 @@ from timonel.client.transport import Resource, Transport
 from timonel.machinery.errors import NotFound
 from timonel.node import cgroups, environment, podspec
 from timonel.node.cri.errors import Missing
-from timonel.node.cri.runtime import Device, Image, Mount, Runtime, Sandbox
+from timonel.node.cri.runtime import Container, Device, Image, Mount, Runtime, Sandbox
 from timonel.node.environment import Sources
 from timonel.node.follow import Watched
 from timonel.node.images import ImageManager
@@ -250,6 +250,10 @@ class Preparation:
             path.write_text(text, encoding="utf-8")
             path.chmod(0o644)
         return path
+
+    async def remove_log(self, container: Container) -> None:
+        if self._root is not None and container.log_path:
+            await self._shop.threads.run(Path(container.log_path).unlink, missing_ok=True)
 
     # ---- the end
 
