@@ -44,7 +44,7 @@ def messages(world: World, reason: str) -> list[str]:
 
 def progress(world: World) -> str | None:
     found = conditions.find(current(world)["status"].get("conditions"), "Progressing")
-    return found and found["reason"]
+    return str(found["reason"]) if found is not None else None
 
 
 def test_a_first_rollout_makes_one_set_and_says_so() -> None:

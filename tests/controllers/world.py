@@ -140,8 +140,8 @@ class World:
                     return None
                 return self._patch(action)
             case a.Delete():
-                current = self.get(action.resource, action.key)
-                if current is not None and current["metadata"]["uid"] == action.uid:
+                victim = self.get(action.resource, action.key)
+                if victim is not None and victim["metadata"]["uid"] == action.uid:
                     self.remove(action.resource, action.key, action.grace_period)
                 return None
             case a.Adopt():

@@ -138,7 +138,12 @@ def _excess(desired: Object, observed: Observed, alive: Sequence[Object]) -> lis
 
 def _roll(desired: Object, observed: Observed, grouped: dict[str, list[Object]]) -> list[Action]:
     wanted = [n["metadata"]["name"] for n in observed.nodes if eligibility.judge(desired, n).run]
-    by_node = {**{name: [] for name in wanted}, **grouped}
+    known = {
+        node["metadata"]["name"] for node in observed.nodes
+    }  # pods on others are left to the garbage collector
+    by_node = {name: group for name, group in grouped.items() if name in known}
+    for name in wanted:
+        by_node.setdefault(name, [])
     hashed = observed.history.hashed
     step = rolling.step(desired, by_node, len(wanted), hashed, observed.now)
     fresh = [eligibility.pod_for(desired, name, hashed) for name in step.nodes]

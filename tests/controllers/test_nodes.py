@@ -1,0 +1,194 @@
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.controllers.world import START, World, merged, node, pod
+from timonel.control.actions import Delete, Plan
+from timonel.controllers.node_ipam import node_ipam
+from timonel.controllers.node_lifecycle import NODE_LIFECYCLE
+from timonel.controllers.pod_garbage_collector import POD_GARBAGE_COLLECTOR
+from timonel.controllers.taint_eviction import TAINT_EVICTION
+from timonel.objects import nodes, pods
+from timonel.objects.meta import Key, Object, format_micro_time, format_time
+
+LEASES = "leases.coordination.k8s.io"
+
+
+def lease(name: str, renewed: float) -> Object:
+    return {
+        "metadata": {"name": name, "namespace": "kube-node-lease", "uid": f"lease-{name}"},
+        "spec": {"renewTime": format_micro_time(renewed)},
+    }
+
+
+def taints(world: World, name: str = "n1") -> set[tuple[str, str]]:
+    found = world.get("nodes", Key("", name))
+    assert found is not None
+    return {(t["key"].rpartition("/")[2], t["effect"]) for t in nodes.taints_of(found)}
+
+
+def the_node(world: World) -> Object:
+    found = world.get("nodes", Key("", "n1"))
+    assert found is not None
+    return found
+
+
+def test_a_silent_node_becomes_unknown_and_its_pods_unready() -> None:
+    world = World(("nodes", node("n1")), (LEASES, lease("n1", START)), ("pods", pod("a")))
+    world.time = START + 49
+    world.settle(NODE_LIFECYCLE)
+    assert nodes.is_ready(the_node(world))
+
+    world.time = START + 70
+    world.settle(NODE_LIFECYCLE)
+
+    ready = nodes.condition_of(the_node(world), "Ready")
+    assert ready is not None
+    assert (ready["status"], ready["reason"]) == ("Unknown", "NodeStatusUnknown")
+    assert ready["message"] == "Kubelet stopped posting node status."
+    pressure = nodes.condition_of(the_node(world), "DiskPressure")
+    assert pressure is not None
+    assert pressure["reason"] == "NodeStatusNeverUpdated"
+    assert taints(world) == {("unreachable", "NoSchedule"), ("unreachable", "NoExecute")}
+    assert not pods.is_ready(world.list("pods")[0])
+    assert ("Normal", "NodeNotReady", "Node n1 status is now: NodeNotReady") in world.events
+
+
+def test_a_node_that_speaks_again_loses_the_taints() -> None:
+    world = World(("nodes", node("n1")), (LEASES, lease("n1", START)))
+    world.time = START + 70
+    world.settle(NODE_LIFECYCLE)
+    conditions = [{**node("n1")["status"]["conditions"][0], "lastHeartbeatTime": format_time(world.time)}]
+    world.put("nodes", merged(the_node(world), {"status": {"conditions": conditions}}))
+    world.settle(NODE_LIFECYCLE)
+
+    assert taints(world) == set()
+
+
+def test_a_renewed_lease_is_a_sign_of_life() -> None:
+    world = World(("nodes", node("n1")), (LEASES, lease("n1", START + 3600)))
+    world.time = START + 3610
+
+    desired = the_node(world)
+    assert NODE_LIFECYCLE.reconcile(desired, NODE_LIFECYCLE.observe(desired, world)) == Plan((), 40.0)
+
+
+@pytest.mark.parametrize(
+    ("type_", "status", "expected"),
+    [
+        ("Ready", "False", {("not-ready", "NoSchedule"), ("not-ready", "NoExecute")}),
+        ("Ready", "Unknown", {("unreachable", "NoSchedule"), ("unreachable", "NoExecute")}),
+        ("MemoryPressure", "True", {("memory-pressure", "NoSchedule")}),
+        ("DiskPressure", "False", set()),
+        ("NetworkUnavailable", "True", {("network-unavailable", "NoSchedule")}),
+    ],
+)
+def test_conditions_become_taints(type_: str, status: str, expected: set[tuple[str, str]]) -> None:
+    mine = {"key": "dedicated", "value": "db", "effect": "NoSchedule"}
+    some = node("n1", taints=[mine])
+    ready = some["status"]["conditions"][0]
+    some["status"]["conditions"] = [
+        *([] if type_ == "Ready" else [ready]),
+        {**ready, "type": type_, "status": status},
+    ]
+    world = World(("nodes", some), (LEASES, lease("n1", START)))
+    world.settle(NODE_LIFECYCLE)
+
+    assert taints(world) == expected | {("dedicated", "NoSchedule")}
+
+
+def test_a_cordoned_node_is_tainted() -> None:
+    some = node("n1")
+    some["spec"]["unschedulable"] = True
+    world = World(("nodes", some), (LEASES, lease("n1", START)))
+    world.settle(NODE_LIFECYCLE)
+
+    assert taints(world) == {("unschedulable", "NoSchedule")}
+
+
+def taint(key: str = "k", since: float = START) -> Object:
+    return {"key": key, "effect": "NoExecute", "timeAdded": format_time(since)}
+
+
+@pytest.mark.parametrize(
+    ("tolerations", "expected"),
+    [
+        ([], "now"),
+        ([{"key": "k", "operator": "Exists"}], None),
+        ([{"key": "k", "operator": "Exists", "tolerationSeconds": 300}], 290.0),
+        ([{"key": "k", "operator": "Exists", "tolerationSeconds": 5}], "now"),
+        ([{"operator": "Exists"}, {"key": "k", "operator": "Exists", "tolerationSeconds": 30}], 20.0),
+        ([{"key": "other", "operator": "Exists"}], "now"),
+    ],
+)
+def test_tolerations_decide_when_a_pod_must_go(
+    tolerations: list[Object], expected: float | str | None
+) -> None:
+    some = pod("a")
+    some["spec"]["tolerations"] = tolerations
+    world = World(("nodes", node("n1", taints=[taint()])), ("pods", some))
+    world.time = START + 10
+    desired = world.list("pods")[0]
+
+    plan = TAINT_EVICTION.reconcile(desired, TAINT_EVICTION.observe(desired, world))
+
+    if expected == "now":
+        assert isinstance(plan.actions[-1], Delete)
+    else:
+        assert plan == Plan((), expected)  # type: ignore[arg-type]
+
+
+def test_an_evicted_pod_says_why() -> None:
+    world = World(("nodes", node("n1", taints=[taint()])), ("pods", pod("a")))
+    world.settle(TAINT_EVICTION)
+
+    (gone,) = world.list("pods")
+    assert gone["metadata"]["deletionTimestamp"]
+    condition = pods.condition_of(gone, "DisruptionTarget")
+    assert condition is not None
+    assert condition["reason"] == "DeletionByTaintManager"
+    assert world.events == [("Normal", "TaintManagerEviction", "Marking for deletion Pod shop/a")]
+
+
+def test_pods_of_a_node_that_is_gone_are_removed_after_a_while() -> None:
+    world = World(("pods", pod("a", node="gone")), ("pods", pod("b")), ("nodes", node("n1")))
+    world.time = START + 30
+    world.settle(POD_GARBAGE_COLLECTOR)
+    assert len(world.list("pods")) == 2
+
+    world.time = START + 41
+    world.settle(POD_GARBAGE_COLLECTOR)
+    assert [p["metadata"]["name"] for p in world.list("pods")] == ["b"]
+
+
+def test_a_pod_deleted_before_it_was_bound_is_removed() -> None:
+    some = pod("a", node="", phase="Pending", deletionTimestamp=format_time(START), finalizers=["x"])
+    world = World(("pods", some))
+    desired = world.list("pods")[0]
+    plan = POD_GARBAGE_COLLECTOR.reconcile(desired, POD_GARBAGE_COLLECTOR.observe(desired, world))
+    for action in plan.actions:
+        world.apply(desired, action)
+
+    assert world.list("pods")[0]["status"]["phase"] == "Failed"
+
+
+@given(count=st.integers(0, 20), given_already=st.sets(st.integers(0, 19)))
+def test_no_two_nodes_share_a_range(count: int, given_already: set[int]) -> None:
+    what = node_ipam(["10.42.0.0/20"], node_prefix_v4=24)
+    world = World(("namespaces", {"metadata": {"name": "kube-system", "uid": "uid-ks"}}))
+    for number in range(count):
+        some = node(f"n{number}")
+        if number in given_already and number < 16:
+            some["spec"] = {"podCIDR": f"10.42.{number}.0/24", "podCIDRs": [f"10.42.{number}.0/24"]}
+        world.add("nodes", some)
+    world.settle(what)
+
+    ranges: list[Any] = [n["spec"]["podCIDR"] for n in world.list("nodes") if "podCIDR" in n["spec"]]
+    assert len(ranges) == len(set(ranges)) == min(count, 16)
+    assert all(ipaddress.ip_network(r).prefixlen == 24 for r in ranges)
+    assert bool(world.events) == (count > 16)
