@@ -1,0 +1,79 @@
+"""First objects: made once, grown by a newer version, otherwise left alone."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.server.fakes import FakeObjects, FakeReader
+from timonel.server import bootstrap
+from timonel.server.bootstrap import Settings
+
+SETTINGS = Settings("10.96.0.1", ("10.96.0.0/16",), "192.0.2.1", 6443, client_ca="PEM")
+VIEWER = ("clusterroles.rbac.authorization.k8s.io", "", "system:discovery")
+
+
+@pytest.fixture
+def world() -> tuple[FakeReader, FakeObjects]:
+    reader = FakeReader()
+    return reader, FakeObjects(reader)
+
+
+async def test_a_new_cluster_gets_everything_and_the_next_start_writes_nothing(
+    world: tuple[FakeReader, FakeObjects],
+) -> None:
+    reader, objects = world
+    await bootstrap.ensure(objects, reader, SETTINGS)
+    made = list(objects.created)
+    objects.created.clear()
+
+    await bootstrap.ensure(objects, reader, SETTINGS)
+
+    assert objects.created == []
+    assert {name for resource, name in made if resource == "namespaces"} == set(bootstrap.NAMESPACES)
+    assert ("services", "kubernetes") in made
+    assert ("clusterroles.rbac.authorization.k8s.io", "cluster-admin") in made
+
+
+async def test_a_role_gets_back_what_it_needs_and_keeps_what_was_added(
+    world: tuple[FakeReader, FakeObjects],
+) -> None:
+    reader, objects = world
+    await bootstrap.ensure(objects, reader, SETTINGS)
+    own = {"nonResourceURLs": ["/own"], "verbs": ["get"]}
+    found = reader.get(*VIEWER)
+    assert found is not None
+    reader.put(VIEWER[0], {**found, "rules": [own]})
+
+    await bootstrap.ensure(objects, reader, SETTINGS)
+
+    now = reader.get(*VIEWER)
+    assert now is not None
+    urls = {url for rule in now["rules"] for url in rule["nonResourceURLs"]}
+    assert {"/own", "/version", "/api"} <= urls
+
+
+async def test_a_role_that_opted_out_is_left_alone(world: tuple[FakeReader, FakeObjects]) -> None:
+    reader, objects = world
+    await bootstrap.ensure(objects, reader, SETTINGS)
+    found = reader.get(*VIEWER)
+    assert found is not None
+    metadata = {**found["metadata"], "annotations": {bootstrap.AUTOUPDATE: "false"}}
+    reader.put(VIEWER[0], {**found, "metadata": metadata, "rules": []})
+
+    await bootstrap.ensure(objects, reader, SETTINGS)
+
+    now = reader.get(*VIEWER)
+    assert now is not None
+    assert now["rules"] == []
+
+
+async def test_the_service_of_the_api_follows_its_address(world: tuple[FakeReader, FakeObjects]) -> None:
+    reader, objects = world
+    await bootstrap.ensure(objects, reader, SETTINGS)
+
+    await bootstrap.ensure(objects, reader, Settings("10.96.0.1", ("10.96.0.0/16",), "192.0.2.2", 7443))
+
+    endpoints = reader.get("endpoints", "default", "kubernetes")
+    assert endpoints is not None
+    assert endpoints["subsets"][0]["addresses"] == [{"ip": "192.0.2.2"}]
+    assert endpoints["subsets"][0]["ports"][0]["port"] == 7443
