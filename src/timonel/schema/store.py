@@ -16,6 +16,7 @@ and where they apply: `req` (required), `ptr` (a pointer: zero is kept), `emit` 
 
 from __future__ import annotations
 
+import hashlib
 import zlib
 from collections.abc import Iterator
 from functools import cached_property
@@ -41,6 +42,11 @@ class Schema:
         self._sections: dict[str, list[int]] = orjson.loads(header)
         self._body = memoryview(body)
         self._packages: dict[str, dict[str, TypeData]] = {}
+
+    @cached_property
+    def digest(self) -> str:
+        """Changes when anything in the file does."""
+        return hashlib.sha256(self._body).hexdigest()
 
     def section(self, name: str) -> Any:
         offset, length = self._sections[name]
