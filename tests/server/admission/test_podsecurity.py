@@ -16,7 +16,7 @@ from timonel.server.admission.podsecurity.policy import LATEST, Level
 
 PREFIX = "pod-security.kubernetes.io/"
 NAMESPACES = ResourceType(group="", version="v1", kind="Namespace", plural="namespaces", namespaced=False)
-SAFE = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+SAFE: dict[str, Any] = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 FINE = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
 
 

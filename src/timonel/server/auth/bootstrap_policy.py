@@ -501,17 +501,13 @@ _CONTROLLERS: dict[str, tuple[_Spec, ...]] = {
 
 _OWN_WATCHES: dict[str, tuple[_Spec, ...]] = {
     "service-account-controller": ((_READ, "core", "namespaces serviceaccounts"),),
-    "tokens-controller": (
+    "serviceaccount-token-controller": (
         (f"{_READ} create delete patch update", "core", "secrets"),
         (f"{_READ} patch update", "core", "serviceaccounts"),
         ("create", "core", "serviceaccounts/token"),
         _EVENTS,
     ),
-    "root-ca-certificate-publisher-controller": (
-        (f"{_READ} create update", "core", "configmaps"),
-        (_READ, "core", "namespaces"),
-        _EVENTS,
-    ),
+    "root-ca-cert-publisher": ((_READ, "core", "configmaps namespaces"),),
     "node-ipam-controller": (
         (f"{_READ} patch update", "core", "nodes"),
         ("patch update", "core", "nodes/status"),
@@ -525,6 +521,7 @@ _OWN_WATCHES: dict[str, tuple[_Spec, ...]] = {
     ),
     "node-controller": (
         (_READ, "coordination.k8s.io", "leases"),
+        (_READ, "core", "namespaces"),
         (_READ, "apps", "daemonsets"),
         ("create", "core", "pods/eviction"),
     ),
