@@ -87,7 +87,7 @@ def finish(
     try:
         obj, unknown = endpoint.machinery.normalize(tree)
     except DecodeError as error:
-        raise mismatch(endpoint, error.message) from error
+        raise mismatch(endpoint, str(error)) from error
     obj["kind"], obj["apiVersion"] = rtype.kind, rtype.api_version
     obj.setdefault("metadata", {})
     problems = problems + unknown

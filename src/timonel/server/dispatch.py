@@ -131,8 +131,11 @@ class Dispatcher:
     async def _carried_out(self, call: Call, route: Route, form: Form) -> Response:
         core, info, endpoint = self._core, call.info, call.endpoint
         if info.verb == "watch":
-            opened = await watch.watch(core, call)
             frames = render.Frames(core, endpoint, form, info)
+            try:
+                opened = await watch.watch(core, call)
+            except errors.Expired as error:
+                return Response(200, frames.refused(error), headers=self._notes(route, call))
             return Response(200, frames.stream(opened), headers=self._notes(route, call))
         if info.verb == "list":
             found = await read.list_(core, call)

@@ -200,16 +200,13 @@ def validate_update(new: Object, old: Object) -> Iterator[Cause]:
                 f"{path}.finalizers",
                 f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}",
             )
-    for key in (
-        "name",
-        "namespace",
-        "uid",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-    ):
+    for key in IMMUTABLE:
         if now.get(key) != before.get(key):
             yield field.invalid(f"{path}.{key}", now.get(key) or _zero(key), "field is immutable")
+    yield from validate_labels(now.get("labels"), f"{path}.labels")
+    yield from validate_annotations(now.get("annotations"), f"{path}.annotations")
+    yield from validate_owners(now.get("ownerReferences") or (), f"{path}.ownerReferences")
+    yield from validate_managed_fields(now.get("managedFields") or (), f"{path}.managedFields")
 
 
 def _zero(key: str) -> Any:

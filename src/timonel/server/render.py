@@ -39,11 +39,7 @@ def object_(
     if entry is not None:
         obj = endpoint.obj(entry)
     assert obj is not None
-    if (
-        obj["kind"] == "Status"
-        or not form.transform
-        or obj["kind"] not in (endpoint.rtype.kind, endpoint.work.kind)
-    ):
+    if obj["kind"] == "Status" or not form.transform:
         return written(form, result.status, obj, headers)
     if form.transform == LIST_OF_METADATA:
         raise errors.NotAcceptable(
@@ -52,6 +48,8 @@ def object_(
         )
     if form.transform == METADATA:
         return written(form, result.status, tables.partial(obj, form), headers)
+    if obj["kind"] not in (endpoint.rtype.kind, endpoint.work.kind):
+        return written(form, result.status, obj, headers)  # a Scale: it has no columns of its own
     working = entry.obj if entry is not None else obj
     metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
     tree = tables.table(
@@ -149,6 +147,10 @@ class Frames:
             yield self.error(error)
         finally:
             await deliveries.aclose()  # type: ignore[attr-defined]
+
+    async def refused(self, error: errors.StatusError) -> AsyncIterator[bytes]:
+        """A watch that ends before it begins: its error comes as an event."""
+        yield self.error(error)
 
     def error(self, error: errors.StatusError) -> bytes:
         return _event(b"ERROR", orjson.dumps(error.to_status()))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from timonel.machinery import errors
-from timonel.server import bodies
+from timonel.server import bodies, fieldmanager
 from timonel.server.actions import Action
 from timonel.server.chain.info import Info
 from timonel.server.options import write_options
@@ -123,6 +123,14 @@ async def act(core: Core, call: Call, route: Route) -> Result:
             obj["metadata"].setdefault("namespace", call.namespace)
     elif action.endpoint.rtype.namespaced:
         check_namespace(call, obj)
+    fieldmanager.updated(
+        action.endpoint,
+        None,
+        obj,
+        manager=fieldmanager.name_of(options, call.user_agent),
+        now=core.clock.now(),
+        subresource=call.info.subresource,
+    )
     admission = AdmissionCall(
         operation=Operation.CREATE,
         resource=call.endpoint.work,

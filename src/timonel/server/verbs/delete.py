@@ -22,6 +22,19 @@ ORPHANING = {
     ("batch", "jobs"),
     ("", "replicationcontrollers"),
 }  # kinds whose dependents are orphaned by default
+# kinds whose deletion is answered with the deleted object, not with a Status (ReturnDeletedObject)
+ANSWERED_WITH_THE_OBJECT = {
+    ("", "namespaces"), ("", "persistentvolumeclaims"), ("", "persistentvolumes"), ("", "pods"), ("", "podtemplates"),
+    ("", "resourcequotas"), ("", "serviceaccounts"), ("", "services"),
+    ("resource.k8s.io", "deviceclasses"), ("resource.k8s.io", "resourceclaims"),
+    ("resource.k8s.io", "resourceclaimtemplates"), ("resource.k8s.io", "resourceslices"),
+    ("storage.k8s.io", "csidrivers"), ("storage.k8s.io", "csinodes"), ("storage.k8s.io", "csistoragecapacities"),
+    ("storage.k8s.io", "storageclasses"), ("storage.k8s.io", "volumeattachments"),
+}  # fmt: skip
+JOB_WARNING = (
+    "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
+    "propagationPolicy=Orphan to suppress this warning"
+)
 DEPENDENTS_FINALIZERS = ("orphan", "foregroundDeletion")
 
 
@@ -43,7 +56,12 @@ def options_of(call: Call) -> DeleteOptions:
 
 
 async def delete(core: Core, call: Call) -> Result:
-    return await remove(core, call, call.name, options_of(call))
+    options = options_of(call)
+    work = call.endpoint.work
+    if (work.group, work.plural) == ("batch", "jobs") and not options.propagation:
+        if options.orphan_dependents is None:
+            call.warnings.append(JOB_WARNING)
+    return await remove(core, call, call.name, options)
 
 
 async def remove(core: Core, call: Call, name: str, options: DeleteOptions) -> Result:
@@ -102,7 +120,7 @@ async def _attempt(core: Core, endpoint: Endpoint, entry: Entry, options: Delete
     if not options.dry_run:
         revision = await core.registry.delete(endpoint, entry)
         obj["metadata"]["resourceVersion"] = str(revision)
-    if endpoint.work.graceful is not None:
+    if (endpoint.work.group, endpoint.work.plural) in ANSWERED_WITH_THE_OBJECT:
         return Result(200, obj=endpoint.to_served(obj))
     return Result(200, obj=success(endpoint, obj))
 

@@ -53,11 +53,12 @@ async def patch(core: Core, call: Call) -> Result:
     if kind == "apply":
         return await _apply(core, call, options)
     patched = patcher(call.endpoint, kind, call.body)
+    shown = bodies.read(call.body, "application/json")[0] if kind == "strategic" else None
     before = len(call.warnings)
 
     def produce(old: Object) -> Object:
         del call.warnings[before:]
-        return finished(core, call, patched(old), options)
+        return finished(core, call, patched(old), options, shown)
 
     return await change(core, call, produce, options, part_of(call.endpoint, call.info.subresource))
 
@@ -109,8 +110,13 @@ def _strategic_patcher(endpoint: Endpoint, tree: Object, problems: list[str]) ->
     return patched
 
 
-def finished(core: Core, call: Call, patched: Patched, options: WriteOptions) -> Object:
-    """The patched tree as a valid object of its kind, still with the right name."""
+def finished(
+    core: Core, call: Call, patched: Patched, options: WriteOptions, patch_shown: Any = None
+) -> Object:
+    """The patched tree as a valid object of its kind, still with the right name.
+
+    Messages show `patch_shown` where it is given, else the patched tree.
+    """
     tree, problems = patched
     endpoint = call.endpoint
     if not isinstance(tree, dict):
@@ -130,7 +136,8 @@ def finished(core: Core, call: Call, patched: Patched, options: WriteOptions) ->
         )
     except errors.BadRequest as error:
         problem = error.message.split(f"cannot be handled as a {endpoint.rtype.kind}: ", 1)[-1]
-        cause = field.invalid("patch", as_upstream_prints(shown), problem)
+        text = as_go_prints(patch_shown) if patch_shown is not None else as_upstream_prints(shown)
+        cause = field.invalid("patch", text, problem)
         raise errors.invalid("", "", [cause]) from error
     check_name(obj, call.name)
     check_namespace(call, obj)
@@ -143,6 +150,17 @@ def as_upstream_prints(tree: Object) -> str:
     if metadata.get("managedFields"):
         metadata["managedFields"] = [_ordered(entry, ENTRY_ORDER) for entry in metadata["managedFields"]]
     return orjson.dumps({k: metadata if k == "metadata" else tree[k] for k in sorted(tree)}).decode()
+
+
+def as_go_prints(value: Any) -> str:
+    """As Go's %v, of trees."""
+    if isinstance(value, dict):
+        return f"map[{' '.join(f'{k}:{as_go_prints(value[k])}' for k in sorted(value))}]"
+    if isinstance(value, list):
+        return f"[{' '.join(map(as_go_prints, value))}]"
+    if value is None:
+        return "<nil>"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _ordered(tree: Object, order: tuple[str, ...]) -> Object:
@@ -159,6 +177,8 @@ async def _apply(core: Core, call: Call, options: WriteOptions) -> Result:
         raise errors.BadRequest(f"error strict decoding YAML: error converting YAML to JSON: {duplicates[0]}")
     if duplicates and options.field_validation == "Warn":
         call.warnings += [line.strip() for line in duplicates[0].splitlines()[1:]]
+    if tree is None:
+        tree = {}
     if not isinstance(tree, dict):
         raise errors.BadRequest("error decoding YAML: json: cannot unmarshal into Go value")
     subresource = call.info.subresource

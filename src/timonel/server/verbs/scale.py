@@ -110,7 +110,7 @@ async def _set(
         holder[last] = replicas
         return old
 
-    result = await change(core, call, produce, options, part_of(endpoint, ""), version)
+    result = await change(core, call, produce, options, part_of(endpoint, "scale"), version)
     obj = result.entry.obj if result.entry is not None else result.obj
     assert obj is not None
     return Result(200, obj=view(endpoint, obj))

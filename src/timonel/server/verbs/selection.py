@@ -31,7 +31,7 @@ def field_selector(text: str) -> FieldSelector:
 
 def check_fields(endpoint: Endpoint, selector: FieldSelector) -> None:
     """Only fields that the kind declares can be selected by."""
-    rtype = endpoint.work
+    rtype = endpoint.rtype
     for requirement in selector.requirements:
         name = requirement.field
         if name in ("metadata.name", "metadata.namespace") or name in rtype.selectable:
@@ -41,6 +41,20 @@ def check_fields(endpoint: Endpoint, selector: FieldSelector) -> None:
         raise errors.BadRequest(
             f'{field.quote(name)} is not a known field selector: only "metadata.name", "metadata.namespace"'
         )
+
+
+def _by_field(endpoint: Endpoint, selector: FieldSelector) -> Matches:
+    if endpoint.rtype is endpoint.work:
+        return lambda entry: selector.matches(entry.fields)
+    # a converted version has names of its own for the fields of the stored form
+    getters = endpoint.rtype.selectable
+
+    def matches(entry: Entry) -> bool:
+        obj = entry.decoded()
+        fields = {"metadata.name": entry.name, "metadata.namespace": entry.namespace}
+        return selector.matches(fields | {label: get(obj) for label, get in getters.items()})
+
+    return matches
 
 
 def predicate(endpoint: Endpoint, labels: str, fields: str, name: str = "") -> Matches | None:
@@ -53,7 +67,7 @@ def predicate(endpoint: Endpoint, labels: str, fields: str, name: str = "") -> M
     if name:
         tests.append(lambda entry: entry.name == name)
     if by_field is not None and not by_field.is_everything:
-        tests.append(lambda entry: by_field.matches(entry.fields))
+        tests.append(_by_field(endpoint, by_field))
     if by_label is not None and not by_label.is_everything:
         tests.append(lambda entry: by_label.matches(entry.labels))
     if not tests:

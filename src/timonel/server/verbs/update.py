@@ -23,6 +23,8 @@ from timonel.server.verbs.call import Call, Core, Result, check_namespace, clone
 from timonel.server.verbs.create import rules_of, store_new
 from timonel.server.watchcache import Entry
 
+# metadata that /status leaves alone, where it leaves any
+KEPT_METADATA = {("apps", "deployments"): ("labels",), ("", "pods"): ("ownerReferences",)}
 ATTEMPTS = 8  # of a change that does not name the version it is made for
 
 Produce = Callable[[Object], Object]  # old, in the served form and free to use -> new
@@ -50,10 +52,8 @@ def _keep_all_but_status(endpoint: Endpoint, new: Object, old: Object) -> None:
     for key in new.keys() | old.keys():
         if key not in ("status", "metadata", "kind", "apiVersion"):
             _take(new, old, key)
-
-
-def _keep_nothing(endpoint: Endpoint, new: Object, old: Object) -> None:
-    pass
+    for key in KEPT_METADATA.get((endpoint.work.group, endpoint.work.plural), ()):
+        _take(new["metadata"], old["metadata"], key)
 
 
 def _take(new: Object, old: Object, key: str) -> None:
@@ -75,8 +75,14 @@ def part_of(endpoint: Endpoint, subresource: str) -> Part:
             work.validate_status_update,
             _no_warnings,
         )
+    if subresource == "scale":
+        return Part("scale", _keep_status, work.prepare_update, work.validate_update, work.warnings_update)
     partial = endpoint.partials[subresource]
-    return Part(subresource, _keep_nothing, partial.prepare, partial.validate, partial.warnings)
+
+    def keep(endpoint: Endpoint, new: Object, old: Object) -> None:
+        partial.prepare(new, old)
+
+    return Part(subresource, keep, partial.prepare, partial.validate, partial.warnings)
 
 
 def _no_warnings(new: Object, old: Object) -> Iterable[str]:
@@ -143,7 +149,7 @@ def wanted_version(obj: Object) -> int:
     try:
         return unsigned(text)
     except ValueError as error:
-        problem = str(error).split(": ", 2)[2]
+        problem = str(error)[str(error).index("strconv.") :]
         raise errors.StatusError(problem) from error
 
 
