@@ -301,10 +301,14 @@ class Codecs:
 
     # ---- words
 
-    def explain(self, name: str, value: Any, path: str = "") -> Iterator[str]:
-        """Unknown fields in the order of the document; raises DecodeError at a value of the wrong type."""
+    def explain(self, name: str, value: Any, path: str = "", go_path: str = "") -> Iterator[str]:
+        """Unknown fields in the order of the document; raises DecodeError at a value of the wrong type.
+
+        `go_path` is the path as Go's decoder says it: field names only.
+        """
+        owner = name.rpartition(".")[2]
         if type(value) is not dict:
-            raise _mismatch(value, path, name.rpartition(".")[2])
+            raise _mismatch(value, go_path and f"{owner}.{go_path}", _go_type({"t": "ref", "ref": name}))
         fields = self.lookup(name)["fields"]
         for key, item in value.items():
             at = f"{path}.{key}" if path else key
@@ -312,36 +316,43 @@ class Codecs:
             if found is None:
                 yield f"unknown field {quote(at)}"
             elif item is not None:
-                yield from self._explain_value(found, item, at)
+                yield from self._explain_value(found, item, at, owner, f"{go_path}.{key}" if go_path else key)
 
-    def _explain_value(self, field: TypeData, value: Any, path: str) -> Iterator[str]:
-        kind = field["t"]
+    def _explain_value(
+        self, field: TypeData, value: Any, path: str, owner: str, go_path: str
+    ) -> Iterator[str]:
+        kind, place = field["t"], f"{owner}.{go_path}"
         if kind == "ref":
-            yield from self.explain(field["ref"], value, path)
+            if type(value) is not dict:
+                raise _mismatch(value, place, _go_type(field))
+            yield from self.explain(field["ref"], value, path, go_path)
         elif kind == "list":
             if type(value) is not list:
-                raise _mismatch(value, path, "[]" + _go_type(field["of"]))
+                raise _mismatch(value, place, "[]" + _go_type(field["of"]))
             for i, item in enumerate(value):
                 if item is not None:
-                    yield from self._explain_value(field["of"], item, f"{path}[{i}]")
+                    yield from self._explain_value(field["of"], item, f"{path}[{i}]", owner, go_path)
         elif kind == "map":
             if type(value) is not dict:
-                raise _mismatch(value, path, "map[string]" + _go_type(field["of"]))
+                raise _mismatch(value, place, "map[string]" + _go_type(field["of"]))
             for key, item in value.items():
                 if item is not None:
-                    yield from self._explain_value(field["of"], item, f"{path}.{key}")
+                    yield from self._explain_value(field["of"], item, f"{path}.{key}", owner, go_path)
         elif kind.startswith("props-or"):
-            if type(value) is dict:
-                yield from self.explain(field["ref"], value, path)
-            else:
-                for i, item in enumerate(value if type(value) is list else ()):
-                    if type(item) is dict:
-                        yield from self.explain(field["ref"], item, f"{path}[{i}]")
+            yield from self._explain_props(field["ref"], value, path, go_path)
         else:
             try:
                 _SCALARS[kind](value, [])
             except _Mismatch:
-                raise _scalar_mismatch(kind, value, path) from None
+                raise _scalar_mismatch(kind, value, place) from None
+
+    def _explain_props(self, ref: str, value: Any, path: str, go_path: str) -> Iterator[str]:
+        if type(value) is dict:
+            yield from self.explain(ref, value, path, go_path)
+        else:
+            for i, item in enumerate(value if type(value) is list else ()):
+                if type(item) is dict:
+                    yield from self.explain(ref, item, f"{path}[{i}]", go_path)
 
 
 def _drops_zero(field: TypeData) -> bool:
@@ -371,35 +382,53 @@ def _json_kind(value: Any) -> str:
 def _go_type(field: TypeData) -> str:
     kind = field["t"]
     if kind == "ref":
-        name: str = field["ref"].rpartition(".")[2]
-        return name
+        return ".".join(field["ref"].split(".")[-2:])
+    if kind == "list":
+        return "[]" + _go_type(field["of"])
+    if kind == "map":
+        return "map[string]" + _go_type(field["of"])
     names = {"boolean": "bool", "number": "float64", "double": "float64", "bytes": "[]uint8"}
     return names.get(kind, str(kind))
 
 
-def _mismatch(value: Any, path: str, go_type: str) -> DecodeError:
-    place = f"Go struct field {path} of type" if path else "Go value of type"
-    return DecodeError(f"json: cannot unmarshal {_json_kind(value)} into {place} {go_type}")
+def _mismatch(value: Any, place: str, go_type: str) -> DecodeError:
+    target = f"Go struct field {place} of type" if place else "Go value of type"
+    return DecodeError(f"json: cannot unmarshal {_json_kind(value)} into {target} {go_type}")
 
 
-def _scalar_mismatch(kind: str, value: Any, path: str) -> DecodeError:
-    if kind == "quantity" and type(value) is str:
-        try:
-            Quantity.parse(value.strip())
-        except QuantityError as e:
-            return DecodeError(f"json: cannot unmarshal Go struct field {path}: {e}")
-    if kind in ("time", "microtime") and type(value) is str:
-        layout = "2006-01-02T15:04:05Z07:00" if kind == "time" else "2006-01-02T15:04:05.000000Z07:00"
-        text = quote(value)
-        return DecodeError(f"json: parsing time {text} as {quote(layout)}: cannot parse {text}")
-    if kind == "bytes" and type(value) is str:
-        return DecodeError(f"json: cannot unmarshal Go struct field {path}: illegal base64 data")
-    if type(value) in (int, float):
+_LAYOUTS = {"time": "2006-01-02T15:04:05Z07:00", "microtime": "2006-01-02T15:04:05.000000Z07:00"}
+
+
+def _scalar_mismatch(kind: str, value: Any, place: str) -> DecodeError:
+    if type(value) is str:
+        if kind == "quantity":
+            try:
+                Quantity.parse(value.strip())
+            except QuantityError as e:
+                return DecodeError(str(e))
+        if kind in _LAYOUTS:
+            text = quote(value)
+            return DecodeError(
+                f'parsing time {text} as {quote(_LAYOUTS[kind])}: cannot parse {text} as "2006"'
+            )
+        if kind == "bytes":
+            return DecodeError(f"illegal base64 data at input byte {_first_illegal(value)}")
+    elif type(value) in (int, float) and kind in ("int32", "int64"):
+        shown = str(value) if isinstance(value, int) else orjson.dumps(value).decode()
         return DecodeError(
-            f"json: cannot unmarshal number {orjson.dumps(value).decode() if abs(value) < 1 << 63 else value} "
-            f"into Go struct field {path} of type {_go_type({'t': kind})}"
+            f"json: cannot unmarshal number {shown} into Go struct field {place} of type {kind}"
         )
-    return _mismatch(value, path, _go_type({"t": kind}))
+    return _mismatch(value, place, _go_type({"t": kind}))
+
+
+_BASE64 = re.compile(r"[A-Za-z0-9+/\r\n]*")
+
+
+def _first_illegal(text: str) -> int:
+    """Where Go's decoder gives up."""
+    match = _BASE64.match(text)
+    end = match.end() if match else 0
+    return end if end < len(text) and text[end] != "=" else len(text) - len(text) % 4
 
 
 # ---- bytes
