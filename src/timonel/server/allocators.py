@@ -304,7 +304,9 @@ class ServiceAllocators:
 
     def _any_port(self, call: AdmissionCall, taken: set[int], wanted: int) -> int:
         if not wanted and call.dry_run:
-            return max(taken, default=_DRY_RUN_PORT) + 1  # nobody's: it shows that there will be one
+            return (
+                max(0, *taken) if taken else _DRY_RUN_PORT
+            ) + 1  # nobody's: it shows that there will be one
         if not wanted:
             return self._ports.next_free(taken)
         self._ports.check(wanted, dry_run=call.dry_run)

@@ -14,6 +14,7 @@ from timonel.server.verbs import delete
 from timonel.server.verbs.call import Call, Core, cloned
 
 ATTEMPTS = 16
+MANAGER = "kube-apiserver"  # of what the server makes by itself
 
 
 class CacheReader:
@@ -72,6 +73,7 @@ class ServerObjects:
         if namespace:
             obj["metadata"]["namespace"] = namespace
         endpoint.work.default(obj)
+        fieldmanager.updated(endpoint, None, obj, manager=MANAGER, now=self._core.clock.now())
         objectmeta.fill(obj["metadata"], self._core.clock.now())
         if endpoint.work.generation:
             obj["metadata"]["generation"] = 1
