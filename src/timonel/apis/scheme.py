@@ -24,6 +24,7 @@ from timonel.machinery.patch.json import PatchFailed, PatchMalformed
 from timonel.machinery.patch.strategic import strategic_merge_patch
 from timonel.objects.meta import Object
 from timonel.schema import Schema, load
+from timonel.schema.openapi import OpenApi
 
 # Fields besides the spec that a write of /status leaves alone, per (group, kind).
 _STATUS_LEAVES: dict[tuple[str, str], tuple[sets.Path, ...]] = {
@@ -160,6 +161,10 @@ class Scheme:
 
     def kinds(self, kind: str) -> Iterator[ResourceType]:
         return (rtype for rtype in self.resources if rtype.kind == kind)
+
+    @cached_property
+    def openapi(self) -> OpenApi:
+        return OpenApi(self.schema, groups=self.groups)
 
     # ---- code of types
 

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from timonel.aio.clock import Clock
 from timonel.apis.resource import ResourceType
+from timonel.schema.openapi import OpenApi
 from timonel.server import discovery, openapi
 from timonel.server.actions import Action, ActionType
 from timonel.server.atrest import Vault
@@ -45,6 +46,8 @@ class Scheme(Protocol):
 
     @property
     def resources(self) -> Iterable[ResourceType]: ...
+    @property
+    def openapi(self) -> OpenApi: ...
     def codec(self, rtype: ResourceType) -> TypeMachinery: ...
 
 
@@ -180,7 +183,7 @@ class ApiServer:
             Health(name, self._checks).add_to(paths)
         paths.add("/version", fixed(VERSION))
         discovery.add_to(paths, self.registry, lambda: f"{self.config.hosts[0]}:{self.port}")
-        openapi.add_to(paths, self.registry)
+        openapi.Documents(self._scheme.openapi).add_to(paths)
 
 
 class _Date:

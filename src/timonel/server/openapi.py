@@ -1,17 +1,62 @@
-"""/openapi/v2 and /openapi/v3: the published schema of what is served, for kubectl explain and client-side validation."""
+"""/openapi/v2 and /openapi/v3: the published schema of what is served, for kubectl explain and client-side validation.
+
+The documents come from the scheme (`timonel.schema.openapi`). Version 3 says in its index where each group version's
+document is, with a hash, so that clients keep what they have read. Version 2 is one document, which old clients read in
+protobuf only.
+
+Upstream: kube-openapi/pkg/handler/handler.go, handler3/handler.go.
+"""
 
 from __future__ import annotations
 
+import hashlib
+
+from timonel.schema.openapi import OpenApi
 from timonel.server.chain.info import Info
-from timonel.server.http import Request, Response
+from timonel.server.http import JSON, Request, Response
+from timonel.server.negotiate import clauses
 from timonel.server.paths import Paths
-from timonel.server.registry import Registry
 from timonel.server.request import User
 
+PROTOBUF = b"application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+PROTOBUF_NAMES = (PROTOBUF.decode(), "application/com.github.proto-openapi.spec.v2@v1.0+protobuf")
+JSON_NAMES = ("application/json", "application/*", "*/*")
+PREFIX = "/openapi/v3/"
 
-def add_to(paths: Paths, registry: Registry) -> None:
-    paths.add("/openapi/v3/", unknown)
+
+class Documents:
+    def __init__(self, documents: OpenApi) -> None:
+        self._documents = documents
+
+    def add_to(self, paths: Paths) -> None:
+        paths.add("/openapi/v2", self._v2)
+        paths.add("/openapi/v3", self._index)
+        paths.add(PREFIX, self._v3)
+
+    async def _v2(self, request: Request, info: Info, user: User) -> Response:
+        accepted = [c.media for c in clauses(request.header(b"accept"))]
+        wanted = next((m for m in accepted if m in (*PROTOBUF_NAMES, *JSON_NAMES)), None)
+        if accepted and wanted is None:
+            return Response(406, b"", b"")
+        if wanted in PROTOBUF_NAMES:
+            return _document(request, self._documents.v2_protobuf, PROTOBUF)
+        return _document(request, self._documents.v2, JSON)
+
+    async def _index(self, request: Request, info: Info, user: User) -> Response:
+        return _document(request, self._documents.index, JSON)
+
+    async def _v3(self, request: Request, info: Info, user: User) -> Response:
+        kind, _, rest = info.path.removeprefix(PREFIX).rstrip("/").partition("/")
+        group, slash, version = rest.rpartition("/")
+        if kind != ("apis" if slash else "api"):
+            return Response(404, b"", b"")
+        body = self._documents.v3(group, version)
+        return Response(404, b"", b"") if body is None else _document(request, body, JSON)
 
 
-async def unknown(request: Request, info: Info, user: User) -> Response:
-    return Response(404, b"", b"")
+def _document(request: Request, body: bytes, content_type: bytes) -> Response:
+    tag = b'"' + hashlib.sha256(body).hexdigest().upper().encode() + b'"'
+    headers = ((b"ETag", tag), (b"Vary", b"Accept"))
+    if tag.decode() in request.header(b"if-none-match"):
+        return Response(304, b"", b"", headers)
+    return Response(200, body, content_type, headers)
