@@ -77,12 +77,13 @@ def settled(value: Any) -> Any:
     return [settled(v) for v in value] if isinstance(value, list) else value
 
 
-def answer(rtype: ResourceType, sent: Any) -> tuple[int, Any]:
+def answer(rtype: ResourceType, sent: Any) -> tuple[int, Any, list[str]]:
+    """Status, object or causes, warnings."""
     name = schema.name_of(rtype.group, rtype.version, rtype.kind)
     assert name is not None
     obj, unknown = codecs.codec(name).normalize(copy.deepcopy(sent))
     if unknown:
-        return 400, unknown
+        return 400, unknown, []
     obj.setdefault("metadata", {}).setdefault("namespace", "wire-manifests")
     rtype.default(obj)
     if rtype.kind == "Pod" and not obj["spec"].get("serviceAccountName"):
@@ -95,9 +96,14 @@ def answer(rtype: ResourceType, sent: Any) -> tuple[int, Any]:
     causes = list(rtype.validate(obj))
     metadata = list(objectmeta.validate(obj, rtype))
     if metadata or causes:
-        return 422, [*metadata, *causes]
+        return 422, [*metadata, *causes], []
+    warnings = list(rtype.warnings(obj))
     rtype.canonicalize(obj)
-    return 201, obj
+    return 201, obj, warnings
+
+
+def quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def shown(cause: Cause) -> tuple[str, str, str]:
@@ -121,7 +127,7 @@ def problem(sent: Any, golden: Any) -> str | None:
     wanted = golden["status"]
     rtype = types[(sent["apiVersion"], sent["kind"])]
     try:
-        status, found = answer(rtype, sent)
+        status, found, warnings = answer(rtype, sent)
     except DecodeError as error:
         return (
             None
@@ -143,6 +149,9 @@ def problem(sent: Any, golden: Any) -> str | None:
         return None if got == want else f"causes\n          ours     {got}\n          upstream {want}"
     ours = wire.mask(json.loads(json.dumps(without_admission(found)).replace(UID, "UID")), "")
     theirs = without_admission(golden["body"])
+    header = ", ".join(f"299 - {quoted(text)}" for text in warnings)
+    if header != golden.get("warning", ""):
+        return f"warnings\n          ours     {header}\n          upstream {golden.get('warning')}"
     difference: str | None = wire.difference(theirs, ours)
     return difference
 

@@ -12,7 +12,7 @@ from typing import Any
 from timonel.apis import checks
 from timonel.apis.core.persistentvolumeclaim import default_claim, validate_claim_spec
 from timonel.apis.core.pod import default_pod_template, validate_pod_template
-from timonel.apis.core.pod_warnings import template_warnings
+from timonel.apis.core.pod_warnings import hostname_warning, template_warnings
 from timonel.apis.printing import AGE, container_images, container_names, labels_cell, selector_cell
 from timonel.apis.resource import Column, ResourceType, Scale
 from timonel.apis.templates import (
@@ -48,6 +48,12 @@ def _no_status(*counts: str) -> Callable[[Object], None]:
 def _template_warnings(obj: Object, old: Object | None = None) -> Iterator[str]:
     template = nested(obj, "spec", "template") or {}
     yield from template_warnings(template, "spec.template", nested(old, "spec", "template"))
+
+
+def _named_warnings(obj: Object) -> Iterator[str]:
+    """For the kinds whose names end up in host names."""
+    yield from hostname_warning(obj, "Pod names and hostnames")
+    yield from _template_warnings(obj)
 
 
 def _warnings_update(new: Object, old: Object) -> Iterator[str]:
@@ -264,7 +270,7 @@ DEPLOYMENT = ResourceType(
     validate=validate_deployment,
     validate_update=validate_deployment_update,
     validate_status_update=validate_deployment_status,
-    warnings=_template_warnings,
+    warnings=_named_warnings,
     warnings_update=_warnings_update,
     columns=(
         Column("Ready", _ready_of_replicas, description=READY_OF_ALL),
@@ -330,7 +336,7 @@ REPLICASET = ResourceType(
     validate=validate_replicaset,
     validate_update=validate_replicaset_update,
     validate_status_update=validate_replicaset_status,
-    warnings=_template_warnings,
+    warnings=_named_warnings,
     warnings_update=_warnings_update,
     columns=(
         Column("Desired", lambda o, now: nested(o, "spec", "replicas") or 0, "integer", doc="spec.replicas"),
@@ -473,6 +479,21 @@ def validate_statefulset_update(new: Object, old: Object) -> Iterator[Cause]:
         yield field.forbidden("spec", _STATEFUL_FROZEN)
 
 
+def statefulset_warnings(obj: Object) -> Iterator[str]:
+    yield from _template_warnings(obj)
+    for index, claim in enumerate(nested(obj, "spec", "volumeClaimTemplates") or ()):
+        wanted = nested(claim, "spec", "resources", "requests", "storage")
+        if wanted is not None and checks.quantity(wanted).milli() % 1000:
+            path = f"spec.volumeClaimTemplates[{index}].spec.resources.requests[storage]"
+            shown = field.quote(str(checks.quantity(wanted)))
+            yield f"{path}: fractional byte value {shown} is invalid, must be an integer"
+    if (nested(obj, "spec", "revisionHistoryLimit") or 0) < 0:
+        yield (
+            "spec.revisionHistoryLimit: a negative value retains all historical revisions; a value >= 0 is"
+            " recommended"
+        )
+
+
 _STATEFUL_COUNTS = ("replicas", "readyReplicas", "currentReplicas", "updatedReplicas", "availableReplicas")
 
 
@@ -505,8 +526,8 @@ STATEFULSET = ResourceType(
     validate=validate_statefulset,
     validate_update=validate_statefulset_update,
     validate_status_update=validate_statefulset_status,
-    warnings=_template_warnings,
-    warnings_update=_warnings_update,
+    warnings=statefulset_warnings,
+    warnings_update=lambda new, old: statefulset_warnings(new),
     columns=(
         Column("Ready", _ready_of_replicas, description=READY_OF_ALL),
         AGE,

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 from timonel.apis import checks, jobrules
 from timonel.apis.core.pod import default_pod_template
-from timonel.apis.core.pod_warnings import template_warnings
+from timonel.apis.core.pod_warnings import hostname_warning, template_warnings
 from timonel.apis.printing import AGE, container_images, container_names, human_duration, selector_cell, since
 from timonel.apis.resource import Column, ResourceType, Retired
 from timonel.apis.templates import shown_selector
@@ -22,6 +22,15 @@ from timonel.objects.meta import Object, is_deleting, nested, parse_time
 
 CONTROLLER_UID, JOB_NAME = "batch.kubernetes.io/controller-uid", "batch.kubernetes.io/job-name"
 NO_LIMIT = 2**31 - 1
+IN_POD_NAMES = "Pod names and hostnames"
+MANY_INDEXES = (
+    "In Indexed Jobs with a number of completions higher than 10^5 and a parallelism higher than 10^4,"
+    " Kubernetes might not be able to track completedIndexes when a big number of indexes fail"
+)
+OLD_TIME_ZONE = (
+    "CRON_TZ or TZ used in spec.schedule is not officially supported, see"
+    " https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
+)
 MAX_CRON_NAME = 52  # what the controller appends must still be a label
 
 # ---- Job
@@ -31,6 +40,7 @@ def default_job(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     default_pod_template(spec.setdefault("template", {}))
     _default_policies(spec)
+    canonicalize_job(obj)
     if spec.get("completions") is None and spec.get("parallelism") is None:
         spec["completions"] = spec["parallelism"] = 1
     if spec.get("parallelism") is None:
@@ -70,12 +80,15 @@ def _generate_selector(obj: Object, spec: Object) -> None:
     uid, name = obj["metadata"].get("uid", ""), obj["metadata"].get("name", "")
     metadata = spec.setdefault("template", {}).setdefault("metadata", {})
     labels = metadata.get("labels") or {}
+    inherited = bool(labels) and obj["metadata"].get("labels") == labels
     for key, value in (("job-name", name), (JOB_NAME, name), ("controller-uid", uid), (CONTROLLER_UID, uid)):
         if key.endswith("job-name") and key in labels:
             continue  # a wrong one is refused below, in the words of validation
         if key not in labels:
             labels[key] = value
     metadata["labels"] = labels
+    if inherited:
+        obj["metadata"]["labels"] = dict(labels)
     selector = spec.get("selector")
     if selector is None:
         selector = spec["selector"] = {}
@@ -116,7 +129,7 @@ def job_warnings(obj: Object) -> Iterator[str]:
         and completions > 100_000
         and parallelism > 10_000
     ):
-        yield "spec.completions: high completions with high parallelism: the status may grow past its limits"
+        yield MANY_INDEXES
     yield from template_warnings(spec.get("template") or {}, "spec.template")
 
 
@@ -168,7 +181,7 @@ JOB = ResourceType(
     validate_update=validate_job_update,
     validate_status_update=validate_job_status,
     canonicalize=canonicalize_job,
-    warnings=job_warnings,
+    warnings=lambda obj: (*hostname_warning(obj, IN_POD_NAMES), *job_warnings(obj)),
     warnings_update=lambda new, old: job_warnings(new),
     columns=(
         Column("Status", _job_state, description="Status of the job."),
@@ -284,7 +297,7 @@ def _validate_time_zone(path: str, zone: str) -> Iterator[Cause]:
 def cronjob_warnings(obj: Object) -> Iterator[str]:
     spec = obj.get("spec") or {}
     if "TZ" in spec.get("schedule", ""):
-        yield "CRON_TZ or TZ used in spec.schedule is not officially supported, see https://kubernetes.io/docs/concepts/workloads/controllers/cron-jobs/ for more details"
+        yield OLD_TIME_ZONE
     template = nested(spec, "jobTemplate", "spec", "template") or {}
     yield from template_warnings(template, "spec.jobTemplate.spec.template")
 
@@ -317,7 +330,7 @@ CRON_JOB = ResourceType(
     prepare_update=prepare_cronjob_update,
     validate=validate_cronjob,
     validate_update=validate_cronjob_update,
-    warnings=cronjob_warnings,
+    warnings=lambda obj: (*hostname_warning(obj, IN_POD_NAMES), *cronjob_warnings(obj)),
     warnings_update=lambda new, old: cronjob_warnings(new),
     columns=(
         Column("Schedule", lambda o, now: nested(o, "spec", "schedule") or "", doc="spec.schedule"),

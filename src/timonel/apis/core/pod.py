@@ -5,8 +5,17 @@ Upstream: pkg/registry/core/{pod,podtemplate}/strategy.go, pkg/api/pod/util.go.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from timonel.apis.core import pod_amounts, pod_columns
-from timonel.apis.core.pod_defaults import default_pod, default_pod_spec, default_pod_template
+from timonel.apis.core.pod_defaults import (
+    CONTAINER_LISTS,
+    default_pod,
+    default_pod_spec,
+    default_pod_template,
+)
+from timonel.apis.core.pod_scheduling import PREFERRED, REQUIRED
+from timonel.apis.core.pod_security import APPARMOR
 from timonel.apis.core.pod_spec import validate_pod, validate_pod_template, validate_template_object
 from timonel.apis.core.pod_update import (
     prepare_status_update,
@@ -36,9 +45,55 @@ def prepare_create(obj: Object) -> None:
                 "reason": "SchedulingGated",
                 "message": "Scheduling is blocked due to non-empty scheduling gates",
                 "lastProbeTime": None,
-                "lastTransitionTime": None,
+                "lastTransitionTime": obj["metadata"].get("creationTimestamp"),
             }
         ]
+    _merge_label_keys(obj, spec)
+
+
+def _merge_label_keys(obj: Object, spec: Object) -> None:
+    """`matchLabelKeys` become requirements with the values that this pod has."""
+    labels = obj["metadata"].get("labels") or {}
+    for term in _label_key_terms(spec):
+        selector = term.get("labelSelector")
+        if selector is None:
+            continue
+        for name, operator in (("matchLabelKeys", "In"), ("mismatchLabelKeys", "NotIn")):
+            for key in term.get(name) or ():
+                if key in labels:
+                    wanted = {"key": key, "operator": operator, "values": [labels[key]]}
+                    selector["matchExpressions"] = [*(selector.get("matchExpressions") or ()), wanted]
+
+
+def _label_key_terms(spec: Object) -> Iterator[Object]:
+    affinity = spec.get("affinity") or {}
+    for kind in ("podAffinity", "podAntiAffinity"):
+        rules = affinity.get(kind) or {}
+        yield from rules.get(REQUIRED) or ()
+        for weighted in rules.get(PREFERRED) or ():
+            yield weighted.get("podAffinityTerm") or {}
+    yield from spec.get("topologySpreadConstraints") or ()
+
+
+def canonicalize(obj: Object) -> None:
+    """AppArmor annotations of old become fields."""
+    annotations = obj["metadata"].get("annotations")
+    if not annotations or nested(obj, "spec", "os", "name") == "windows":
+        return
+    for key in CONTAINER_LISTS:
+        for container in obj["spec"].get(key) or ():
+            said = annotations.get(APPARMOR + container.get("name", ""))
+            if said and nested(container, "securityContext", "appArmorProfile") is None:
+                container["securityContext"] = {
+                    **(container.get("securityContext") or {}),
+                    "appArmorProfile": _profile_said(said),
+                }
+
+
+def _profile_said(annotation: str) -> Object:
+    if annotation.startswith("localhost/"):
+        return {"type": "Localhost", "localhostProfile": annotation.removeprefix("localhost/")}
+    return {"type": "Unconfined" if annotation == "unconfined" else "RuntimeDefault"}
 
 
 def grace_period(obj: Object, asked: int | None) -> int:
@@ -91,7 +146,8 @@ POD = ResourceType(
     validate_update=validate_pod_update,
     validate_status_update=validate_status_update,
     warnings=pod_warnings,
-    warnings_update=lambda new, old: pod_warnings(new, old),
+    warnings_update=pod_warnings,
+    canonicalize=canonicalize,
     columns=pod_columns.COLUMNS,
 )
 

@@ -24,6 +24,7 @@ _MILLI = 1_000_000  # nanos
 def default_pod(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     default_pod_spec(spec)
+    _sync_addresses(obj.get("status"))
     for key in ("containers", "initContainers"):
         for container in spec.get(key) or ():
             _default_requests(container)
@@ -35,6 +36,17 @@ def default_pod(obj: Object) -> None:
                 for port in container.get("ports") or ():
                     if not port.get("hostPort") and port.get("containerPort"):
                         port["hostPort"] = port["containerPort"]
+
+
+def _sync_addresses(status: Object | None) -> None:
+    """`podIP` speaks for clients that know no list; without it the list's first is it."""
+    if not status:
+        return
+    first, addresses = status.get("podIP"), status.get("podIPs") or []
+    if first and (not addresses or addresses[0].get("ip") != first):
+        status["podIPs"] = [{"ip": first}]
+    elif addresses and not first:
+        status["podIP"] = addresses[0].get("ip", "")
 
 
 def _default_requests(container: Object) -> None:

@@ -148,12 +148,12 @@ def validate_env(path: str, variables: list[Object], volumes: Mapping[str, Objec
             yield from checks.told(f"{path}[{index}].name", name, names.relaxed_env_var_name(name))
         source = variable.get("valueFrom")
         if source is not None:
-            yield from _validate_source(f"{path}[{index}].valueFrom", source, variable.get("value", ""), volumes)
+            yield from _validate_source(
+                f"{path}[{index}].valueFrom", source, variable.get("value", ""), volumes
+            )
 
 
-def _validate_source(
-    path: str, source: Object, value: str, volumes: Mapping[str, Object]
-) -> Iterator[Cause]:
+def _validate_source(path: str, source: Object, value: str, volumes: Mapping[str, Object]) -> Iterator[Cause]:
     count = 0
     for key in ("fieldRef", "resourceFieldRef", "configMapKeyRef", "secretKeyRef", "fileKeyRef"):
         ref = source.get(key)

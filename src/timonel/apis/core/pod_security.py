@@ -40,7 +40,9 @@ def validate_pod_context(path: str, spec: Object) -> Iterator[Cause]:
         return
     yield from _ids(path, context, "fsGroup", "runAsUser", "runAsGroup")
     for index, group in enumerate(context.get("supplementalGroups") or ()):
-        yield from checks.told(f"{path}.supplementalGroups[{index}]", group, names.in_range(group, 0, _MAX_ID))
+        yield from checks.told(
+            f"{path}.supplementalGroups[{index}]", group, names.in_range(group, 0, _MAX_ID)
+        )
     if spec.get("shareProcessNamespace") and spec.get("hostPID"):
         yield _share_with_host(path)
     if context.get("sysctls"):

@@ -23,7 +23,9 @@ _TOO_LONG_INITIATOR = "Total length of <volume name>:<iscsi.targetPortal> must b
 Rule = Callable[[str, Object], Iterator[Cause]]
 
 
-def validate_volumes(path: str, volumes: list[Object], pod_name: str) -> tuple[list[Cause], dict[str, Object]]:
+def validate_volumes(
+    path: str, volumes: list[Object], pod_name: str
+) -> tuple[list[Cause], dict[str, Object]]:
     """What is wrong, and the volumes without fault by name: only those can be mounted.
 
     `pod_name` is empty in a template: the names of generic ephemeral claims are unknown there.
