@@ -457,7 +457,7 @@ class PodRunner:
         await self._forget_old_lives()
 
     async def _forget_old_lives(self) -> None:
-        """Of each container the last dead one is kept, for its state and its log; of sandboxes those with containers."""
+        """Of each container the last dead one is kept, for its state and its log."""
         old_containers, old_sandboxes = podactions.old_lives(self.runtime)
         for container in old_containers:
             await self._around.runtime.remove_container(container.id)

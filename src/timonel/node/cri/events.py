@@ -5,6 +5,7 @@ The stream has no replay: whoever listens looks at everything once after each `l
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,8 +15,10 @@ from timonel.aio.clock import Clock
 from timonel.node.cri.pb import events_pb2 as pb
 from timonel.node.cri.runtime import RuntimeEvent
 
+logger = logging.getLogger(__name__)
+
 RETRY = 0.2
-FILTER = "namespace==k8s.io,topic~=|^/tasks/(exit|oom)$|"
+FILTERS = ('namespace==k8s.io,topic=="/tasks/exit"', 'namespace==k8s.io,topic=="/tasks/oom"')  # either
 _METHOD = "/containerd.services.events.v1.Events/Subscribe"
 
 
@@ -35,15 +38,16 @@ async def subscribe(channel: grpc.aio.Channel, clock: Clock) -> AsyncIterator[Ru
         response_deserializer=pb.Envelope.FromString,
     )
     while True:
-        call = method(pb.SubscribeRequest(filters=[FILTER]), wait_for_ready=True)
+        call = method(pb.SubscribeRequest(filters=FILTERS), wait_for_ready=True)
         try:
             yield RuntimeEvent("lost")
             async for envelope in call:
                 event = _event_of(envelope)
                 if event is not None:
                     yield event
-        except grpc.aio.AioRpcError:
-            pass  # containerd went away: subscribe again when it is back
+        except grpc.aio.AioRpcError as e:
+            # mostly: containerd went away; subscribe again when it is back
+            logger.info("Lost containerd's events", extra={"error": e.details()})
         finally:
             call.cancel()
         await clock.sleep(RETRY)
