@@ -82,7 +82,7 @@ def label_map(path: str, labels: Mapping[str, str] | None) -> Iterator[Cause]:
         yield from told(path, value, names.label_value(value))
 
 
-def annotations(path: str, found: Mapping[str, str] | None) -> Iterator[Cause]:
+def annotation_map(path: str, found: Mapping[str, str] | None) -> Iterator[Cause]:
     """The annotations of something that is no object of its own, such as a template."""
     for key in sorted(found or ()):
         yield from told(path, key, names.qualified_name(key.lower()))

@@ -6,6 +6,7 @@ Upstream: pkg/apis/batch/validation/validation.go.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from timonel.apis import checks
@@ -155,7 +156,10 @@ def _validate_many_indexes(path: str, spec: Object) -> Iterator[Cause]:
         )
     for key, value in (("parallelism", parallelism), ("maxFailedIndexes", most)):
         if value is not None and value > 10_000:
-            message = "must be less than or equal to 10000 when completions are above 100000 and used with backoff limit per index"
+            message = (
+                "must be less than or equal to 10000 when completions are above 100000 and used with backoff"
+                " limit per index"
+            )
             yield field.invalid(f"{path}.{key}", value, message)
 
 
@@ -237,7 +241,7 @@ def _validate_exit_codes(path: str, codes: Object, containers: set[str]) -> Iter
         if value in seen:
             yield field.duplicate(f"{path}.values[{index}]", value)
         seen.add(value)
-    if any(a > b for a, b in zip(values, values[1:], strict=False)):
+    if any(a > b for a, b in pairwise(values)):
         yield field.invalid(f"{path}.values", values, "must be ordered")
 
 
@@ -293,7 +297,10 @@ def _validate_success_rule(path: str, rule: Object, completions: int | None) -> 
             message = f"must be less than or equal to {completions} (the number of specified completions)"
             yield field.invalid(f"{path}.succeededCount", count, message)
         if total is not None and count > total:
-            message = f"must be less than or equal to {total} (the number of indexes in the specified succeededIndexes field)"
+            message = (
+                f"must be less than or equal to {total}"
+                " (the number of indexes in the specified succeededIndexes field)"
+            )
             yield field.invalid(f"{path}.succeededCount", count, message)
 
 
@@ -315,7 +322,8 @@ def _parse_interval(interval: str, completions: int) -> tuple[int, int]:
     parts = interval.split("-")
     if len(parts) > 2:
         raise ValueError(
-            f"the fragment {field.quote(interval)} violates the requirement that an index interval can have at most two parts separated by '-'"
+            f"the fragment {field.quote(interval)} violates the requirement that an index interval can have"
+            " at most two parts separated by '-'"
         )
     ends = []
     for part in parts:

@@ -115,9 +115,9 @@ def _all_limit(spec: Object, name: str) -> bool:
 
 def qos_class(spec: Object) -> str:
     """Guaranteed, Burstable or BestEffort, by cpu and memory alone."""
-    level = spec.get("resources") or {}
-    holders = [{"resources": level}] if _is_set(level, "requests") or _is_set(level, "limits") else None
-    if holders is None:
+    if spec.get("resources") is not None:
+        holders = [spec]
+    else:
         holders = [*(spec.get("containers") or ()), *(spec.get("initContainers") or ())]
     any_set, guaranteed = False, True
     for holder in holders:

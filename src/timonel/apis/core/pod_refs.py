@@ -170,7 +170,10 @@ def _validate_source(path: str, source: Object, value: str, volumes: Mapping[str
         else:
             yield from _key_ref(where, ref)
     if not count:
-        message = "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or `fileKeyRef`"
+        message = (
+            "must specify one of: `fieldRef`, `resourceFieldRef`, `configMapKeyRef`, `secretKeyRef` or"
+            " `fileKeyRef`"
+        )
         yield field.invalid(path, "", message)
     elif value:
         yield field.invalid(path, "", "may not be specified when `value` is not empty")

@@ -86,7 +86,7 @@ def validate_pod_template(template: Object, path: str, claims: Sequence[Object] 
     yield from checks.label_map(f"{path}.labels", metadata.get("labels"))
     annotations = metadata.get("annotations")
     if annotations:
-        yield from checks.annotations(f"{path}.annotations", annotations)
+        yield from checks.annotation_map(f"{path}.annotations", annotations)
         yield from validate_annotations(f"{path}.annotations", annotations, spec)
     if claims:
         spec = with_claims(spec, claims)

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from timonel.apis import checks
-from timonel.apis.core import pod_refs, persistentsources as sources
+from timonel.apis.core import persistentsources as sources
+from timonel.apis.core import pod_refs
 from timonel.apis.core.persistentvolumeclaim import validate_claim_spec
 from timonel.machinery import field, names
 from timonel.machinery.errors import Cause
@@ -18,7 +19,10 @@ MODE = "must be a number between 0 and 0777 (octal), both inclusive"
 MORE_THAN_ONE = "may not specify more than 1 volume type"
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _MAX_INITIATOR = 64
-_TOO_LONG_INITIATOR = "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters if iscsi.initiatorName is specified."
+_TOO_LONG_INITIATOR = (
+    "Total length of <volume name>:<iscsi.targetPortal> must be under 64 characters"
+    " if iscsi.initiatorName is specified."
+)
 
 Rule = Callable[[str, Object], Iterator[Cause]]
 
@@ -63,11 +67,16 @@ def _validate_source(path: str, volume: Object, name: str, pod_name: str) -> Ite
                 claim = f"{pod_name}-{name}"
                 for message in names.dns1123_subdomain(claim):
                     yield field.invalid(f"{path}.name", name, f"PVC name {field.quote(claim)}: {message}")
-        if wire == "iscsi" and source.get("initiatorName") is not None:
-            if len(f"{name}:{source.get('targetPortal', '')}".encode()) > _MAX_INITIATOR:
-                yield field.invalid(f"{path}.name", name, _TOO_LONG_INITIATOR)
+        if wire == "iscsi" and _initiator_is_too_long(name, source):
+            yield field.invalid(f"{path}.name", name, _TOO_LONG_INITIATOR)
     if not found:
         yield field.required(path, "must specify a volume type")
+
+
+def _initiator_is_too_long(name: str, source: Object) -> bool:
+    if source.get("initiatorName") is None:
+        return False
+    return len(f"{name}:{source.get('targetPortal', '')}".encode()) > _MAX_INITIATOR
 
 
 def _must_have(*keys: str) -> Rule:
@@ -321,7 +330,8 @@ def _csi(path: str, source: Object) -> Iterator[Cause]:
         yield field.required(f"{path}.driver")
     if len(driver) > 63:
         yield field.too_long(f"{path}.driver", 63)
-    yield from checks.told(f"{path}.driver", driver, names.dns1123_subdomain(driver.lower()))
+    if driver:
+        yield from checks.told(f"{path}.driver", driver, names.dns1123_subdomain(driver.lower()))
     ref = source.get("nodePublishSecretRef")
     if ref is not None:
         if not ref.get("name"):
@@ -337,7 +347,7 @@ def _ephemeral(path: str, source: Object) -> Iterator[Cause]:
         yield field.required(where)
         return
     metadata = template.get("metadata") or {}
-    yield from checks.annotations(f"{where}.metadata.annotations", metadata.get("annotations"))
+    yield from checks.annotation_map(f"{where}.metadata.annotations", metadata.get("annotations"))
     yield from checks.label_map(f"{where}.metadata.labels", metadata.get("labels"))
     for key in _META_FIELDS:
         if metadata.get(key):

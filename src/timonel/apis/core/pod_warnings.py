@@ -160,15 +160,16 @@ def _about_files(volume: Object) -> Iterator[str]:
     projected = volume.get("projected")
     if projected is not None:
         sources = projected.get("sources") or []
-        if not sources:
-            yield f"volume {name} (Projected) has no sources provided"
+        for source in sources:
+            if not any(found is not None for found in source.values()):
+                yield f"volume {name} (Projected) has no sources provided"
         yield from _overlaps(f"volume {name} (Projected)", [f for s in sources for f in _projected_files(s)])
 
 
 def _projected_files(source: Object) -> Iterator[tuple[str, str]]:
     for key, kind in (("configMap", "ConfigMap"), ("secret", "Secret")):
-        found = source.get(key)
-        for item in (found or {}).get("items") or ():
+        found = source.get(key) or {}
+        for item in found.get("items") or ():
             yield item.get("path", ""), f" ({kind} {field.quote(found.get('name', ''))})"
     for item in (source.get("downwardAPI") or {}).get("items") or ():
         yield item.get("path", ""), " (DownwardAPI)"
