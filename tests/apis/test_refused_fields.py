@@ -98,6 +98,15 @@ ROWS: list[tuple[str, str, Any, list[str]]] = [
     ("apiregistration.k8s.io/v1/APIService", "spec/versionPriority", 0, ["spec.versionPriority"]),
     ("apiregistration.k8s.io/v1/APIService", "metadata", {"name": "other"}, ["metadata.name"]),
     ("authorization.k8s.io/v1/SubjectAccessReview", "spec/user", "", ["spec.user"]),
+    ("resource.k8s.io/v1/ResourceClaim", "spec/devices/requests/0/exactly/allocationMode", "Odd",
+     ["spec.devices.requests[0].exactly.allocationMode"]),
+    ("resource.k8s.io/v1/ResourceClaim", "spec/devices/constraints", [{"requests": ["b"], "matchAttribute": "x.io/a"}],
+     ["spec.devices.constraints[0].requests[0]"]),
+    ("resource.k8s.io/v1/DeviceClass", "spec/config", [{}], ["spec.config[0].opaque"]),
+    ("resource.k8s.io/v1/ResourceSlice", "spec/nodeName", ..., ["spec"]),
+    ("resource.k8s.io/v1/ResourceSlice", "spec/devices/0/attributes", {"a": {}}, ["spec.devices[0].attributes[a]"]),
+    ("resource.k8s.io/v1/ResourceSlice", "spec/devices/0/bindingConditions", ["a"],
+     ["spec.devices[0].bindingFailureConditions"]),
 ]  # fmt: skip
 
 
