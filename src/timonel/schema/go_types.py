@@ -254,12 +254,18 @@ REQUIRED_POINTERS: dict[str, str] = {
     "core.v1.ScaleIOPersistentVolumeSource": "secretRef",
     "core.v1.ScaleIOVolumeSource": "secretRef",
     "networking.v1.HTTPIngressPath": "pathType",
+    "networking.v1.IPAddressSpec": "parentRef",
     "admissionregistration.v1.MutatingWebhook": "sideEffects",
     "admissionregistration.v1.ValidatingWebhook": "sideEffects",
 }
 
-# Lists whose emptiness says something: managedFields that are sent empty are reset.
-KEPT_EMPTY: dict[str, str] = {"meta.v1.ObjectMeta": "managedFields"}
+# Lists and maps whose emptiness says something: managedFields that are sent empty are reset, scaling policies that are
+# sent empty are refused instead of filled in, the others show up in messages.
+KEPT_EMPTY: dict[str, str] = {
+    "meta.v1.ObjectMeta": "managedFields",
+    "autoscaling.v2.HPAScalingRules": "policies",
+    "core.v1.PersistentVolumeSpec": "capacity",
+}
 
 # Defaults of fields that are keys of a list of type map: an item that leaves one out is merged as if it were there.
 KEY_DEFAULTS: dict[str, dict[str, object]] = {
