@@ -84,6 +84,22 @@ def test_a_due_time_starts_one_job_named_after_its_minute() -> None:
     assert [ref["uid"] for ref in found["status"]["active"]] == [job["metadata"]["uid"]]
 
 
+def test_a_job_whose_status_was_lost_is_remembered() -> None:
+    w = world(cronjob(concurrencyPolicy="Forbid"), NOON + 301)
+    w.settle(CRONJOB)
+    found = w.get(RESOURCE, KEY)
+    assert found is not None
+    w.put(RESOURCE, {**found, "status": {}})
+    w.settle(CRONJOB)
+
+    after = w.get(RESOURCE, KEY)
+    assert after is not None
+    assert after["status"]["lastScheduleTime"] == "2026-03-01T12:05:00Z"
+    assert len(after["status"]["active"]) == 1
+    assert "UnexpectedJob" not in reasons(w)
+    assert len(names(w)) == 1
+
+
 def test_a_finished_job_leaves_the_active_list() -> None:
     w = world(cronjob(), NOON + 301)
     w.settle(CRONJOB)

@@ -19,6 +19,7 @@ from timonel.machinery import cron
 from timonel.objects import conditions, workloads
 from timonel.objects.meta import (
     Object,
+    annotations_of,
     controller_ref,
     format_time,
     is_deleting,
@@ -173,17 +174,25 @@ def _outcome_of(job: Object) -> str:
     return next((t for t in ("Complete", "Failed") if conditions.is_true(known, t)), "")
 
 
+def _forgotten(desired: Object, observed: Observed) -> list[Object]:
+    """Jobs of later times than the status knows of: they were created, but the write that told so was lost."""
+    last = parse_time(nested(desired, "status", "lastScheduleTime")) or 0.0
+    return [job for job in observed.jobs if (_scheduled_at(job) or 0.0) > last]
+
+
 def _still_active(desired: Object, observed: Observed) -> list[Object]:
     listed = {ref["uid"] for ref in nested(desired, "status", "active") or ()}
+    listed |= set(map(uid_of, _forgotten(desired, observed)))
     return [job for job in observed.jobs if uid_of(job) in listed and not _outcome_of(job)]
 
 
 def _follow_active(desired: Object, observed: Observed) -> list[Action]:
     listed = {ref["uid"]: ref["name"] for ref in nested(desired, "status", "active") or ()}
+    expected = {*listed, *map(uid_of, _forgotten(desired, observed))}
     actions: list[Action] = []
     for job in observed.jobs:
         name, outcome = job["metadata"]["name"], _outcome_of(job)
-        if uid_of(job) not in listed and not outcome and not is_deleting(job):
+        if uid_of(job) not in expected and not outcome and not is_deleting(job):
             message = f"Saw a job that the controller did not create or forgot: {name}"
             actions.append(Record("Warning", "UnexpectedJob", message))
         elif uid_of(job) in listed and outcome:
@@ -219,19 +228,20 @@ def _delete(job: Object) -> list[Action]:
 def status(desired: Object, observed: Observed, outcome: Outcome) -> Status:
     stored = desired.get("status") or {}
     gone = {a.uid for a in outcome.plan.actions if isinstance(a, Delete)}
-    running = {uid_of(j) for j in _still_active(desired, observed)} - gone
-    active = [ref for ref in stored.get("active") or () if ref["uid"] in running]
-    new: Status = {}
-    last = stored.get("lastScheduleTime")
+    running = [job for job in _still_active(desired, observed) if uid_of(job) not in gone]
+    kept = {ref["uid"]: ref for ref in stored.get("active") or ()}
+    active = [kept.get(uid_of(job)) or _reference(job) for job in running]
+    times = [parse_time(stored.get("lastScheduleTime")), *map(_scheduled_at, observed.jobs)]
     for number, action in enumerate(outcome.plan.actions):
         if isinstance(action, Create) and number in outcome.results:
-            job = outcome.results[number]
-            active.append(_reference(job))
-            last = format_time(_scheduled_at(action.obj))
+            active.append(_reference(outcome.results[number]))
+            times.append(_scheduled_at(action.obj))
+    new: Status = {}
+    last = max((t for t in times if t is not None), default=None)
     if active:
         new["active"] = active
-    if last:
-        new["lastScheduleTime"] = last
+    if last is not None:
+        new["lastScheduleTime"] = format_time(last)
     ends = [nested(j, "status", "completionTime") for j in observed.jobs if _outcome_of(j) == "Complete"]
     latest = max((t for t in (*ends, stored.get("lastSuccessfulTime")) if t), default=None)
     if latest:
@@ -239,8 +249,9 @@ def status(desired: Object, observed: Observed, outcome: Outcome) -> Status:
     return new
 
 
-def _scheduled_at(job: Object) -> float:
-    return datetime.fromisoformat(job["metadata"]["annotations"][SCHEDULED]).timestamp()
+def _scheduled_at(job: Object) -> float | None:
+    text = annotations_of(job).get(SCHEDULED)
+    return datetime.fromisoformat(text).timestamp() if text else None
 
 
 def _reference(job: Object) -> dict[str, str]:

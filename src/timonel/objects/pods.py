@@ -63,11 +63,11 @@ def ready_since(pod: Object) -> float | None:
 
 def seconds_to_available(pod: Object, min_ready_seconds: int, now: float) -> float | None:
     """0 for an available pod, what is left of min_ready_seconds for a ready one, None for one that is not ready."""
+    if not min_ready_seconds:  # the usual case, worth not parsing a time for
+        return 0.0 if is_ready(pod) else None
     since = ready_since(pod)
     if since is None:
         return None
-    if not min_ready_seconds:
-        return 0.0
     return max(0.0, since + min_ready_seconds - now)
 
 
@@ -77,6 +77,8 @@ def is_available(pod: Object, min_ready_seconds: int, now: float) -> bool:
 
 def next_availability(pods: Iterable[Object], min_ready_seconds: int, now: float) -> float | None:
     """Seconds until the first ready pod becomes available; None when none is on its way."""
+    if not min_ready_seconds:
+        return None
     waits = (seconds_to_available(p, min_ready_seconds, now) for p in pods)
     return min((w for w in waits if w), default=None)
 
