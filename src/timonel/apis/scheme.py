@@ -31,6 +31,10 @@ _STATUS_LEAVES: dict[tuple[str, str], tuple[sets.Path, ...]] = {
     ("apps", "Deployment"): (("f:metadata", "f:labels"),),
     ("", "Pod"): (("f:metadata", "f:deletionTimestamp"), ("f:metadata", "f:ownerReferences")),
 }
+# Fields besides the status that a write of the main resource leaves alone: what a strategy resets.
+_WRITE_LEAVES: dict[tuple[str, str], tuple[sets.Path, ...]] = {
+    ("certificates.k8s.io", "CertificateSigningRequest"): (("f:spec",),),
+}
 
 
 class UnknownType(LookupError):
@@ -68,7 +72,8 @@ class TypeCodec:
         names = self._scheme.schema.type(self.type_name)["fields"]
         kept = (("f:" + name,) for name in names if name not in ("metadata", "status", "kind", "apiVersion"))
         extra = _STATUS_LEAVES.get((self.rtype.group, self.rtype.kind), ())
-        return {"": sets.of_paths(("f:status",)), "status": sets.of_paths(*kept, *extra)}
+        reset = _WRITE_LEAVES.get((self.rtype.group, self.rtype.kind), ())
+        return {"": sets.of_paths(("f:status",), *reset), "status": sets.of_paths(*kept, *extra)}
 
     def normalize(self, tree: Any) -> tuple[Object, list[str]]:
         """See `timonel.machinery.codec`."""
