@@ -232,7 +232,7 @@ def _validate_counts(
     yield from checks.not_negative("status.collisionCount", status.get("collisionCount"))
     for key, limit, message in bounds:
         if status.get(key, 0) > status.get(limit, 0):
-            yield field.invalid(f"status.{key}", status[key], message)
+            yield field.invalid(f"status.{key}", status.get(key, 0), message)
 
 
 def _collisions_grow(new: Object, old: Object) -> Iterator[Cause]:
@@ -548,6 +548,7 @@ def default_daemonset(obj: Object) -> None:
         _default_rolling(strategy, maxUnavailable=1, maxSurge=0)
     if spec.get("revisionHistoryLimit") is None:
         spec["revisionHistoryLimit"] = 10
+    _set_template_generation(obj, _template_generation(obj))
 
 
 TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"

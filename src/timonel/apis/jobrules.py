@@ -11,6 +11,7 @@ from typing import Any
 
 from timonel.apis import checks
 from timonel.apis.core.pod import validate_pod_template
+from timonel.apis.core.podstructs import shown_template
 from timonel.apis.templates import compiled, shown_selector
 from timonel.machinery import field, names, selectors
 from timonel.machinery.errors import Cause
@@ -390,7 +391,7 @@ def _validate_template_update(path: str, new: Object, old: Object) -> Iterator[C
     suspended = nested(old, "spec", "suspend") and nested(old, "status", "startTime") is None
     if suspended and _without_directives(template) == _without_directives(before):
         return
-    yield field.invalid(f"{path}.template", template, checks.IMMUTABLE)
+    yield field.invalid(f"{path}.template", shown_template(template), checks.IMMUTABLE)
 
 
 def _without_directives(template: Object) -> Object:

@@ -24,6 +24,8 @@ _MILLI = 1_000_000  # nanos
 def default_pod(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     default_pod_spec(spec)
+    if spec["terminationGracePeriodSeconds"] < 0:
+        spec["terminationGracePeriodSeconds"] = 1  # in a Pod only: templates keep what they say
     _sync_addresses(obj.get("status"))
     for key in ("containers", "initContainers"):
         for container in spec.get(key) or ():

@@ -1,4 +1,4 @@
-"""What may change in a pod, and by which way: the object itself, its status, ephemeral containers, resources.
+"""What may change in a pod: the object itself and its status.
 
 Upstream: pkg/apis/core/validation/validation.go, pkg/registry/core/pod/strategy.go.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from timonel.apis import checks
-from timonel.apis.core import pod_amounts
 from timonel.apis.core.pod_security import APPARMOR
 from timonel.apis.core.pod_spec import MIRROR, validate_annotations, validate_metadata_and_spec
 from timonel.apis.core.poddiff import spec_diff
@@ -258,62 +257,3 @@ def _validate_ips(path: str, addresses: list[Object]) -> Iterator[Cause]:
     for index, text in enumerate(texts):
         if text in texts[:index]:
             yield field.duplicate(f"{path}[{index}]", {"IP": text})
-
-
-# ---- ephemeral containers
-
-
-def validate_ephemeral_update(new: Object, old: Object) -> Iterator[Cause]:
-    """An update by /ephemeralcontainers: only additions."""
-    yield from validate_metadata_and_spec(new)
-    now = {c.get("name"): c for c in nested(new, "spec", "ephemeralContainers") or ()}
-    for container in nested(old, "spec", "ephemeralContainers") or ():
-        name, path = container.get("name", ""), "spec.ephemeralContainers"
-        if name not in now:
-            message = f"existing ephemeral containers {field.quote(name)} may not be removed\n"
-            yield field.forbidden(path, message)
-        elif now[name] != container:
-            message = f"existing ephemeral containers {field.quote(name)} may not be changed\n"
-            yield field.forbidden(path, message)
-
-
-# ---- resources
-
-
-def validate_resize(new: Object, old: Object) -> Iterator[Cause]:
-    """An update by /resize: amounts of cpu and memory, within the pod's class."""
-    yield from validate_metadata_and_spec(new)
-    spec, before = new.get("spec") or {}, old.get("spec") or {}
-    for key in ("containers", "initContainers"):
-        if len(spec.get(key) or ()) != len(before.get(key) or ()):
-            yield field.forbidden(f"spec.{key}", "containers may not be added or removed on resize")
-            return
-    if nested(old, "metadata", "annotations", MIRROR) is not None:
-        yield field.forbidden("", "static pods cannot be resized")
-    was, now = nested(old, "status", "qosClass") or pod_amounts.qos_class(before), pod_amounts.qos_class(spec)
-    if was != now:
-        message = "Pod QOS Class may not change as a result of resizing"
-        yield field.invalid("spec", now, message)
-    rest = dict(spec)
-    for key in ("containers", "initContainers"):
-        if spec.get(key):
-            pairs = zip(spec[key], before[key], strict=True)
-            rest[key] = [_with_old_amounts(new_one, old_one) for new_one, old_one in pairs]
-    if rest != before:
-        message = f"only cpu and memory resources are mutable\n{spec_diff(before, rest)}"
-        yield field.forbidden("spec", message)
-
-
-def _with_old_amounts(new: Object, old: Object) -> Object:
-    """A container with the old cpu and memory, so that what differs still is what may not."""
-    resources = {}
-    for key in {*(new.get("resources") or {}), *(old.get("resources") or {})}:
-        now, was = ((c.get("resources") or {}).get(key) for c in (new, old))
-        if isinstance(now or was, dict):
-            kept = {k: v for k, v in (was or {}).items() if k in ("cpu", "memory")}
-            others = {k: v for k, v in (now or {}).items() if k not in ("cpu", "memory")}
-            if kept or others:
-                resources[key] = {**others, **kept}
-        elif now:
-            resources[key] = now
-    return {**new, "resources": resources}
