@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from tests.node.builders import container, pod
-from timonel.node import cgroups, containerd, oci
+from timonel.node import cgroups, containerd, imagegc, logrotation, oci
 from timonel.node.admission import admit, requested
-from timonel.node.cri.runtime import Condition
+from timonel.node.cri.runtime import Condition, Image
 from timonel.node.imagenames import credentials, is_valid, normalized
 from timonel.node.logs import Formatter, Query, parse, select, tail_offset
 from timonel.node.nodestatus import Machine, Observed, conditions
@@ -261,3 +261,31 @@ def test_a_sub_path_stays_in_its_volume(tmp_path: Path) -> None:
     for sub in ("../x", "out/passwd"):
         with pytest.raises(VolumeError, match="outside"):
             resolve_sub_path(volume, sub, make=True)
+
+
+def test_the_longest_unused_images_go_first() -> None:
+    images = [Image(f"i{n}", (f"t{n}",), (), 100) for n in range(5)]
+    used = {"i0": 900.0, "i1": 100.0, "i2": 200.0, "i3": 300.0, "i4": 50.0}
+    found = imagegc.doomed(images, used, {"i1"}, {"t4"}, now=1000.0, wanted=150)
+
+    assert [image.id for image in found] == ["i2", "i3"]
+
+
+@pytest.mark.parametrize(("available", "expected"), [(500, 0), (151, 0), (150, 50), (0, 200)])
+def test_images_go_only_when_the_disk_is_nearly_full(available: int, expected: int) -> None:
+    assert imagegc.bytes_to_free(1000, available) == expected
+
+
+def test_a_long_log_is_put_aside_and_the_oldest_ones_go(tmp_path: Path) -> None:
+    path = tmp_path / "0.log"
+    for day in range(1, 5):
+        (tmp_path / f"0.log.2026010{day}-000000").touch()
+    path.write_bytes(b"x")
+    logrotation.put_aside(path, 1_767_225_600.0 + 86400 * 9)
+
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "0.log.20260102-000000",
+        "0.log.20260103-000000",
+        "0.log.20260104-000000",
+        "0.log.20260110-000000",
+    ]

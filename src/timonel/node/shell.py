@@ -22,6 +22,7 @@ from timonel.node.cri.runtime import Dns, Runtime, Version
 from timonel.node.follow import Replaced, Watched, follow
 from timonel.node.heartbeat import Heartbeat
 from timonel.node.hooks import Hooks
+from timonel.node.housekeeping import Housekeeping
 from timonel.node.images import ImageManager
 from timonel.node.localpath import LocalPathProvisioner
 from timonel.node.nodestatus import Identity, Machine, Observed
@@ -158,6 +159,14 @@ class NodeAgent:
                     self._storage, clock, recorder, config.name, config.directory / "volumes"
                 )
                 group.create_task(provisioner.run(), name="local-path provisioner")
+                chores = Housekeeping(
+                    self._runtime,
+                    clock,
+                    threads,
+                    lambda: (r.runtime for r in pods.runners()),
+                    self._read_machine,
+                )
+                group.create_task(chores.run(), name="housekeeping")
             await taken_up.wait()
             if hosts is not None:
                 handler = api.NodeApi(pods, self._runtime, clock, heartbeat, threads)

@@ -1,0 +1,74 @@
+"""The node's slow chores: long logs are put aside, unused images go when the disk fills up."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+
+from timonel.aio.clock import Clock
+from timonel.aio.threads import Threads
+from timonel.node import imagegc, logrotation
+from timonel.node.containerd import PAUSE_IMAGE
+from timonel.node.cri.errors import RuntimeFailure
+from timonel.node.cri.runtime import Container, ContainerState, Runtime
+from timonel.node.nodestatus import Machine
+from timonel.node.podruntime import PodRuntime
+
+logger = logging.getLogger(__name__)
+
+PERIOD = 60.0
+
+
+class Housekeeping:
+    def __init__(
+        self,
+        runtime: Runtime,
+        clock: Clock,
+        threads: Threads,
+        pods: Callable[[], Iterable[PodRuntime]],
+        machine: Callable[[], Awaitable[Machine]],
+    ) -> None:
+        self._runtime = runtime
+        self._clock = clock
+        self._threads = threads
+        self._pods = pods
+        self._machine = machine
+        self._last_used: dict[str, float] = {}
+
+    async def run(self) -> None:
+        while True:
+            await self._clock.sleep(PERIOD)
+            try:
+                await self._rotate_logs()
+                await self._collect_images()
+            except (RuntimeFailure, OSError) as e:
+                logger.warning("Housekeeping failed", extra={"error": str(e)})
+
+    def _containers(self) -> list[Container]:
+        return [c for runtime in self._pods() for c in runtime.containers]
+
+    async def _rotate_logs(self) -> None:
+        running = [c for c in self._containers() if c.state is ContainerState.RUNNING and c.log_path]
+        for container in running:
+            path = Path(container.log_path)
+            if await self._threads.run(logrotation.is_too_long, path):
+                await self._threads.run(logrotation.put_aside, path, self._clock.now())
+                await self._runtime.reopen_log(container.id)
+
+    async def _collect_images(self) -> None:
+        images = await self._runtime.list_images()
+        now = self._clock.now()
+        used_names = {name for c in self._containers() for name in (c.image, c.image_ref)}
+        in_use = {i.id for i in images if used_names.intersection((i.id, *i.tags, *i.digests))}
+        for image in images:
+            if image.id in in_use or image.id not in self._last_used:
+                self._last_used[image.id] = now
+        machine = await self._machine()
+        wanted = imagegc.bytes_to_free(machine.disk, machine.disk_available)
+        if wanted == 0:
+            return
+        for image in imagegc.doomed(images, self._last_used, in_use, {PAUSE_IMAGE}, now=now, wanted=wanted):
+            logger.info("Removing an unused image", extra={"image": image.id})
+            await self._runtime.remove_image(image.id)
+            self._last_used.pop(image.id, None)
