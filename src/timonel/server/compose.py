@@ -9,13 +9,21 @@ import ipaddress
 import ssl
 from dataclasses import dataclass, field
 
+import orjson
+
 from timonel.aio.clock import Clock
 from timonel.apis.authentication import TOKEN_REQUEST
 from timonel.server import bootstrap
 from timonel.server.app import ApiServer, Config, Extensions, Scheme
+from timonel.server.chain.info import Info
+from timonel.server.http import Request, Response
+from timonel.server.paths import fixed
+from timonel.server.request import User
 from timonel.server.security import NEEDED, Security
 from timonel.server.security import Settings as SecuritySettings
 from timonel.store.base import Store
+
+DISCOVERY, JWKS = "/.well-known/openid-configuration", "/openid/v1/jwks"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +68,10 @@ def compose(
         )
         await bootstrap.ensure(server.objects, server.reader, wanted)
 
+    async def discovery(request: Request, info: Info, user: User) -> Response:
+        where = f"{settings.advertised}:{settings.advertised_port or server.port}"
+        return Response(200, orjson.dumps(attached.tokens.discovery(f"https://{where}{JWKS}")))
+
     server.extend(
         Extensions(
             admission=attached.admission,
@@ -67,6 +79,7 @@ def compose(
             bodies=(TOKEN_REQUEST,),
             partials=attached.partials,
             connects=attached.connects,
+            paths={DISCOVERY: discovery, JWKS: fixed(attached.tokens.jwks())},
             bootstrap=(first_objects,),
         )
     )
