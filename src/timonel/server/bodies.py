@@ -1,4 +1,4 @@
-"""The body of a request as an object of its kind: read, pruned, type-checked, defaulted, or refused in upstream's words."""
+"""The body of a request as an object of its kind: read, pruned, type-checked, defaulted; or refused as upstream does."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from timonel.server.chain.info import Info, parse
 from timonel.server.http import Request, Response
 from timonel.server.negotiate import Form
 from timonel.server.paths import Paths
-from timonel.server.request import Authenticator, Authorizer, ConnectCall, Upgraded, User
+from timonel.server.request import Answer, Authenticator, Authorizer, ConnectCall, Upgraded, User
 from timonel.server.responses import NOT_FOUND_PAGE, from_exception, status_response, warning_headers
 from timonel.server.routes import Route
 from timonel.server.verbs import create, delete, patch, read, scale, update, watch
@@ -72,7 +72,7 @@ class Dispatcher:
         if request.too_large:
             raise errors.RequestEntityTooLarge("Request entity too large: limit is 3145728")
         if route.connect is not None:
-            return await route.connect.connect(connect_call(user, info, request))
+            return answered(await route.connect.connect(connect_call(user, info, request)))
         call = Call(
             user,
             info,
@@ -166,6 +166,14 @@ async def carry_out(core: Core, call: Call, route: Route) -> Result:
         case "delete":
             return await delete.delete(core, call)
     raise routes.not_allowed()
+
+
+def answered(answer: Answer | Upgraded) -> Response | Upgraded:
+    """What a handler of bytes says, as a response; its Content-Type is among its headers."""
+    if isinstance(answer, Upgraded):
+        return answer
+    headers = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers)
+    return Response(answer.status, answer.body, b"", headers)
 
 
 def connect_call(user: User, info: Info, request: Request) -> ConnectCall:

@@ -70,8 +70,9 @@ def deduplicate_owners(obj: Object) -> list[str]:
     if len(kept) == len(refs):
         return []
     return [
-        f".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, "
-        f"and may reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: {', '.join(repeated)}"
+        ".metadata.ownerReferences contains duplicate entries; API server dedups owner references in 1.20+, and may "
+        "reject such requests as early as 1.24; please fix your requests; duplicate UID(s) observed: "
+        f"{', '.join(repeated)}"
     ]
 
 
@@ -150,7 +151,10 @@ def validate_owners(refs: Iterable[dict[str, Any]], path: str) -> Iterator[Cause
     for ref in refs:
         if ref.get("controller"):
             if controller:
-                message = f'Only one reference can have Controller set to true. Found "true" in references for {controller} and {ref.get("kind")}/{ref.get("name")}'
+                message = (
+                    'Only one reference can have Controller set to true. Found "true" in references for '
+                    f"{controller} and {ref.get('kind')}/{ref.get('name')}"
+                )
                 yield field.invalid(path, refs, message)
             else:
                 controller = f"{ref.get('kind')}/{ref.get('name')}"
@@ -198,7 +202,8 @@ def validate_update(new: Object, old: Object) -> Iterator[Cause]:
             listed = ", ".join(field.quote(f) for f in sorted(added))
             yield field.forbidden(
                 f"{path}.finalizers",
-                f"no new finalizers can be added if the object is being deleted, found new finalizers []string{{{listed}}}",
+                "no new finalizers can be added if the object is being deleted, found new finalizers "
+                f"[]string{{{listed}}}",
             )
     for key in IMMUTABLE:
         if now.get(key) != before.get(key):

@@ -1,8 +1,8 @@
 """The served resources, and the one way into the store and out of it.
 
 An `Endpoint` is one resource in one version: it knows the type as served (`rtype`), the type that does the work and
-whose form is stored (`work`), and the cache of what is stored. `Registry` writes and reads entries; here, and only here,
-errors of the store become errors of the API. Verbs decide what to write; admission has been passed by then.
+whose form is stored (`work`), and the cache of what is stored. `Registry` writes and reads entries; here, and only
+here, errors of the store become errors of the API. Verbs decide what to write; admission has been passed by then.
 
 Upstream: apiserver/pkg/registry/generic/registry/store.go, apiserver/pkg/storage/etcd3/store.go.
 """
@@ -19,8 +19,8 @@ from timonel.aio.clock import Clock
 from timonel.apis.resource import Converted, ResourceType, Retired
 from timonel.machinery import errors
 from timonel.objects.meta import Object
-from timonel.server.atrest import Vault
 from timonel.server.actions import Action
+from timonel.server.atrest import Vault
 from timonel.server.request import ConnectHandler, PartialUpdate
 from timonel.server.watchcache import Caches, Entry, Kind, ResourceCache
 from timonel.store.base import KeyExists, KeyMissing, RevisionConflict, Store

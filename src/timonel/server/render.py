@@ -102,7 +102,8 @@ def list_(
         return written(form, 200, tree, headers)
     if form.transform == METADATA:
         raise errors.NotAcceptable(
-            f"you requested PartialObjectMetadata, but the requested object is a list ({internal_type(endpoint, 'List')})"
+            "you requested PartialObjectMetadata, but the requested object is a list "
+            f"({internal_type(endpoint, 'List')})"
         )
     if form.transform == LIST_OF_METADATA:
         items = [tables.partial(endpoint.obj(e), form) for e in result.entries]

@@ -84,10 +84,8 @@ def _fits(info: Info) -> bool:
 
 def _subresource(endpoint: Endpoint, info: Info) -> Route:
     rtype, name = endpoint.rtype, info.subresource
-    if (
-        name not in endpoint.subresources
-        or rtype.namespaced != bool(info.namespace)
-        and info.resource != "namespaces"
+    if name not in endpoint.subresources or (
+        rtype.namespaced != bool(info.namespace) and info.resource != "namespaces"
     ):
         raise unknown()
     if name in endpoint.connects:

@@ -63,10 +63,10 @@ def impersonated(request: Request, user: User, authorizer: Authorizer) -> User:
     groups = request.all_headers(b"impersonate-group")
     uid = request.header(b"impersonate-uid")
     extra: dict[str, tuple[str, ...]] = {}
-    for header, value in request.headers:
+    for header, raw in request.headers:
         if header.startswith(b"impersonate-extra-"):
             key = unquote(header[len(b"impersonate-extra-") :].decode("latin-1"))
-            extra[key] = (*extra.get(key, ()), value.decode())
+            extra[key] = (*extra.get(key, ()), raw.decode())
     if not name:
         raise errors.BadRequest(f"requested {_in_go(groups, uid, extra)} without impersonating a user name")
     if name.startswith(SERVICE_ACCOUNT) and name.count(":") == 3:

@@ -58,9 +58,9 @@ def options_of(call: Call) -> DeleteOptions:
 async def delete(core: Core, call: Call) -> Result:
     options = options_of(call)
     work = call.endpoint.work
-    if (work.group, work.plural) == ("batch", "jobs") and not options.propagation:
-        if options.orphan_dependents is None:
-            call.warnings.append(JOB_WARNING)
+    says_nothing = not options.propagation and options.orphan_dependents is None
+    if says_nothing and (work.group, work.plural) == ("batch", "jobs"):
+        call.warnings.append(JOB_WARNING)
     return await remove(core, call, call.name, options)
 
 

@@ -207,8 +207,7 @@ async def _apply(core: Core, call: Call, options: WriteOptions) -> Result:
         if subresource:
             raise
     if tree.get("metadata", {}).get("uid"):
-        raise endpoint.conflict(
-            name,
-            f"uid mismatch: the provided object specified uid {tree['metadata']['uid']}, and no existing object was found",
-        )
+        uid = tree["metadata"]["uid"]
+        why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+        raise endpoint.conflict(name, why)
     return await store_new(core, call, produce(None), options)

@@ -1,7 +1,7 @@
 """update, and the guarded loop that every change of a stored object goes through (PUT, PATCH, /status, /scale).
 
-read old → produce new → keep what may not change → managed fields → mutating admission → prepare → validate → warnings →
-canonicalize → validating admission → compare and swap; again when somebody else was faster.
+read old → produce new → keep what may not change → managed fields → mutating admission → prepare → validate →
+warnings → canonicalize → validating admission → compare and swap; again when somebody else was faster.
 
 Upstream: apiserver/pkg/endpoints/handlers/update.go, registry/rest/update.go, registry/generic/registry/store.go.
 """
