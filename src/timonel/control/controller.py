@@ -53,7 +53,7 @@ class Controller:
         self.what, self.name = what, what.name
         self.resource = what.watches[0].resource
         self.queue: WorkQueue[Key] = WorkQueue(clock)
-        self.recorder = EventRecorder(transport, clock, what.name)
+        self.recorder = EventRecorder(transport, clock, what.component or what.name)
         self._client = Client(transport, index)
         self._cache = Lister(informers, clock, dict.fromkeys(w.resource for w in what.watches))
         self._index = index

@@ -113,6 +113,7 @@ class ControllerType(Generic[Seen]):
     # called instead of reconcile when the object is gone (or never was): what to clean up for its key
     absent: Callable[[Key, Cache], Plan] | None = None
     workers: int = 5
+    component: str = ""  # the source of its Events, where upstream's differs from `name`
 
 
 AnyControllerType = ControllerType[Any]

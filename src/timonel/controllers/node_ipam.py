@@ -74,6 +74,7 @@ def node_ipam(
 
     return ControllerType(
         name="node-controller",
+        component="cidrAllocator",
         watches=(Watch("namespaces", wakes=nobody), Watch("nodes", wakes=_everyone)),
         observe=observe,
         reconcile=reconcile,

@@ -221,6 +221,7 @@ def _every_daemonset(node: Object, cache: Cache) -> Iterable[Key]:
 
 DAEMONSET = ControllerType(
     name="daemon-set-controller",
+    component="daemonset-controller",
     watches=(
         Watch(RESOURCE),
         Watch("pods", wakes=controller_or_adopters("DaemonSet", RESOURCE)),

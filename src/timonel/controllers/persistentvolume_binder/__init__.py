@@ -56,6 +56,7 @@ def _volumes_of_claim(claim: Object, cache: Cache) -> Iterable[Key]:
 
 CLAIMS = ControllerType(
     name="persistent-volume-binder",
+    component="persistentvolume-controller",
     watches=(
         Watch(claims.CLAIMS),
         Watch(claims.VOLUMES, wakes=_claims_of_volume),
@@ -68,6 +69,7 @@ CLAIMS = ControllerType(
 
 VOLUMES = ControllerType(
     name="persistent-volume-binder",
+    component="persistentvolume-controller",
     watches=(Watch(claims.VOLUMES), Watch(claims.CLAIMS, wakes=_volumes_of_claim)),
     observe=volumes.observe,
     reconcile=volumes.reconcile,
