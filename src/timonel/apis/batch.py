@@ -384,6 +384,7 @@ CRON_JOB_V1BETA1 = ResourceType(
     short_names=("cj",),
     categories=("all",),
     status=True,
+    default=default_cronjob,
     columns=CRON_JOB.columns,
     retired=Retired("v1", _to_v1, _to_v1beta1, V1BETA1_WARNING),
 )

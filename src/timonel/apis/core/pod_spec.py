@@ -100,13 +100,12 @@ def validate_pod_template(template: Object, path: str, claims: Sequence[Object] 
 
 def with_claims(spec: Object, claims: Sequence[Object]) -> Object:
     """The spec with a volume for every claim template; volumes of the same name are replaced."""
-    added = []
-    for claim in claims:
-        name = (claim.get("metadata") or {}).get("name", "")
-        added.append({"name": name, "persistentVolumeClaim": {"claimName": name}})
-    taken = {volume["name"] for volume in added}
-    rest = [volume for volume in spec.get("volumes") or () if volume.get("name", "") not in taken]
-    return {**spec, "volumes": [*added, *rest]}
+    added = {
+        name: {"name": name, "persistentVolumeClaim": {"claimName": name}}
+        for name in ((claim.get("metadata") or {}).get("name", "") for claim in claims)
+    }
+    rest = [volume for volume in spec.get("volumes") or () if volume.get("name", "") not in added]
+    return {**spec, "volumes": [*added.values(), *rest]}
 
 
 def validate_template_object(obj: Object) -> Iterator[Cause]:
