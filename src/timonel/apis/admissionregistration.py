@@ -353,8 +353,10 @@ def _validate_annotations(policy: str, annotations: list[Object]) -> Iterator[Ca
     seen: set[str] = set()
     for index, item in enumerate(annotations):
         path, key = f"spec.auditAnnotations[{index}]", item.get("key", "")
-        full = f"{policy}/{key}" if policy else key
-        yield from checks.told(f"{path}.key", full, names.qualified_name(full))
+        if not policy:
+            yield field.invalid(f"{path}.key", key, "requires metadata.name be non-empty")
+        else:
+            yield from checks.told(f"{path}.key", f"{policy}/{key}", names.qualified_name(f"{policy}/{key}"))
         if not item.get("valueExpression", "").strip():
             yield field.required(f"{path}.valueExpression", "valueExpression is not specified")
         if key in seen:

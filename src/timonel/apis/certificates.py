@@ -151,6 +151,16 @@ def validate_approval(new: Object, old: Object) -> Iterator[Cause]:
         yield field.invalid("status.conditions", "Approved,Denied", message)
 
 
+# of the column, as the version of old described the field
+_SIGNER = """Requested signer for the request. It is a qualified name in the form: `scope-hostname.io/name`. If empty, it will be defaulted:
+ 1. If it's a kubelet client certificate, it is assigned
+    "kubernetes.io/kube-apiserver-client-kubelet".
+ 2. If it's a kubelet serving certificate, it is assigned
+    "kubernetes.io/kubelet-serving".
+ 3. Otherwise, it is assigned "kubernetes.io/legacy-unknown".
+Distribution of trust for signers happens out of band. You can select on this field using `spec.signerName`."""  # noqa: E501
+
+
 def _condition(obj: Object, now: float) -> str:
     status = obj.get("status") or {}
     kinds = [c.get("type", "") for c in status.get("conditions") or ()]
@@ -184,10 +194,18 @@ CERTIFICATE_SIGNING_REQUEST = ResourceType(
     validate_status_update=validate_status,
     columns=(
         AGE,
-        Column("SignerName", lambda o, now: o["spec"].get("signerName") or "<none>", doc="spec.signerName"),
-        Column("Requestor", lambda o, now: o["spec"].get("username", ""), doc="spec.request"),
+        Column("SignerName", lambda o, now: o["spec"].get("signerName") or "<none>", description=_SIGNER),
+        Column(
+            "Requestor",
+            lambda o, now: o["spec"].get("username", ""),
+            description="Base64-encoded PKCS#10 CSR data",
+        ),
         Column("RequestedDuration", _duration, doc="spec.expirationSeconds"),
-        Column("Condition", _condition, doc="status.conditions"),
+        Column(
+            "Condition",
+            _condition,
+            description="Conditions applied to the request, such as approval or denial.",
+        ),
     ),
 )
 

@@ -10,12 +10,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from timonel.apis import checks
+from timonel.apis.godiff import GoField, in_go_form
 from timonel.apis.printing import AGE
 from timonel.apis.resource import Column, ResourceType
 from timonel.machinery import field, names, selectors
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object
 
+_SPEC = (
+    GoField("minAvailable", "MinAvailable"),
+    GoField("selector", "Selector"),
+    GoField("maxUnavailable", "MaxUnavailable"),
+    GoField("unhealthyPodEvictionPolicy", "UnhealthyPodEvictionPolicy"),
+)
 _COUNTS = ("currentHealthy", "desiredHealthy", "disruptionsAllowed", "expectedPods")
 
 
@@ -31,7 +38,9 @@ def validate(obj: Object) -> Iterator[Cause]:
     spec = obj.get("spec") or {}
     least, most = spec.get("minAvailable"), spec.get("maxUnavailable")
     if least is not None and most is not None:
-        yield field.invalid("spec", spec, "minAvailable and maxUnavailable cannot be both set")
+        yield field.invalid(
+            "spec", in_go_form(spec, _SPEC), "minAvailable and maxUnavailable cannot be both set"
+        )
     for key, value in (("minAvailable", least), ("maxUnavailable", most)):
         if value is not None:
             yield from _validate_amount(f"spec.{key}", value)

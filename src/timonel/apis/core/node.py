@@ -30,8 +30,14 @@ def default_node(obj: Object) -> None:
         spec["podCIDR"] = ranges[0]
 
 
+def prepare_create(obj: Object) -> None:
+    obj.get("spec", {}).pop("configSource", None)  # the feature is gone
+
+
 def prepare_update(new: Object, old: Object) -> None:
     new["status"] = old.get("status", {})
+    if "configSource" not in (old.get("spec") or {}):
+        prepare_create(new)
 
 
 def validate(obj: Object) -> Iterator[Cause]:
@@ -109,8 +115,6 @@ def warnings(obj: Object) -> Iterator[str]:
     spec = obj.get("spec") or {}
     if spec.get("externalID"):
         yield "spec.externalID: this field is deprecated, and is unused by Kubernetes"
-    if spec.get("configSource") is not None:
-        yield "spec.configSource: the feature is removed"
 
 
 def warnings_update(new: Object, old: Object) -> Iterator[str]:
@@ -169,6 +173,7 @@ NODE = ResourceType(
     status=True,
     selectable={"spec.unschedulable": lambda o: "true" if nested(o, "spec", "unschedulable") else "false"},
     default=default_node,
+    prepare_create=prepare_create,
     prepare_update=prepare_update,
     validate=validate,
     validate_update=validate_update,
