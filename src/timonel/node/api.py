@@ -278,12 +278,16 @@ def _json(tree: Mapping[str, Any]) -> Response:
     return Response(200, json.dumps(tree).encode(), "application/json")
 
 
+_PULLING = {"ErrImagePull": "image can't be pulled", "ImagePullBackOff": "trying and failing to pull image"}
+
+
 def _waiting(runner: PodRunner, name: str) -> str:
     status = runner.status()
     for found in (*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())):
         if found["name"] == name:
             waiting = found["state"].get("waiting") or {}
-            return str(waiting.get("message") or waiting.get("reason") or "ContainerCreating")
+            reason = str(waiting.get("reason") or "ContainerCreating")
+            return _PULLING.get(reason, reason)
     return "ContainerCreating"
 
 
