@@ -13,7 +13,7 @@ from timonel.server.request import User
 from timonel.server.verbs import delete
 from timonel.server.verbs.call import Call, Core, cloned
 
-ATTEMPTS = 16
+ATTEMPTS = 1000
 MANAGER = "kube-apiserver"  # of what the server makes by itself
 
 

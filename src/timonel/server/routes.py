@@ -30,8 +30,11 @@ class Route:
     connect: ConnectHandler | None = None
 
 
-class NoSuchGroup(Exception):
-    """Nothing is served under this group and version."""
+class NoSuchGroup(errors.NotFound):
+    """Nothing is served under this group and version; over HTTP that is answered in plain text."""
+
+    def __init__(self) -> None:
+        super().__init__("the server could not find the requested resource", details=True)
 
 
 def unknown() -> errors.NotFound:
@@ -49,7 +52,7 @@ def find(registry: Registry, info: Info) -> Route:
     if endpoint is None:
         if any(group == info.group for group, _, _ in registry.endpoints):
             raise unknown()
-        raise NoSuchGroup
+        raise NoSuchGroup()
     rtype = endpoint.rtype
     if info.subresource:
         return _subresource(endpoint, info)

@@ -17,7 +17,7 @@ from timonel.server.verbs.call import Call, Core, ListResult, Result, undone
 from timonel.server.verbs.read import list_
 from timonel.server.watchcache import Entry
 
-ATTEMPTS = 8
+ATTEMPTS = 1000
 ORPHANING = {
     ("batch", "jobs"),
     ("", "replicationcontrollers"),

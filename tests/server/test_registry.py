@@ -1,0 +1,73 @@
+"""What is kept and how: secrets, no-ops, races, restarts."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.server.starting import ADMIN, started
+from timonel.client.transport import Resource
+from timonel.objects.meta import Key
+from timonel.store.memory import MemoryStore
+from timonel.store.sqlite import SqliteStore
+
+pytestmark = pytest.mark.looptime(False)
+
+MAPS = Resource("", "v1", "configmaps", True)
+SECRETS = Resource("", "v1", "secrets", True)
+
+
+async def test_secrets_are_encrypted_in_the_store_and_readable_again() -> None:
+    store = MemoryStore()
+    secret = {"metadata": {"name": "s", "namespace": "default"}, "data": {"password": "aHVudGVyMg=="}}
+    async with started(store=store, encryption_key=b"k" * 32) as server:
+        await server.transport_for(ADMIN).create(SECRETS, secret)
+    record = await store.get("/secrets/default/s")
+    async with started(store=store, encryption_key=b"k" * 32) as again:
+        found = await again.transport_for(ADMIN).get(SECRETS, Key("default", "s"))
+
+    assert record is not None
+    assert b"aHVudGVyMg" not in record.value
+    assert found["data"] == secret["data"]
+
+
+async def test_concurrent_patches_are_all_kept() -> None:
+    async with started() as server:
+        transport = server.transport_for(ADMIN)
+        await transport.create(MAPS, {"metadata": {"name": "a", "namespace": "default"}})
+
+        async with asyncio.TaskGroup() as group:
+            for n in range(20):
+                group.create_task(transport.patch(MAPS, Key("default", "a"), {"data": {f"k{n}": "v"}}))
+
+        assert len((await transport.get(MAPS, Key("default", "a")))["data"]) == 20
+
+
+async def test_an_object_survives_a_restart_with_its_version(tmp_path: Path) -> None:
+    store = await SqliteStore.open(tmp_path / "state.db")
+    async with started(store=store) as server:
+        made = await server.transport_for(ADMIN).create(
+            MAPS, {"metadata": {"name": "a", "namespace": "default"}}
+        )
+    await store.close()
+    store = await SqliteStore.open(tmp_path / "state.db")
+    async with started(store=store) as again:
+        found = await again.transport_for(ADMIN).get(MAPS, Key("default", "a"))
+    await store.close()
+
+    assert found == made
+
+
+async def test_a_page_continues_at_its_revision() -> None:
+    async with started() as server:
+        transport = server.transport_for(ADMIN)
+        for name in "abc":
+            await transport.create(MAPS, {"metadata": {"name": name, "namespace": "default"}})
+        first = await transport.list(MAPS, "default", limit=2)
+        await transport.create(MAPS, {"metadata": {"name": "d", "namespace": "default"}})
+        rest = await transport.list(MAPS, "default", limit=2, continue_token=first.continue_token)
+
+        assert [o["metadata"]["name"] for o in rest.items] == ["c"]
+        assert rest.resource_version == first.resource_version
