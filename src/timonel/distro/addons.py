@@ -5,9 +5,8 @@ from __future__ import annotations
 from timonel.client.rest import Client
 from timonel.distro.cluster import ADMIN, Cluster
 from timonel.distro.config import ClusterConfig
-from timonel.machinery.errors import AlreadyExists
 from timonel.node.localpath import PROVISIONER
-from timonel.objects.meta import Object
+from timonel.objects.meta import Object, key_of
 
 
 async def install(cluster: Cluster) -> None:
@@ -16,10 +15,8 @@ async def install(cluster: Cluster) -> None:
         return
     client = Client(cluster.transport_for(ADMIN), cluster.index)
     for resource, obj in objects(cluster.config):
-        try:
+        if await client.find(resource, key_of(obj)) is None:
             await client.create(resource, obj)
-        except AlreadyExists:
-            continue
 
 
 def objects(config: ClusterConfig) -> list[tuple[str, Object]]:

@@ -16,7 +16,7 @@ from typing import Any
 from timonel.aio.clock import Clock
 from timonel.aio.lifecycle import Service, running, running_together
 from timonel.apis.scheme import Scheme
-from timonel.client.discovery import builtin
+from timonel.client.discovery import builtin, discover
 from timonel.client.transport import Transport
 from timonel.control.runtime import Controllers
 from timonel.distro import controllers as roster
@@ -94,6 +94,8 @@ class Cluster:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(running(self.api))
             report("api", f"API server on https://{self.config.address}:{self.api.port}")
+            # What is really served: the garbage collector follows every resource of the index.
+            self.index = await discover(self.transport_for(ADMIN))
             services = list(self._services())
             if services:
                 await stack.enter_async_context(running_together(*services))

@@ -9,6 +9,7 @@ from timonel.controllers.clusterrole_aggregation import CLUSTERROLE_AGGREGATION
 from timonel.controllers.cronjob import CRONJOB
 from timonel.controllers.daemonset import DAEMONSET
 from timonel.controllers.deployment import DEPLOYMENT
+from timonel.controllers.disruption import DISRUPTION
 from timonel.controllers.endpoints import ENDPOINTS
 from timonel.controllers.endpointslice import ENDPOINTSLICE
 from timonel.controllers.garbage_collector import GARBAGE_COLLECTOR
@@ -16,11 +17,13 @@ from timonel.controllers.job import JOB
 from timonel.controllers.namespace import NAMESPACE
 from timonel.controllers.node_ipam import node_ipam
 from timonel.controllers.node_lifecycle import NODE_LIFECYCLE
+from timonel.controllers.persistentvolume_binder import PERSISTENTVOLUME_BINDER
 from timonel.controllers.pod_garbage_collector import POD_GARBAGE_COLLECTOR
 from timonel.controllers.pv_protection import PV_PROTECTION
 from timonel.controllers.pvc_protection import PVC_PROTECTION
 from timonel.controllers.replicaset import REPLICASET
 from timonel.controllers.replicationcontroller import REPLICATIONCONTROLLER
+from timonel.controllers.resourcequota import RESOURCEQUOTA
 from timonel.controllers.root_ca_publisher import root_ca_publisher
 from timonel.controllers.serviceaccount import SERVICEACCOUNT
 from timonel.controllers.serviceaccount_token import SERVICEACCOUNT_TOKEN
@@ -36,6 +39,7 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         CRONJOB,
         DAEMONSET,
         DEPLOYMENT,
+        DISRUPTION,
         ENDPOINTS,
         ENDPOINTSLICE,
         GARBAGE_COLLECTOR,
@@ -43,11 +47,13 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         NAMESPACE,
         node_ipam([config.cluster_cidr]),
         NODE_LIFECYCLE,
+        *PERSISTENTVOLUME_BINDER,
         POD_GARBAGE_COLLECTOR,
         PV_PROTECTION,
         PVC_PROTECTION,
         REPLICASET,
         REPLICATIONCONTROLLER,
+        RESOURCEQUOTA,
         root_ca_publisher(ca_pem),
         SERVICEACCOUNT,
         SERVICEACCOUNT_TOKEN,

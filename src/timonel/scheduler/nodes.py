@@ -88,7 +88,8 @@ class Nodes:
             self.objects[row] = node
         self.allocatable[row] = 0
         for resource, text in ((node.get("status") or {}).get("allocatable") or {}).items():
-            self.allocatable[row, self.column_of(resource)] = amount_of(resource, text)
+            column = self.column_of(resource)  # may replace the array by a wider one
+            self.allocatable[row, column] = amount_of(resource, text)
         spec = node.get("spec") or {}
         self.unschedulable[row] = bool(spec.get("unschedulable"))
         self.taints[row] = self._taint_number(spec.get("taints") or ())
