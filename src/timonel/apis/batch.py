@@ -274,8 +274,9 @@ def _validate_schedule(spec: Object, old_schedule: str) -> Iterator[Cause]:
         message = "cannot use TZ or CRON_TZ in schedule, use timeZone field instead"
         yield field.invalid(path, schedule, message)
         return
+    has_zone = schedule.startswith(("TZ=", "CRON_TZ="))
     try:
-        cron.parse(schedule)
+        cron.parse(schedule.partition(" ")[2] if has_zone else schedule)
     except cron.CronError as error:
         yield field.invalid(path, schedule, str(error))
 
