@@ -15,7 +15,8 @@ import orjson
 
 from timonel.aio.clock import Clock
 from timonel.client.transport import ObjectList, Resource, WatchEvent
-from timonel.machinery.errors import BadRequest, Expired, already_exists, conflict, not_found
+from timonel.machinery import field
+from timonel.machinery.errors import BadRequest, Expired, already_exists, conflict, invalid, not_found
 from timonel.machinery.patch.json import json_patch
 from timonel.machinery.patch.merge import merge_patch
 from timonel.machinery.selectors import parse_field_selector, parse_label_selector
@@ -166,8 +167,9 @@ class MemoryTransport:
             )
             raise conflict(resource.plural, name, why, resource.group)
         if meta.get("uid", old["metadata"]["uid"]) != old["metadata"]["uid"]:
-            why = _precondition("UID", meta["uid"], old["metadata"]["uid"])
-            raise conflict(resource.plural, name, why, resource.group)
+            raise invalid(
+                old.get("kind", ""), name, [field.invalid("metadata.uid", meta["uid"], "field is immutable")]
+            )
         if subresource == "status":
             new = {**old, "status": new.get("status", {})}
         elif "status" in old:
@@ -208,12 +210,12 @@ class MemoryTransport:
     ) -> Object:
         self._begin("delete", resource, key)
         old = self._find(resource, key)
-        for what, field, asked in (
+        for what, name, asked in (
             ("UID", "uid", uid),
             ("ResourceVersion", "resourceVersion", resource_version),
         ):
-            if asked and asked != old["metadata"][field]:
-                why = _precondition(what, asked, old["metadata"][field])
+            if asked and asked != old["metadata"][name]:
+                why = _precondition(what, asked, old["metadata"][name])
                 raise conflict(resource.plural, key.name, why, resource.group)
         added = {"Foreground": ["foregroundDeletion"], "Orphan": ["orphan"]}.get(propagation, [])
         if added:
@@ -224,7 +226,9 @@ class MemoryTransport:
     def _remove(self, resource: Resource, obj: Object) -> Object:
         if not _is_held(obj):
             return self._commit("DELETED", resource, obj)
-        since = obj["metadata"].get("deletionTimestamp") or format_time(self._clock.now())
+        if obj["metadata"].get("deletionTimestamp"):
+            return obj
+        since = format_time(self._clock.now())
         return self._commit(
             "MODIFIED", resource, {**obj, "metadata": {**obj["metadata"], "deletionTimestamp": since}}
         )

@@ -7,7 +7,7 @@ from typing import Any
 
 from timonel.client.informer import Index
 from timonel.client.transport import ObjectList, Transport, WatchEvent
-from timonel.machinery.errors import Conflict, NotFound
+from timonel.machinery.errors import Conflict, Invalid, NotFound, not_found
 from timonel.objects.meta import Key, Object
 
 
@@ -75,16 +75,22 @@ class Client:
         field_manager: str = "",
         force: bool = False,
     ) -> Object:
-        """With `uid`, a namesake is left alone: Conflict."""
-        return await self.transport.patch(
-            self.index.resource(resource),
-            key,
-            with_uid(patch, kind, uid),
-            kind=kind,
-            subresource=subresource,
-            field_manager=field_manager,
-            force=force,
-        )
+        """With `uid`, a namesake is left alone: NotFound."""
+        found = self.index.resource(resource)
+        try:
+            return await self.transport.patch(
+                found,
+                key,
+                with_uid(patch, kind, uid),
+                kind=kind,
+                subresource=subresource,
+                field_manager=field_manager,
+                force=force,
+            )
+        except Invalid as exc:
+            if uid and any(cause.field == "metadata.uid" for cause in exc.causes):
+                raise not_found(found.plural, key.name, found.group) from exc
+            raise
 
     async def delete(
         self,

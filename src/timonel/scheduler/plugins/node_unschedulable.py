@@ -12,7 +12,7 @@ TAINT = ("node.kubernetes.io/unschedulable", "", "NoSchedule")
 
 class NodeUnschedulable:
     name = "NodeUnschedulable"
-    events = frozenset({"node-added", "node-changed"})
+    events = frozenset({"node-added", "node-changed", "pod-changed"})
 
     def filter(self, state: State) -> Iterable[Refusal]:
         mask = state.nodes.unschedulable[: state.count]

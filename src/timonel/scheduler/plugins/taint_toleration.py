@@ -16,7 +16,7 @@ from timonel.scheduler.tolerations import tolerates
 
 class TaintToleration:
     name = "TaintToleration"
-    events = frozenset({"node-added", "node-changed"})
+    events = frozenset({"node-added", "node-changed", "pod-changed"})
 
     def filter(self, state: State) -> Iterable[Refusal]:
         tolerations = state.info.spec.get("tolerations") or ()

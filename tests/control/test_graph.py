@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from tests.control.test_runtime import ALL_VERBS, PODS, SETS, replica_set
+from timonel.aio.clock import SystemClock
+from timonel.aio.lifecycle import running
+from timonel.client.discovery import ResourceIndex, ResourceInfo
+from timonel.client.fake import MemoryTransport
+from timonel.client.transport import Resource
+from timonel.control.runtime import Controllers
+from timonel.controllers.garbage_collector import GARBAGE_COLLECTOR
+from timonel.controllers.namespace import NAMESPACE
+from timonel.machinery.errors import NotFound
+from timonel.objects.meta import Key, Object, controller_ref
+
+NAMESPACES = Resource("", "v1", "namespaces", False)
+INDEX = ResourceIndex(
+    [
+        ResourceInfo(SETS, "ReplicaSet", verbs=ALL_VERBS),
+        ResourceInfo(PODS, "Pod", verbs=ALL_VERBS),
+        ResourceInfo(NAMESPACES, "Namespace", verbs=("delete", "list", "watch")),
+    ]
+)
+WEB = Key("shop", "web")
+
+
+@asynccontextmanager
+async def collecting(cluster: MemoryTransport) -> AsyncIterator[None]:
+    service = Controllers(
+        [GARBAGE_COLLECTOR, NAMESPACE], transport_for=lambda name: cluster, index=INDEX, clock=SystemClock()
+    )
+    async with running(service):
+        yield
+
+
+def pod(name: str, owner: Object | None, *, blocks: bool = True, namespace: str = "shop") -> Object:
+    meta: Object = {"name": name, "namespace": namespace}
+    if owner is not None:
+        meta["ownerReferences"] = [{**controller_ref(owner), "blockOwnerDeletion": blocks}]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": {}}
+
+
+async def names(cluster: MemoryTransport) -> set[str]:
+    await asyncio.sleep(10)
+    return {o["metadata"]["name"] for r in (SETS, PODS) for o in (await cluster.list(r)).items}
+
+
+@pytest.fixture
+async def cluster() -> MemoryTransport:
+    return MemoryTransport(SystemClock())
+
+
+async def test_dependents_follow_their_owner(cluster: MemoryTransport) -> None:
+    owner = await cluster.create(SETS, replica_set("web", 1))
+    await cluster.create(PODS, pod("a", owner))
+    await cluster.create(PODS, pod("free", None))
+    async with collecting(cluster):
+        await cluster.delete(SETS, WEB, propagation="Background")
+
+        assert await names(cluster) == {"free"}
+
+
+async def test_owners_that_vanished_while_nobody_looked_are_noticed(cluster: MemoryTransport) -> None:
+    owner = await cluster.create(SETS, replica_set("web", 1))
+    await cluster.create(PODS, pod("a", owner))
+    await cluster.delete(SETS, WEB)
+    await cluster.create(SETS, replica_set("web", 1))  # a namesake is not the owner
+    async with collecting(cluster):
+        assert await names(cluster) == {"web"}
+
+
+async def test_orphans_lose_their_reference_and_stay(cluster: MemoryTransport) -> None:
+    owner = await cluster.create(SETS, replica_set("web", 1))
+    await cluster.create(PODS, pod("a", owner))
+    async with collecting(cluster):
+        await cluster.delete(SETS, WEB, propagation="Orphan")
+
+        assert await names(cluster) == {"a"}
+        assert "ownerReferences" not in (await cluster.get(PODS, Key("shop", "a")))["metadata"]
+
+
+@pytest.mark.parametrize("blocks", [True, False])
+async def test_in_the_foreground_the_owner_waits_for_those_that_block(
+    cluster: MemoryTransport, blocks: bool
+) -> None:
+    owner = await cluster.create(SETS, replica_set("web", 1))
+    held = pod("a", owner, blocks=blocks)
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    await cluster.create(PODS, held)
+    async with collecting(cluster):
+        await cluster.delete(SETS, WEB, propagation="Foreground")
+
+        assert ("web" in await names(cluster)) is blocks
+        await cluster.patch(PODS, Key("shop", "a"), {"metadata": {"finalizers": None}})
+        assert await names(cluster) == set()
+
+
+async def test_an_owner_in_another_namespace_is_none(cluster: MemoryTransport) -> None:
+    owner = await cluster.create(SETS, replica_set("web", 1))
+    async with collecting(cluster):
+        await cluster.create(PODS, pod("a", owner, namespace="other"), namespace="other")
+
+        assert await names(cluster) == {"web"}
+
+
+async def test_one_living_owner_is_enough(cluster: MemoryTransport) -> None:
+    first = await cluster.create(SETS, replica_set("web", 1))
+    second = await cluster.create(SETS, replica_set("other", 1))
+    shared = pod("a", first)
+    shared["metadata"]["ownerReferences"].append({**controller_ref(second), "controller": False})
+    await cluster.create(PODS, shared)
+    async with collecting(cluster):
+        await cluster.delete(SETS, WEB, propagation="Background")
+
+        assert await names(cluster) == {"other", "a"}
+        refs = (await cluster.get(PODS, Key("shop", "a")))["metadata"]["ownerReferences"]
+        assert [ref["name"] for ref in refs] == ["other"]
+
+
+async def test_a_circle_in_the_foreground_ends(cluster: MemoryTransport) -> None:
+    a = await cluster.create(PODS, pod("a", None))
+    b = await cluster.create(PODS, pod("b", a))
+    await cluster.patch(PODS, Key("shop", "a"), {"metadata": {"ownerReferences": [controller_ref(b)]}})
+    async with collecting(cluster):
+        await cluster.delete(PODS, Key("shop", "a"), propagation="Foreground")
+
+        assert await names(cluster) == set()
+
+
+async def test_a_namespace_is_emptied_pods_first(cluster: MemoryTransport) -> None:
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": "shop"},
+        "spec": {"finalizers": ["kubernetes"]},
+    }
+    await cluster.create(NAMESPACES, namespace)
+    await cluster.create(SETS, replica_set("web", 1))
+    held = pod("a", None)
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    await cluster.create(PODS, held)
+    async with collecting(cluster):
+        await cluster.delete(NAMESPACES, Key("", "shop"))
+
+        assert await names(cluster) == {"web", "a"}
+        found = await cluster.get(NAMESPACES, Key("", "shop"))
+        conditions = {c["type"]: (c["status"], c["message"]) for c in found["status"]["conditions"]}
+        assert conditions["NamespaceContentRemaining"] == (
+            "True",
+            "Some resources are remaining: pods. has 1 resource instances",
+        )
+        assert conditions["NamespaceFinalizersRemaining"] == (
+            "True",
+            "Some content in the namespace has finalizers remaining: example.com/hold in 1 resource instances",
+        )
+        await cluster.patch(PODS, Key("shop", "a"), {"metadata": {"finalizers": None}})
+        assert await names(cluster) == set()
+        with pytest.raises(NotFound):
+            await cluster.get(NAMESPACES, Key("", "shop"))
