@@ -14,6 +14,7 @@ from tests.node.builders import container, pod
 from tests.node.fake_api import FakeApi
 from timonel.aio.clock import SystemClock
 from timonel.aio.lifecycle import running
+from timonel.node.cri.runtime import Condition
 from timonel.node.cri.simulated import SimulatedRuntime
 from timonel.node.nodestatus import Machine
 from timonel.node.shell import NodeAgent, NodeConfig
@@ -231,3 +232,29 @@ async def test_a_replaced_sandbox_brings_the_containers_back(
         attempts = sorted(s.attempt for s in await runtime.list_sandboxes())
 
     assert attempts == [0, 1]
+
+
+async def test_a_node_is_ready_soon_after_its_runtime(
+    api: FakeApi, agent: Agent, runtime: SimulatedRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = [
+        Condition("RuntimeReady", True),
+        Condition("NetworkReady", False, "NetworkPluginNotReady", "not yet"),
+    ]
+
+    async def conditions() -> list[Condition]:
+        return network
+
+    def is_ready() -> bool:
+        node = api.find("nodes", "", "n1")
+        return node is not None and node["status"]["conditions"][3]["status"] == "True"
+
+    monkeypatch.setattr(runtime, "conditions", conditions)
+    async with agent():
+        await asyncio.sleep(1)
+        before = is_ready()
+        network[1] = Condition("NetworkReady", True)
+        await asyncio.sleep(0.5)
+        after = is_ready()
+
+    assert (before, after) == (False, True)

@@ -26,6 +26,7 @@ LEASE_NAMESPACE = "kube-node-lease"
 LEASE_SECONDS = 40
 RENEW_EVERY = 10.0
 STATUS_CHECK = 10.0
+UNREADY_CHECK = 0.2  # a node that is starting is soon ready
 STATUS_EVERY = 300.0
 RETRY, RETRY_LIMIT = 0.2, 7.0
 
@@ -104,7 +105,7 @@ class Heartbeat:
 
     async def _report_for_ever(self) -> None:
         while True:
-            await wait_until(self._clock, self._look, STATUS_CHECK)
+            await wait_until(self._clock, self._look, STATUS_CHECK if self._is_ready() else UNREADY_CHECK)
             self._look.clear()
             try:
                 await self._send(await self._observe())
@@ -113,6 +114,10 @@ class Heartbeat:
                 await self.register()
             except (StatusError, Unreachable) as e:
                 logger.warning("Could not write node status", extra={"error": str(e)})
+
+    def _is_ready(self) -> bool:
+        conditions = (self._node.get("status") or {}).get("conditions") or ()
+        return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
     async def _send(self, seen: Observed, *, force: bool = False) -> None:
         old = self._node.get("status") or {}

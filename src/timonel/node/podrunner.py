@@ -17,7 +17,7 @@ from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from timonel.aio.clock import Clock, Timer
+from timonel.aio.clock import Clock, Timer, wait_until
 from timonel.node import backoff, podactions, podstatus, podworker, termination
 from timonel.node.backoff import Backoff
 from timonel.node.cri.errors import Missing, RuntimeFailure
@@ -82,6 +82,7 @@ class PodRunner:
         self._operations: dict[str, asyncio.Task[None]] = {}
         self._kill: asyncio.Task[None] | None = None
         self._dirty: set[str] = set()
+        self._references_new = asyncio.Event()
         self._is_gone = False  # the API object was removed
         self._backoffs: dict[str, Backoff] = {}
         self._retry_at: dict[str, float] = {}
@@ -153,6 +154,7 @@ class PodRunner:
     def references_changed(self) -> None:
         """A ConfigMap or Secret of the pod is new: volumes follow, and containers that waited for it try again."""
         self._retry_at.clear()
+        self._references_new.set()
         if self._group is not None and self._worker.state is State.SYNCING:
             self._spawn(":refresh", self._refresh_volumes())
 
@@ -405,7 +407,8 @@ class PodRunner:
             except VolumeError as e:
                 self._around.records.record(self.pod, "Warning", "FailedMount", str(e))
             failures = self._failures[":volumes"] = self._failures.get(":volumes", 0) + 1
-            await self._clock.sleep(min(0.5 * 2**failures, 120))
+            self._references_new.clear()
+            await wait_until(self._clock, self._references_new, min(0.5 * 2**failures, 120))
 
     async def _refresh_volumes(self) -> None:
         try:
