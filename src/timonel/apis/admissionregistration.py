@@ -12,6 +12,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from timonel.apis import checks
+from timonel.apis.admissionmatch import (
+    MATCH_POLICIES,
+    default_match,
+    default_rules,
+    validate_conditions,
+    validate_match,
+    validate_rule,
+)
 from timonel.apis.printing import AGE
 from timonel.apis.resource import Column, ResourceType
 from timonel.apis.webhooks import validate_service, validate_url
@@ -21,99 +29,8 @@ from timonel.objects.meta import Object
 
 GROUP = "admissionregistration.k8s.io"
 REVIEW_VERSIONS = ("v1", "v1beta1")
-OPERATIONS = ("*", "CONNECT", "CREATE", "DELETE", "UPDATE")
-SCOPES = ("*", "Cluster", "Namespaced")
-FAILURE_POLICIES, MATCH_POLICIES = ("Fail", "Ignore"), ("Equivalent", "Exact")
+FAILURE_POLICIES = ("Fail", "Ignore")
 REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized")
-MAX_CONDITIONS = 64
-
-# ---------------------------------------------------------------- rules and conditions
-
-
-def _default_rules(rules: list[Object] | None) -> None:
-    for rule in rules or ():
-        if rule.get("scope") is None:
-            rule["scope"] = "*"
-
-
-def _validate_rule(path: str, rule: Object) -> Iterator[Cause]:
-    operations: list[str] = rule.get("operations") or []
-    if not operations:
-        yield field.required(f"{path}.operations")
-    if len(operations) > 1 and "*" in operations:
-        message = "if '*' is present, must not specify other operations"
-        yield field.invalid(f"{path}.operations", operations, message)
-    for index, operation in enumerate(operations):
-        yield from checks.one_of(f"{path}.operations[{index}]", operation, OPERATIONS)
-    for key, what in (("apiGroups", "API groups"), ("apiVersions", "API versions")):
-        items: list[str] = rule.get(key) or []
-        if not items:
-            yield field.required(f"{path}.{key}")
-        if len(items) > 1 and "*" in items:
-            yield field.invalid(f"{path}.{key}", items, f"if '*' is present, must not specify other {what}")
-        if key == "apiVersions":
-            for index, item in enumerate(items):
-                yield from checks.required(f"{path}.{key}[{index}]", item)
-    yield from _validate_resources(f"{path}.resources", rule.get("resources") or [])
-    if rule.get("scope") is not None:
-        yield from checks.one_of(f"{path}.scope", rule["scope"], SCOPES)
-
-
-def _validate_resources(path: str, resources: list[str]) -> Iterator[Cause]:
-    """`*`, `pods`, `pods/*`, `*/scale`: each part once, none that another covers."""
-    if not resources:
-        yield field.required(path)
-    whole: set[str] = set()
-    parts: set[str] = set()
-    for index, item in enumerate(resources):
-        at = f"{path}[{index}]"
-        if not item:
-            yield field.required(at)
-        if item == "*/*" and len(resources) > 1:
-            yield field.invalid(path, resources, "if '*/*' is present, must not specify other resources")
-        name, slash, part = item.partition("/")
-        if not slash:
-            continue
-        if part == "*":
-            whole.add(name)
-        if name == "*":
-            parts.add(part)
-        if part != "*" and name in whole:
-            yield field.invalid(at, item, f"if '{name}/*' is present, must not specify {item}")
-        if name != "*" and part in parts:
-            yield field.invalid(at, item, f"if '*/{part}' is present, must not specify {item}")
-    if len(resources) > 1 and "*" in resources and any("/" not in item for item in resources if item != "*"):
-        message = "if '*' is present, must not specify other resources without subresources"
-        yield field.invalid(path, resources, message)
-
-
-def _validate_named_rule(path: str, rule: Object) -> Iterator[Cause]:
-    seen: set[str] = set()
-    for index, name in enumerate(rule.get("resourceNames") or ()):
-        at = f"{path}.resourceNames[{index}]"
-        yield from checks.told(at, name, names.path_segment_name(name))
-        if name in seen:
-            yield field.duplicate(at, name)
-        seen.add(name)
-    yield from _validate_rule(path, rule)
-
-
-def _validate_conditions(path: str, conditions: list[Object]) -> Iterator[Cause]:
-    if len(conditions) > MAX_CONDITIONS:
-        yield field.too_many(path, len(conditions), MAX_CONDITIONS)
-    seen: set[str] = set()
-    for index, condition in enumerate(conditions):
-        at, name = f"{path}[{index}]", condition.get("name", "")
-        if not condition.get("expression", "").strip():
-            yield field.required(f"{at}.expression")
-        if not name:
-            yield field.required(f"{at}.name")
-            continue
-        yield from checks.qualified_name(f"{at}.name", name)
-        if name in seen:
-            yield field.duplicate(f"{at}.name", name)
-        seen.add(name)
-
 
 # ---------------------------------------------------------------- webhooks
 
@@ -132,7 +49,7 @@ def _default_webhooks(obj: Object, mutating: bool) -> None:
         service = (hook.get("clientConfig") or {}).get("service")
         if service is not None and service.get("port") is None:
             service["port"] = 443
-        _default_rules(hook.get("rules"))
+        default_rules(hook.get("rules"))
 
 
 def default_mutating(obj: Object) -> None:
@@ -158,7 +75,7 @@ def validate_webhooks(obj: Object) -> Iterator[Cause]:
 
 def _validate_webhook(path: str, hook: Object) -> Iterator[Cause]:
     yield from _validate_full_name(f"{path}.name", hook.get("name", ""))
-    yield from checks.each(f"{path}.rules", hook.get("rules"), _validate_rule)
+    yield from checks.each(f"{path}.rules", hook.get("rules"), validate_rule)
     if hook.get("failurePolicy") is not None:
         yield from checks.one_of(f"{path}.failurePolicy", hook["failurePolicy"], FAILURE_POLICIES)
     if hook.get("matchPolicy") is not None:
@@ -186,7 +103,7 @@ def _validate_webhook(path: str, hook: Object) -> Iterator[Cause]:
         yield from validate_url(f"{path}.clientConfig.url", config["url"])
     else:
         yield from validate_service(f"{path}.clientConfig.service", config["service"])
-    yield from _validate_conditions(f"{path}.matchConditions", hook.get("matchConditions") or [])
+    yield from validate_conditions(f"{path}.matchConditions", hook.get("matchConditions") or [])
 
 
 def _validate_full_name(path: str, name: str) -> Iterator[Cause]:
@@ -233,27 +150,15 @@ def _webhook_columns() -> tuple[Column, ...]:
 # ---------------------------------------------------------------- policies
 
 
-def _default_match(match: Object | None) -> None:
-    if match is None:
-        return
-    if match.get("matchPolicy") is None:
-        match["matchPolicy"] = "Equivalent"
-    for key in ("namespaceSelector", "objectSelector"):
-        if match.get(key) is None:
-            match[key] = {}
-    _default_rules(match.get("resourceRules"))
-    _default_rules(match.get("excludeResourceRules"))
-
-
 def default_policy(obj: Object) -> None:
     spec = obj.setdefault("spec", {})
     if spec.get("failurePolicy") is None:
         spec["failurePolicy"] = "Fail"
-    _default_match(spec.get("matchConstraints"))
+    default_match(spec.get("matchConstraints"))
 
 
 def default_binding(obj: Object) -> None:
-    _default_match((obj.get("spec") or {}).get("matchResources"))
+    default_match((obj.get("spec") or {}).get("matchResources"))
 
 
 def prepare_policy(obj: Object) -> None:
@@ -262,20 +167,6 @@ def prepare_policy(obj: Object) -> None:
 
 def prepare_policy_update(new: Object, old: Object) -> None:
     new["status"] = old.get("status", {})
-
-
-def _validate_match(path: str, match: Object) -> Iterator[Cause]:
-    if match.get("matchPolicy") is None:
-        yield field.required(f"{path}.matchPolicy")
-    else:
-        yield from checks.one_of(f"{path}.matchPolicy", match["matchPolicy"], MATCH_POLICIES)
-    for key in ("namespaceSelector", "objectSelector"):
-        if match.get(key) is None:
-            yield field.required(f"{path}.{key}")
-        else:
-            yield from selectors.validate_label_selector(match[key], f"{path}.{key}")
-    for key in ("resourceRules", "excludeResourceRules"):
-        yield from checks.each(f"{path}.{key}", match.get(key), _validate_named_rule)
 
 
 def _validate_param_kind(path: str, kind: Object) -> Iterator[Cause]:
@@ -309,10 +200,10 @@ def _validate_common(spec: Object) -> Iterator[Cause]:
     if match is None:
         yield field.required("spec.matchConstraints")
     else:
-        yield from _validate_match("spec.matchConstraints", match)
+        yield from validate_match("spec.matchConstraints", match)
         if not match.get("resourceRules"):
             yield field.required("spec.matchConstraints.resourceRules")
-    yield from _validate_conditions("spec.matchConditions", spec.get("matchConditions") or [])
+    yield from validate_conditions("spec.matchConditions", spec.get("matchConditions") or [])
 
 
 def _validate_variables(path: str, variables: list[Object]) -> Iterator[Cause]:
@@ -411,7 +302,7 @@ def _validate_binding(obj: Object) -> Iterator[Cause]:
     if ref is not None:
         yield from _validate_param_ref("spec.paramRef", ref)
     if spec.get("matchResources") is not None:
-        yield from _validate_match("spec.matchResources", spec["matchResources"])
+        yield from validate_match("spec.matchResources", spec["matchResources"])
 
 
 def _validate_param_ref(path: str, ref: Object) -> Iterator[Cause]:

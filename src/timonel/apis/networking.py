@@ -1,4 +1,4 @@
-"""networking.k8s.io/v1: Ingress, IngressClass, NetworkPolicy, IPAddress, ServiceCIDR; and the retired v1beta1 Ingress.
+"""networking.k8s.io/v1: Ingress and IngressClass, the retired v1beta1 Ingress, and the list of the group's kinds.
 
 Upstream: pkg/apis/networking/{v1/defaults.go,validation/validation.go}, pkg/registry/networking/*/strategy.go,
 pkg/printers/internalversion/printers.go.
@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from timonel.apis import checks, legacyingress
-from timonel.apis.printing import AGE, join_some, selector_cell
+from timonel.apis.networkpolicies import NETWORK_POLICY
+from timonel.apis.printing import AGE, join_some
 from timonel.apis.resource import Column, ResourceType, Retired
-from timonel.machinery import field, names, selectors
+from timonel.apis.serviceranges import IP_ADDRESS, SERVICE_CIDR
+from timonel.machinery import field, names
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object, annotations_of
 
@@ -284,212 +286,6 @@ INGRESS_CLASS = ResourceType(
             description="Controller that is responsible for handling this class",
         ),
         Column("Parameters", _parameters, description="A reference to a resource with additional parameters"),
-        AGE,
-    ),
-)
-
-# ---------------------------------------------------------------- NetworkPolicy
-
-
-def default_network_policy(obj: Object) -> None:
-    spec = obj.setdefault("spec", {})
-    for direction in ("ingress", "egress"):
-        for rule in spec.get(direction) or ():
-            for port in rule.get("ports") or ():
-                if port.get("protocol") is None:
-                    port["protocol"] = "TCP"
-    if not spec.get("policyTypes"):
-        spec["policyTypes"] = ["Ingress", "Egress"] if spec.get("egress") else ["Ingress"]
-
-
-def validate_network_policy(obj: Object) -> Iterator[Cause]:
-    spec = obj["spec"]
-    yield from selectors.validate_label_selector(spec.get("podSelector") or {}, "spec.podSelector")
-    for direction, peers in (("ingress", "from"), ("egress", "to")):
-        for index, rule in enumerate(spec.get(direction) or ()):
-            path = f"spec.{direction}[{index}]"
-            yield from checks.each(f"{path}.ports", rule.get("ports"), _validate_policy_port)
-            yield from checks.each(f"{path}.{peers}", rule.get(peers), _validate_peer)
-    types = spec.get("policyTypes") or []
-    if len(types) > 2:
-        yield field.invalid("spec.policyTypes", types, "may not specify more than two policyTypes")
-        return
-    for index, kind in enumerate(types):
-        yield from checks.one_of(f"spec.policyTypes[{index}]", kind, ("Ingress", "Egress"))
-
-
-def _validate_policy_port(path: str, port: Object) -> Iterator[Cause]:
-    if port.get("protocol") is not None:
-        yield from checks.one_of(f"{path}.protocol", port["protocol"], ("TCP", "UDP", "SCTP"))
-    first, last = port.get("port"), port.get("endPort")
-    if isinstance(first, int):
-        yield from checks.port_number(f"{path}.port", first)
-        if last is not None:
-            if last < first:
-                # upstream prints the port here
-                yield field.invalid(f"{path}.endPort", first, "must be greater than or equal to `port`")
-            yield from checks.port_number(f"{path}.endPort", last)
-        return
-    if last is not None:
-        why = "not specified" if first is None else "non-numeric"
-        yield field.invalid(f"{path}.endPort", last, f"may not be specified when `port` is {why}")
-    if first is not None:
-        yield from checks.told(f"{path}.port", first, names.port_name(first))
-
-
-def _validate_peer(path: str, peer: Object) -> Iterator[Cause]:
-    for key in ("podSelector", "namespaceSelector"):
-        if peer.get(key) is not None:
-            yield from selectors.validate_label_selector(peer[key], f"{path}.{key}")
-    block = peer.get("ipBlock")
-    if block is not None:
-        yield from _validate_block(f"{path}.ipBlock", block)
-    chosen = [key for key in ("podSelector", "namespaceSelector", "ipBlock") if peer.get(key) is not None]
-    if not chosen:
-        yield field.required(path, "must specify a peer")
-    elif len(chosen) > 1 and block is not None:
-        yield field.forbidden(path, "may not specify both ipBlock and another peer")
-
-
-def _validate_block(path: str, block: Object) -> Iterator[Cause]:
-    text = block.get("cidr", "")
-    if not text:
-        yield field.required(f"{path}.cidr")
-        return
-    yield from checks.cidr(f"{path}.cidr", text)
-    whole = checks.parsed_cidr(text)
-    if whole is None:
-        return
-    for index, part in enumerate(block.get("except") or ()):
-        yield from checks.cidr(f"{path}.except[{index}]", part)
-        found = checks.parsed_cidr(part)
-        if found is None:
-            continue
-        inside = found.version == whole.version and found.network_address in whole
-        if not inside or whole.prefixlen >= found.prefixlen:
-            yield field.invalid(f"{path}.except[{index}]", part, "must be a strict subset of `cidr`")
-
-
-def validate_network_policy_update(new: Object, old: Object) -> Iterator[Cause]:
-    yield from validate_network_policy(new)
-
-
-NETWORK_POLICY = ResourceType(
-    group=GROUP,
-    version="v1",
-    kind="NetworkPolicy",
-    plural="networkpolicies",
-    short_names=("netpol",),
-    generation=True,
-    default=default_network_policy,
-    validate=validate_network_policy,
-    validate_update=validate_network_policy_update,
-    columns=(
-        Column(
-            "Pod-Selector", lambda o, now: selector_cell(o["spec"].get("podSelector")), doc="spec.podSelector"
-        ),
-        AGE,
-    ),
-)
-
-# ---------------------------------------------------------------- IPAddress, ServiceCIDR
-
-
-def name_is_ip(name: str, prefix: bool) -> list[str]:
-    """The name of an IPAddress is the address, in canonical form."""
-    found = checks.parsed_ip(name)
-    if found is None:
-        return ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
-    return [] if str(found) == name else [f'must be in canonical form ("{found}")']
-
-
-def validate_ip_address(obj: Object) -> Iterator[Cause]:
-    ref = (obj.get("spec") or {}).get("parentRef")
-    if ref is None:
-        yield field.required("spec.parentRef")
-        return
-    path = "spec.parentRef"
-    if ref.get("group"):
-        yield from checks.subdomain(f"{path}.group", ref["group"])
-    for key in ("resource", "name"):
-        yield from checks.required(f"{path}.{key}", ref.get(key))
-    for key in ("resource", "name", "namespace"):
-        if ref.get(key):
-            yield from checks.told(f"{path}.{key}", ref[key], names.path_segment_name(ref[key]))
-
-
-def validate_ip_address_update(new: Object, old: Object) -> Iterator[Cause]:
-    yield from validate_ip_address(new)
-    now, before = ((obj.get("spec") or {}).get("parentRef") for obj in (new, old))
-    yield from checks.immutable("spec.parentRef", now, before)
-
-
-def _parent(obj: Object, now: float) -> str:
-    ref = (obj.get("spec") or {}).get("parentRef") or {}
-    group = f".{ref['group']}" if ref.get("group") else ""
-    return f"{ref.get('resource', '')}{group}/{ref.get('namespace', '')}/{ref.get('name', '')}"
-
-
-IP_ADDRESS = ResourceType(
-    group=GROUP,
-    version="v1",
-    kind="IPAddress",
-    plural="ipaddresses",
-    namespaced=False,
-    short_names=("ip",),
-    validate_name=name_is_ip,
-    validate=validate_ip_address,
-    validate_update=validate_ip_address_update,
-    columns=(Column("ParentRef", _parent, doc="spec.parentRef"), AGE),
-)
-
-
-def prepare_service_cidr(obj: Object) -> None:
-    obj["status"] = {}
-
-
-def prepare_service_cidr_update(new: Object, old: Object) -> None:
-    new["status"] = old.get("status", {})
-
-
-def validate_service_cidr(obj: Object) -> Iterator[Cause]:
-    ranges: list[str] = (obj.get("spec") or {}).get("cidrs") or []
-    path = "spec.cidrs"
-    if not ranges:
-        yield field.required(path, "at least one CIDR required")
-        return
-    if len(ranges) > 2:
-        yield field.invalid(path, {"CIDRs": ranges}, "may only hold up to 2 values")
-        return
-    parsed = [checks.parsed_cidr(text) for text in ranges]
-    if len(ranges) == 2 and None not in parsed and len({p.version for p in parsed if p is not None}) != 2:
-        message = "may specify no more than one IP for each IP family, i.e 192.168.0.0/24 and 2001:db8::/96"
-        yield field.invalid(path, {"CIDRs": ranges}, message)
-    for index, (text, found) in enumerate(zip(ranges, parsed, strict=True)):
-        yield from checks.cidr(f"{path}[{index}]", text)
-        if found is not None and str(found) != text:
-            yield field.invalid(f"{path}[{index}]", text, f'must be in canonical form ("{found}")')
-
-
-def validate_service_cidr_update(new: Object, old: Object) -> Iterator[Cause]:
-    now, before = ((obj.get("spec") or {}).get("cidrs") for obj in (new, old))
-    yield from checks.immutable("spec.cidrs", now, before)
-    yield from validate_service_cidr(new)
-
-
-SERVICE_CIDR = ResourceType(
-    group=GROUP,
-    version="v1",
-    kind="ServiceCIDR",
-    plural="servicecidrs",
-    namespaced=False,
-    status=True,
-    prepare_create=prepare_service_cidr,
-    prepare_update=prepare_service_cidr_update,
-    validate=validate_service_cidr,
-    validate_update=validate_service_cidr_update,
-    columns=(
-        Column("CIDRs", lambda o, now: ",".join((o.get("spec") or {}).get("cidrs") or ()), doc="spec.cidrs"),
         AGE,
     ),
 )

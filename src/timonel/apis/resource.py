@@ -7,8 +7,8 @@ On update: decode → default → generation pinned to old → prepare_update �
 restored → validate_update → warnings → canonicalize → validating admission → store.
 
 Hooks take JSON trees. `default_*`, `prepare_*` and `canonicalize` mutate in place and return nothing; `validate_*`
-never mutate and yield causes (`timonel.machinery.field`). By the time a hook runs, the tree has passed the codec: every value
-has the type that the schema says, unknown fields are gone, and what Go's `omitempty` would drop is absent. So
+never mutate and yield causes (`timonel.machinery.field`). By the time a hook runs, the tree has passed the codec: every
+value has the type that the schema says, unknown fields are gone, and what Go's `omitempty` would drop is absent. So
 `obj["spec"].get("replicas")` is an int or None, never a string.
 """
 

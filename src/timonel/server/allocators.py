@@ -13,7 +13,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Collection, Iterator
 
-from timonel.apis.core import service as servicelib
+from timonel.apis.core import servicerules as servicelib
 from timonel.apis.core.service import SERVICE
 from timonel.apis.resource import ResourceType
 from timonel.machinery import errors, field
