@@ -83,7 +83,7 @@ class TransportContract:
     async def test_a_patch_for_another_uid_is_refused(self, transport: Transport) -> None:
         await transport.create(MAPS, config_map())
 
-        with pytest.raises(Invalid, match="metadata.uid"):
+        with pytest.raises(Invalid, match="field is immutable"):
             await transport.patch(MAPS, WEB, {"metadata": {"uid": "00000000-dead-0000-0000-000000000000"}})
 
     async def test_what_was_deleted_is_gone(self, transport: Transport) -> None:
@@ -96,7 +96,7 @@ class TransportContract:
     async def test_a_namesake_is_not_deleted(self, transport: Transport) -> None:
         await transport.create(MAPS, config_map())
 
-        with pytest.raises(Conflict, match="Precondition failed: UID"):
+        with pytest.raises(Conflict, match="UID in"):
             await transport.delete(MAPS, WEB, uid="00000000-dead-0000-0000-000000000000")
 
     async def test_finalizers_hold_an_object(self, transport: Transport) -> None:

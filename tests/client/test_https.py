@@ -57,7 +57,7 @@ class TestHttpsTransport(TransportContract):
     async def test_nobody_listens(self) -> None:
         transport = HttpsTransport(Endpoint("http://127.0.0.1:1"), SystemClock())
 
-        with pytest.raises(Unreachable, match="dial tcp 127.0.0.1:1"):
+        with pytest.raises(Unreachable, match=r"dial tcp 127\.0\.0\.1:1"):
             await transport.get(MAPS, WEB)
 
 

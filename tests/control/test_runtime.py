@@ -81,8 +81,13 @@ async def controllers(cluster: MemoryTransport) -> AsyncIterator[Controllers]:
 async def pods_of(cluster: MemoryTransport, count: int) -> int:
     """Wait (in virtual time) until there are `count` pods, then a while longer to see whether more come."""
     async with asyncio.timeout(60):
-        while len((await cluster.list(PODS)).items) < count:
-            await asyncio.sleep(0.01)
+        before = await cluster.list(PODS)
+        missing = count - len(before.items)
+        if missing > 0:
+            async for _ in cluster.watch(PODS, resource_version=before.resource_version):
+                missing -= 1
+                if not missing:
+                    break
     await asyncio.sleep(5)
     return len((await cluster.list(PODS)).items)
 

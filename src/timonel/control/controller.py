@@ -21,7 +21,7 @@ from timonel.client.events import EventRecorder
 from timonel.client.informer import InformerFactory, Lister
 from timonel.client.rest import Client
 from timonel.client.transport import Transport, Unreachable
-from timonel.control.actions import Outcome, Plan, Terminal
+from timonel.control.actions import ContentRemains, Outcome, Plan, Terminal
 from timonel.control.declare import AnyControllerType, Watch
 from timonel.control.executors import Executor
 from timonel.machinery.errors import Conflict, NotFound, StatusError
@@ -105,9 +105,9 @@ class Controller:
             delay = None
         except Exception as exc:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
-            expected = isinstance(exc, StatusError | Unreachable)
+            expected = isinstance(exc, StatusError | Unreachable | ContentRemains)
             logger.log(
-                logging.DEBUG if isinstance(exc, Conflict) else logging.WARNING,
+                logging.DEBUG if isinstance(exc, Conflict | ContentRemains) else logging.WARNING,
                 "Could not sync %s %s (attempt %d): %s", self.name, key, failures, exc,
                 exc_info=None if expected else exc,
             )  # fmt: skip
