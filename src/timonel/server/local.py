@@ -17,7 +17,7 @@ from timonel.machinery import errors
 from timonel.objects.meta import Key, Object
 from timonel.server import dispatch, routes, tables
 from timonel.server.chain import authorization
-from timonel.server.chain.info import Info, Query, parse
+from timonel.server.chain.info import Info, Query, name_in_selector, parse
 from timonel.server.http import Request, Response
 from timonel.server.negotiate import PLAIN
 from timonel.server.paths import Paths
@@ -210,7 +210,7 @@ class LocalTransport:
             namespace=name if resource.plural == "namespaces" and not resource.group else namespace,
             resource=resource.plural,
             subresource=subresource,
-            name=name,
+            name=name or (name_in_selector(query) if query else ""),
             named=bool(name),
         )
 

@@ -85,13 +85,13 @@ def parse(method: str, raw_path: str, raw_query: str) -> Info:
     if not name and verb == "delete":
         verb = "deletecollection"
     if not name and verb in ("list", "watch", "deletecollection"):
-        name = _name_in_selector(query)
+        name = name_in_selector(query)
     return Info(
         method, path, verb, query, True, group, version, namespace, resource, subresource, name, rest, watch_path, named
     )  # fmt: skip
 
 
-def _name_in_selector(query: Query) -> str:
+def name_in_selector(query: Query) -> str:
     """`metadata.name=x` alone lets the authorizer decide by name."""
     for term in query.get("fieldSelector", [""])[0].split(","):
         key, _, value = term.replace("==", "=").partition("=")
