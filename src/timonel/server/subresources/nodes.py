@@ -114,10 +114,10 @@ def _parse(raw: bytes) -> Head:
     return Head(int(first.split(" ")[1]), headers)
 
 
-async def body_of(backend: Backend, head: Head, method: str = "GET") -> AsyncIterator[bytes]:
+async def body_of(backend: Backend, head: Head) -> AsyncIterator[bytes]:
     """The body of an answer as it comes; closes the connection at its end."""
     try:
-        if method == "HEAD" or head.status in (204, 304):
+        if head.status in (204, 304):
             return
         if "chunked" in head.get("transfer-encoding").lower():
             async for chunk in _chunks(backend.reader):

@@ -72,7 +72,10 @@ async def exchange(call: ConnectCall, backend: Backend, target: str, host: str) 
         raise
     if head.status == 101:
         return Upgraded(101, head.headers, lambda client: _relay(client, backend))
-    return Answer(head.status, _answered(head), body_of(backend, head, call.method))
+    if call.method == "HEAD":
+        backend.close()
+        return Answer(head.status, _answered(head))
+    return Answer(head.status, _answered(head), body_of(backend, head))
 
 
 def _answered(head: Head) -> Headers:
