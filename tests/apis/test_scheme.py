@@ -1,0 +1,107 @@
+from __future__ import annotations
+
+import copy
+
+import pytest
+
+from timonel.apis.scheme import Scheme, UnknownType
+from timonel.machinery.errors import BadRequest, StatusError
+
+SCHEME = Scheme()
+
+
+def test_every_resource_has_a_type() -> None:
+    for rtype in SCHEME.resources:
+        assert SCHEME.codec(rtype).new()["metadata"] == {}, rtype.qualified
+
+
+def test_no_two_resources_share_a_place() -> None:
+    places = [(r.group, r.version, r.plural) for r in SCHEME.resources]
+
+    assert len(places) == len(set(places))
+
+
+def test_resources_are_found_by_place_and_by_kind() -> None:
+    pods = SCHEME.resource("", "v1", "pods")
+
+    assert pods is not None
+    assert SCHEME.kind("", "v1", "Pod") is pods
+    assert SCHEME.resource("", "v1", "nosuch") is None
+    assert SCHEME.resource("nosuch.io", "v1", "pods") is None
+    assert [r.kind for r in SCHEME.kinds("Deployment")] == ["Deployment"]
+
+
+def test_groups_come_in_upstreams_order_and_versions_newest_first() -> None:
+    assert SCHEME.groups[:3] == ("", "apiregistration.k8s.io", "apps")
+    assert SCHEME.versions_of("autoscaling") == ("v2", "v1")
+    assert SCHEME.versions_of("networking.k8s.io") == ("v1",)
+    assert SCHEME.versions_of("networking.k8s.io", retired=True) == ("v1", "v1beta1")
+
+
+def test_a_group_is_imported_when_it_is_asked_for() -> None:
+    scheme = Scheme()
+
+    scheme.resources_of("scheduling.k8s.io")
+
+    assert list(scheme._by_group) == ["scheduling.k8s.io"]
+
+
+def test_two_schemes_share_nothing_that_changes() -> None:
+    one, two = Scheme(SCHEME.schema), Scheme(SCHEME.schema)
+    rtype = one.resource("", "v1", "configmaps")
+    assert rtype is not None
+
+    assert one.codec(rtype) is one.codec(rtype)
+    assert one.codec(rtype) is not two.codec(rtype)
+
+
+def test_kinds_that_are_no_resource_have_code_too() -> None:
+    scale = SCHEME.codec_of("autoscaling", "v1", "Scale")
+
+    assert scale.normalize({"spec": {"replicas": 3}})[0]["spec"] == {"replicas": 3}
+    with pytest.raises(UnknownType):
+        SCHEME.codec_of("autoscaling", "v9", "Scale")
+
+
+def config_map(**data: str) -> dict[str, object]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a"}, "data": data}
+
+
+def test_a_write_an_apply_and_a_patch_of_a_real_kind() -> None:
+    rtype = SCHEME.resource("", "v1", "configmaps")
+    assert rtype is not None
+    codec = SCHEME.codec(rtype)
+    obj, problems = codec.normalize({**config_map(k="v"), "bogus": 1})
+    codec.record_update(None, obj, manager="maker", now=0)
+
+    applied = codec.apply(copy.deepcopy(obj), config_map(l="m"), manager="one", force=False, now=1)
+    patched = codec.strategic_merge(applied, {"data": {"k": None}})
+
+    assert problems == ['unknown field "bogus"']
+    assert applied["data"] == {"k": "v", "l": "m"}
+    assert [e["manager"] for e in applied["metadata"]["managedFields"]] == ["one", "maker"]
+    assert patched["data"] == {"l": "m"}
+
+
+def test_patches_fail_with_the_status_upstream_gives_them() -> None:
+    rtype = SCHEME.resource("", "v1", "pods")
+    assert rtype is not None
+    codec = SCHEME.codec(rtype)
+
+    with pytest.raises(StatusError, match="does not contain declared merge key: name"):
+        codec.strategic_merge({"spec": {"containers": []}}, {"spec": {"containers": [{"image": "i"}]}})
+    with pytest.raises(BadRequest):
+        codec.strategic_merge({"spec": {}}, {"spec": {"$setElementOrder/containers": 1, "containers": []}})
+    with pytest.raises(BadRequest):
+        codec.apply(None, config_map(), manager="one", force=False, now=0)
+
+
+def test_status_is_ignored_through_the_main_resource() -> None:
+    rtype = SCHEME.resource("apps", "v1", "deployments")
+    assert rtype is not None
+    codec = SCHEME.codec(rtype)
+    obj, _ = codec.normalize({"metadata": {"name": "d"}, "spec": {"paused": True}, "status": {"replicas": 1}})
+
+    codec.record_update(None, obj, manager="m", now=0)
+
+    assert obj["metadata"]["managedFields"][0]["fieldsV1"] == {"f:spec": {"f:paused": {}}}
