@@ -79,12 +79,6 @@ def _any(value: Any, _: list[str]) -> Any:
     return value
 
 
-def _raw(value: Any, _: list[str]) -> Any:
-    if type(value) is dict:
-        return value
-    raise _Mismatch
-
-
 def _intstr(value: Any, _: list[str]) -> int | str:
     if type(value) is str or (type(value) is int and -0x80000000 <= value <= 0x7FFFFFFF):
         return value
@@ -147,7 +141,7 @@ def _parsed_time(value: Any, *, micro: bool) -> str:
 
 _SCALARS: dict[str, Normalize] = {
     "string": _string, "boolean": _boolean, "int32": _int32, "int64": _int64, "number": _number, "double": _number,
-    "any": _any, "raw": _raw, "intstr": _intstr, "quantity": _quantity, "bytes": _bytes, "time": _time,
+    "any": _any, "raw": _any, "intstr": _intstr, "quantity": _quantity, "bytes": _bytes, "time": _time,
     "microtime": _microtime,
 }  # fmt: skip
 
@@ -284,9 +278,13 @@ class Codecs:
         return lambda: value
 
     def _props_or(self, kind: str, ref: str) -> Normalize:
-        """A JSON schema, or in its place a boolean, a list of schemas or of strings."""
+        """A JSON schema, or in its place a boolean, a list of schemas or of strings.
 
-        def run(value: Any, unknown: list[str]) -> Any:
+        As upstream: a decoder of its own reads these, and tells nobody of unknown fields.
+        """
+
+        def run(value: Any, _: list[str]) -> Any:
+            unknown: list[str] = []
             if type(value) is dict:
                 return self._struct(ref)(value, unknown)
             if kind == "props-or-bool" and type(value) is bool:
@@ -338,21 +336,11 @@ class Codecs:
             for key, item in value.items():
                 if item is not None:
                     yield from self._explain_value(field["of"], item, f"{path}.{key}", owner, go_path)
-        elif kind.startswith("props-or"):
-            yield from self._explain_props(field["ref"], value, path, go_path)
-        else:
+        elif not kind.startswith("props-or"):
             try:
                 _SCALARS[kind](value, [])
             except _Mismatch:
                 raise _scalar_mismatch(kind, value, place) from None
-
-    def _explain_props(self, ref: str, value: Any, path: str, go_path: str) -> Iterator[str]:
-        if type(value) is dict:
-            yield from self.explain(ref, value, path, go_path)
-        else:
-            for i, item in enumerate(value if type(value) is list else ()):
-                if type(item) is dict:
-                    yield from self.explain(ref, item, f"{path}[{i}]", go_path)
 
 
 def _drops_zero(field: TypeData) -> bool:
