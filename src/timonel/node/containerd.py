@@ -28,6 +28,7 @@ PAUSE_IMAGE = "registry.k8s.io/pause:3.10"
 READY_WAIT = 30.0
 RESTART_DELAY = 0.2
 RESTART_LIMIT = 10.0
+ORPHAN_TRIES = 100
 SOCKET_PATH_LIMIT = 107
 _IDLE_PLUGINS = (
     "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.devmapper",
@@ -60,6 +61,10 @@ class Layout:
     @property
     def config(self) -> Path:
         return self.directory / "config.toml"
+
+    @property
+    def pid_file(self) -> Path:
+        return self.directory / "containerd.pid"
 
     @property
     def log(self) -> Path:
@@ -189,6 +194,7 @@ class ContainerdService:
         try:
             await threads.run(write_files, self._layout)
             await threads.run(enable_forwarding)
+            await self._end_orphan()
             await self._supervise(program, ready)
         finally:
             threads.close()
@@ -217,10 +223,25 @@ class ContainerdService:
     async def _start(self, program: str) -> asyncio.subprocess.Process:
         # a process group of its own: an interrupt of the agent's terminal is not for containerd
         with self._layout.log.open("ab") as log:
-            return await asyncio.create_subprocess_exec(
+            process = await asyncio.create_subprocess_exec(
                 program, "--config", str(self._layout.config), "--log-level", "warn",
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
+        self._layout.pid_file.write_text(str(process.pid))
+        return process
+
+    async def _end_orphan(self) -> None:
+        """A containerd that a killed agent left behind: it holds the data, and nobody would hear when it dies."""
+        pid = _orphan(self._layout)
+        if pid is None:
+            return
+        logger.info("Ending the containerd of an earlier agent", extra={"pid": pid})
+        os.kill(pid, signal.SIGTERM)
+        for _ in range(ORPHAN_TRIES):
+            if _orphan(self._layout) is None:
+                return
+            await self._clock.sleep(0.05)
+        os.kill(pid, signal.SIGKILL)
 
     async def _stop(self, process: asyncio.subprocess.Process) -> None:
         """TERM, then KILL. Shims and containers stay."""
@@ -252,6 +273,16 @@ class ContainerdService:
         arch = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
         await import_archive(self._layout.socket, oci.pause_image(self._layout.pause_image, init, arch))
         marker.write_text(wanted)
+
+
+def _orphan(layout: Layout) -> int | None:
+    """The process that runs with our configuration, if there is one already."""
+    try:
+        pid = int(layout.pid_file.read_text())
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except (OSError, ValueError):
+        return None
+    return pid if str(layout.config).encode() in words else None
 
 
 def _pause_version(layout: Layout, init: Path) -> str:
