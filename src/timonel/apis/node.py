@@ -40,6 +40,7 @@ def _validate_tolerations(tolerations: list[Object]) -> Iterator[Cause]:
 
 
 def validate_update(new: Object, old: Object) -> Iterator[Cause]:
+    yield from validate(new)
     yield from checks.immutable("handler", new.get("handler"), old.get("handler"))
 
 

@@ -92,9 +92,9 @@ def _validate_topologies(terms: list[Object]) -> Iterator[Cause]:
 
 
 def validate_storage_class_update(new: Object, old: Object) -> Iterator[Cause]:
+    yield from validate_storage_class(new)
     for key in ("parameters", "provisioner", "reclaimPolicy", "volumeBindingMode"):
         yield from checks.immutable(key, new.get(key), old.get(key))
-    yield from _validate_topologies(new.get("allowedTopologies") or [])
 
 
 def storage_class_warnings(obj: Object) -> Iterator[str]:
@@ -423,6 +423,7 @@ def validate_attributes_class(obj: Object) -> Iterator[Cause]:
 
 
 def validate_attributes_class_update(new: Object, old: Object) -> Iterator[Cause]:
+    yield from validate_attributes_class(new)
     for key in ("driverName", "parameters"):
         yield from checks.immutable(key, new.get(key), old.get(key))
 

@@ -67,10 +67,7 @@ NAMESPACE = ResourceType(
     verbs=("create", "delete", "get", "list", "patch", "update", "watch"),
     status=True,
     subresources=("finalize",),
-    selectable={
-        "name": lambda o: o["metadata"].get("name", ""),
-        "status.phase": lambda o: (o.get("status") or {}).get("phase", ""),
-    },
+    selectable={"status.phase": lambda o: (o.get("status") or {}).get("phase", "")},
     validate_name=names.name_is_dns_label,
     default=label_with_name,
     prepare_create=prepare_create,

@@ -234,7 +234,6 @@ PERSISTENT_VOLUME = ResourceType(
     namespaced=False,
     short_names=("pv",),
     status=True,
-    selectable={"name": lambda o: o["metadata"].get("name", "")},
     default=default_volume,
     prepare_create=prepare_create,
     prepare_update=prepare_update,

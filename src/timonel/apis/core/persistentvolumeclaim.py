@@ -203,7 +203,6 @@ PERSISTENT_VOLUME_CLAIM = ResourceType(
     plural="persistentvolumeclaims",
     short_names=("pvc",),
     status=True,
-    selectable={"name": lambda o: o["metadata"].get("name", "")},
     default=default_claim,
     prepare_create=prepare_create,
     prepare_update=prepare_update,
