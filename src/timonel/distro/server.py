@@ -18,7 +18,7 @@ from typing import Any
 
 from timonel.aio.clock import SystemClock
 from timonel.aio.lifecycle import running, running_together
-from timonel.distro import addons, kubeconfigs, pki
+from timonel.distro import addons, box, kubeconfigs, pki
 from timonel.distro.cluster import ADMIN, Cluster, Secrets, for_ever, wait_for_nodes
 from timonel.distro.config import ClusterConfig, Paths, write_private
 from timonel.store.base import Store
@@ -32,6 +32,8 @@ async def run_server(config: ClusterConfig, paths: Paths, report: Report) -> Non
     authority = pki.Authority(paths.pki, now=clock.now())
     hosts = _hosts(config)
     secrets = _secrets(config, paths, authority, hosts)
+    if config.network.gateway:  # the bridge first: the server listens on it
+        await asyncio.to_thread(box.make_network, config)
     store = await _open_store(config, paths)
     try:
         cluster = Cluster(config, secrets=secrets, store=store, clock=clock, hosts=hosts)
@@ -129,10 +131,8 @@ async def _start_nodes(
         services = [simulated_node(cluster, number) for number in numbers]
         await stack.enter_async_context(running_together(*services))
         return
-    from timonel.distro import box
     from timonel.distro.nodes import BoxedNode
 
-    await asyncio.to_thread(box.make_network, config)
     for number in numbers:
         node = BoxedNode(config=config, paths=paths, number=number, authority=authority, clock=cluster.clock)
         await stack.enter_async_context(running(node))

@@ -24,6 +24,7 @@ from timonel.cli.main import Failure
 @click.option("--verbose", is_flag=True, help="Log more.")
 def agent(config_file: Path, verbose: bool) -> None:
     """Run a node's agent: containerd, pods, Service routing, DNS. Ends on SIGTERM; containers go on."""
+    from timonel.aio.lifecycle import leaves
     from timonel.distro.agent import load, run_agent
     from timonel.distro.logs import set_up_logging
     from timonel.node.containerd import RuntimeMissing
@@ -43,7 +44,7 @@ def agent(config_file: Path, verbose: bool) -> None:
         try:
             await run_agent(config)
         except* RuntimeMissing as group:
-            for error in group.exceptions:
+            for error in leaves(group):
                 click.echo(f"error: {error}", err=True)
             code = 1
         return code

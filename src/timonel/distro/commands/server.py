@@ -27,6 +27,8 @@ def server(name: str, data_dir: Path | None, report_fd: int | None, verbose: boo
 def serve(
     where: Paths, config: ClusterConfig, *, report_fd: int | None = None, verbose: bool = False
 ) -> None:
+    from timonel.aio.lifecycle import leaves
+    from timonel.distro.box import BoxError
     from timonel.distro.logs import set_up_logging
     from timonel.distro.server import report_to, run_server
     from timonel.store.base import StoreError
@@ -42,8 +44,8 @@ def serve(
         code = 0
         try:
             await run_server(config, where, report)
-        except* (OSError, StoreError) as group:
-            for error in group.exceptions:
+        except* (OSError, StoreError, BoxError) as group:
+            for error in leaves(group):
                 report({"event": "error", "text": str(error)})
                 click.echo(f"error: {error}", err=True)
             code = 1

@@ -32,7 +32,9 @@ from timonel.distro.config import ClusterConfig, ConfigError, Paths
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="The API server's port; 0 takes a free one. [default: 6443]"
 )
-@click.option("--legacy-apis", type=click.BOOL, help="Serve API versions that upstream retired. [default: true]")
+@click.option(
+    "--legacy-apis", type=click.BOOL, help="Serve API versions that upstream retired. [default: true]"
+)
 @click.option("--token", help="A bearer token that also authenticates the admin.")
 @click.option(
     "--container-runtime-endpoint", help="Use the CRI runtime at this socket instead of an own containerd."
