@@ -203,3 +203,14 @@ def test_nothing_runs_that_is_said_to_be_stopped() -> None:
 
     assert status["containerStatuses"][0]["state"]["terminated"]["reason"] == "ContainerStatusUnknown"
     assert UID not in str(status)
+
+
+def test_a_condition_that_has_no_reason_any_more_loses_it() -> None:
+    p = pod()
+    p["status"] = build(p, PodRuntime(), facts())
+    patch = changes(p["status"], build(p, runtime(ran()), facts()))
+    ready = next(c for c in patch["conditions"] if c["type"] == "Ready")
+
+    assert ready["status"] == "True"
+    assert ready["reason"] is None
+    assert ready["message"] is None

@@ -408,10 +408,18 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Status:
         patch["podIPs"] = [{"$patch": "replace"}, *patch["podIPs"]]  # else the list is merged by its key
     if _without_nulls(patch.get("conditions")) == _without_nulls(old.get("conditions")):
         patch.pop("conditions", None)
+    elif "conditions" in patch:
+        patch["conditions"] = _merging(old.get("conditions") or (), patch["conditions"])
     for key in ("containerStatuses", "initContainerStatuses"):
         if key in patch and _without_nulls(patch[key]) == _without_nulls(old.get(key)):
             del patch[key]
     return patch
+
+
+def _merging(old: Iterable[Status], new: Iterable[Status]) -> list[Status]:
+    """Conditions are merged by type: what is not said any more has to be taken away."""
+    before = {c["type"]: c for c in old}
+    return [{**{key: None for key in before.get(c["type"], {}) if key not in c}, **c} for c in new]
 
 
 def _without_nulls(value: Any) -> Any:
