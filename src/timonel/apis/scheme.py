@@ -82,6 +82,10 @@ class TypeCodec:
     def new(self) -> Object:
         return self._codec.new()
 
+    def shape(self, name: str) -> dict[str, Any]:
+        """Schema data of a type of this API (`core.v1.PodSpec`), for other encodings than JSON."""
+        return self._scheme.schema.type(name)
+
     def describe(self, path: str) -> str:
         """The published description of the field at a path; empty where there is none."""
         return self._scheme.schema.description(self.type_name, path)

@@ -1,4 +1,4 @@
-"""The body of a request as an object of its kind: read, pruned, type-checked, defaulted; or refused as upstream does."""
+"""The body of a request as an object of its kind: read, pruned, type-checked and defaulted, or refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from timonel.machinery import errors
 from timonel.machinery.codec import DecodeError
 from timonel.objects.meta import Object
-from timonel.server import bodytext
+from timonel.server import bodytext, protobuf
 from timonel.server.registry import Endpoint
 
 JSON_TYPES = ("", "application/json")
@@ -33,6 +33,21 @@ def read(body: bytes | Any, content_type: str, *, find_duplicates: bool = True) 
     return bodytext.read(body, is_yaml=media in YAML_TYPES, find_duplicates=find_duplicates)
 
 
+def read_object(
+    endpoint: Endpoint,
+    body: bytes | Any,
+    content_type: str,
+    *,
+    find_duplicates: bool = True,
+    type_name: str = "",
+) -> tuple[Any, list[str]]:
+    """As `read`, and protobuf too: of the endpoint's type, or of the one that is named."""
+    if media_type(content_type) == protobuf.MEDIA_TYPE and isinstance(body, bytes):
+        machinery = endpoint.machinery
+        return protobuf.read(body, type_name or machinery.type_name, machinery.shape), []
+    return read(body, content_type, find_duplicates=find_duplicates)
+
+
 def mismatch(endpoint: Endpoint, problem: str) -> errors.BadRequest:
     rtype = endpoint.rtype
     return errors.BadRequest(
@@ -50,7 +65,7 @@ def decode(
     legacy: bool,
 ) -> Object:
     """An object of this endpoint, pruned, type-checked and defaulted, in the served form."""
-    tree, problems = read(body, content_type, find_duplicates=validation != "Ignore")
+    tree, problems = read_object(endpoint, body, content_type, find_duplicates=validation != "Ignore")
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):

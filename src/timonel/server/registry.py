@@ -32,6 +32,9 @@ REPLACED = "StorageError: invalid object, Code: 4"
 class TypeMachinery(Protocol):
     """The compiled code of one type in one version (`timonel.apis.scheme`)."""
 
+    @property
+    def type_name(self) -> str: ...
+    def shape(self, name: str) -> dict[str, Any]: ...
     def normalize(self, obj: Any) -> tuple[Object, list[str]]: ...
     def record_update(
         self, old: Object | None, new: Object, *, manager: str, now: float, subresource: str = ""

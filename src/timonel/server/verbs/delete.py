@@ -42,7 +42,9 @@ def options_of(call: Call) -> DeleteOptions:
     """From the body where there is one, else from the query."""
     if not call.body:
         return delete_options_from_query(call.info)
-    tree, _ = bodies.read(call.body, call.content_type)
+    tree, _ = bodies.read_object(
+        call.endpoint, call.body, call.content_type, type_name="meta.v1.DeleteOptions"
+    )
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):

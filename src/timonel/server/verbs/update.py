@@ -25,7 +25,9 @@ from timonel.server.watchcache import Entry
 
 # metadata that /status leaves alone, where it leaves any
 KEPT_METADATA = {("apps", "deployments"): ("labels",), ("", "pods"): ("ownerReferences",)}
-ATTEMPTS = 1000  # of a change that does not name the version it is made for; each one lost is one that somebody won
+ATTEMPTS = (
+    1000  # of a change that does not name the version it is made for; each one lost is one that somebody won
+)
 
 Produce = Callable[[Object], Object]  # old, in the served form and free to use -> new
 
