@@ -329,7 +329,6 @@ REPLICASET = ResourceType(
     status=True,
     scale=Scale(),
     generation=True,
-    selectable={"status.replicas": lambda o: str(nested(o, "status", "replicas") or 0)},
     default=default_replicaset,
     prepare_create=_no_status("replicas"),
     prepare_update=_keep_status,
