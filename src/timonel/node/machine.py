@@ -18,6 +18,8 @@ def read(node: str, directory: Path) -> Machine:
     memory = _memory()
     disk = os.statvfs(directory)
     name = os.uname()
+    digest = hashlib.md5(node.encode(), usedforsecurity=False).hexdigest()
+    machine_id = _text("/etc/machine-id", "") or digest
     pids = int(_text("/proc/sys/kernel/pid_max", "32768"))
     return Machine(
         cpus=len(os.sched_getaffinity(0)),
@@ -27,9 +29,8 @@ def read(node: str, directory: Path) -> Machine:
         disk_available=disk.f_bavail * disk.f_frsize,
         pids=pids,
         pids_used=int(_text("/proc/loadavg", "0 0 0 1/1").split()[3].partition("/")[2]),
-        machine_id=_text("/etc/machine-id", "")
-        or hashlib.md5(node.encode(), usedforsecurity=False).hexdigest(),
-        system_uuid=_text("/sys/class/dmi/id/product_uuid", ""),
+        machine_id=machine_id,
+        system_uuid=_text("/sys/class/dmi/id/product_uuid", machine_id),
         boot_id=_text("/proc/sys/kernel/random/boot_id", ""),
         kernel=name.release,
         os_image=_os_image(),
