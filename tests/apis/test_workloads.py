@@ -140,7 +140,7 @@ def test_another_field_of_a_pod_may_not_change_and_the_message_names_it() -> Non
     assert text.startswith(
         "spec: Forbidden: pod updates may not change fields other than `spec.containers[*].image`"
     )
-    assert '- spec.restartPolicy: "Always"\n+ spec.restartPolicy: "Never"\n' in text
+    assert '\n- "RestartPolicy": "Always",\n+ "RestartPolicy": "Never",\n' in text
 
 
 def test_containers_may_not_be_added() -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from timonel.apis import checks
 from timonel.apis.core.pod_security import APPARMOR
 from timonel.apis.core.pod_spec import MIRROR, validate_annotations, validate_metadata_and_spec
-from timonel.apis.core.poddiff import spec_diff
+from timonel.apis.core.podstructs import spec_diff
 from timonel.apis.tolerations import validate_toleration
 from timonel.machinery import field, names
 from timonel.machinery.errors import Cause

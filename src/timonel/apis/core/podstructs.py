@@ -1,4 +1,4 @@
-"""The internal structs of pod templates, for the messages that print one.
+"""The internal structs of pods and pod templates, for the messages that print them or what changed in them.
 
 The parts that rarely matter (probes, volume sources, affinity) are printed under their wire names with a capital.
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from timonel.apis.core.gostructs import VOLUME_SOURCE
-from timonel.apis.godiff import GoField, in_go_form
+from timonel.apis.godiff import GoField, diff, in_go_form
 from timonel.objects.meta import Object
 
 
@@ -100,14 +100,21 @@ _SPEC = (
 _HOST_FLAGS = ("hostNetwork", "hostPID", "hostIPC", "shareProcessNamespace", "hostUsers")
 
 
+def spec_diff(old: Object, new: Object) -> str:
+    """What changed between two pod specs, in their internal form."""
+    return diff(_moved(old), _moved(new), _SPEC)
+
+
 def shown_template(template: Object) -> Object:
     """A pod template as upstream prints its internal form; metadata keeps its wire names."""
-    spec = template.get("spec") or {}
-    # Inside upstream the flags about the host are part of the security context.
-    flags = {key: spec[key] for key in _HOST_FLAGS if key in spec}
-    moved = {**spec, "securityContext": {**(spec.get("securityContext") or {}), **flags}}
     metadata = {key: value for key, value in (template.get("metadata") or {}).items() if value}
     for key in ("labels", "annotations"):
         if key in metadata:
             metadata[key] = dict(sorted(metadata[key].items()))
-    return {**metadata, "Spec": in_go_form(moved, _SPEC)}
+    return {**metadata, "Spec": in_go_form(_moved(template.get("spec") or {}), _SPEC)}
+
+
+def _moved(spec: Object) -> Object:
+    """Inside upstream the flags about the host are part of the security context."""
+    flags = {key: spec[key] for key in _HOST_FLAGS if key in spec}
+    return {**spec, "securityContext": {**(spec.get("securityContext") or {}), **flags}}
