@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.client.contract import MAPS, WEB, TransportContract
 from timonel.aio.clock import SystemClock
@@ -61,7 +62,6 @@ class TestHttpsTransport(TransportContract):
             await transport.get(MAPS, WEB)
 
 
-def _private_key() -> object:
-    from cryptography.hazmat.primitives.asymmetric import ec
+def _private_key() -> ec.EllipticCurvePrivateKey:
 
     return ec.generate_private_key(ec.SECP256R1())

@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 FIRST_BACKOFF = 0.005
 LONGEST_BACKOFF = 1000.0
+WORTH_A_REST = 0.001  # seconds; deciding about most objects is quicker
+REST = 10.0  # times as long as a decision took, its key rests, so that a flood of events costs a tenth of the time
+LONGEST_REST = 1.0
 
 
 def backoff(failures: int) -> float:
@@ -56,7 +59,8 @@ class Controller:
         self.recorder = EventRecorder(transport, clock, what.component or what.name)
         self._client = Client(transport, index)
         self._cache = Lister(informers, clock, dict.fromkeys(w.resource for w in what.watches))
-        self._index = index
+        self._index, self._clock = index, clock
+        self._resting: dict[Key, float] = {}  # until when
         self._failures: dict[Key, int] = {}
         self._current: dict[
             asyncio.Task[Any], dict[str, str]
@@ -85,9 +89,23 @@ class Controller:
             for obj in (old, new):
                 if obj is not None:
                     for key in watch.wakes(obj, self._cache):
-                        self.queue.add(key)
+                        self._wake(key)
 
         return changed
+
+    def _wake(self, key: Key) -> None:
+        until = self._resting.get(key)
+        left = until - self._clock.monotonic() if until is not None else 0.0
+        if left > 0:
+            self.queue.add_after(key, left)
+        else:
+            self._resting.pop(key, None)
+            self.queue.add(key)
+
+    def _rest(self, key: Key, spent: float) -> None:
+        """Let events for a large object gather for a while: one pass answers them all."""
+        if spent > WORTH_A_REST:
+            self._resting[key] = self._clock.monotonic() + min(REST * spent, LONGEST_REST)
 
     async def _work(self) -> None:
         while True:
@@ -120,11 +138,14 @@ class Controller:
             return None
         desired = self._cache.get(self.resource, key)
         if desired is None:
+            self._resting.pop(key, None)
             plan = self.what.absent(key, self._cache) if self.what.absent is not None else Plan()
             outcome = await self._apply(key, None, plan)
         else:
+            started = self._clock.monotonic()
             observed = self.what.observe(desired, self._cache)
             plan = self.what.reconcile(desired, observed)
+            self._rest(key, self._clock.monotonic() - started)
             outcome = await self._apply(key, desired, plan)
             if self.what.status is not None:
                 await self._update_status(key, desired, self.what.status(desired, observed, outcome))
