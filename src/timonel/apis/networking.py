@@ -156,8 +156,10 @@ def ingress_warnings_update(new: Object, old: Object) -> Iterator[str]:
 
 def _hosts(obj: Object, now: float) -> str:
     rules = (obj.get("spec") or {}).get("rules") or []
-    shown = [rule["host"] for rule in rules[:3] if rule.get("host")]
-    return join_some(shown, 3, len(rules) if len(rules) > 3 and shown else len(shown)) or "*"
+    named = [index for index, rule in enumerate(rules) if rule.get("host")][:3]
+    shown = [rules[index]["host"] for index in named]
+    cut = len(named) == 3 and named[-1] + 1 < len(rules)
+    return join_some(shown, 3, len(rules) if cut else len(shown)) or "*"
 
 
 def _addresses(obj: Object, now: float) -> str:
