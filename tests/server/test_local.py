@@ -32,13 +32,13 @@ class TestLocalTransport(TransportContract):
     async def test_a_patch_for_another_uid_is_refused(self, transport: Transport) -> None:
         await transport.create(MAPS, config_map())
 
-        with pytest.raises(Invalid, match="metadata.uid: Invalid value: .*: field is immutable"):
+        with pytest.raises(Invalid, match=r"metadata\.uid: Invalid value: .*: field is immutable"):
             await transport.patch(MAPS, WEB, {"metadata": {"uid": STRANGER}})
 
     async def test_a_namesake_is_not_deleted(self, transport: Transport) -> None:
         await transport.create(MAPS, config_map())
 
-        with pytest.raises(Conflict, match="the UID in the precondition .* does not match the UID in record"):
+        with pytest.raises(Conflict, match=r"the UID in the precondition .* does not match the UID in record"):
             await transport.delete(MAPS, WEB, uid=STRANGER)
 
 

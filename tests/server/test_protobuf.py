@@ -58,7 +58,7 @@ def test_a_negative_number_is_read() -> None:
 
 
 def test_a_field_that_is_not_known_is_refused_and_not_dropped() -> None:
-    with pytest.raises(UnsupportedMediaType, match="field 15 of core.v1.ConfigMap"):
+    with pytest.raises(UnsupportedMediaType, match=r"field 15 of core\.v1\.ConfigMap"):
         read(body(b"v1", b"ConfigMap", chunk(15, b"x")), "core.v1.ConfigMap")
 
 
