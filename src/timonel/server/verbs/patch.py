@@ -181,6 +181,8 @@ async def _apply(core: Core, call: Call, options: WriteOptions) -> Result:
         tree = {}
     if not isinstance(tree, dict):
         raise errors.BadRequest("error decoding YAML: json: cannot unmarshal into Go value")
+    if core.legacy and endpoint.rtype.legacy_shape is not None:
+        call.warnings += endpoint.rtype.legacy_shape(tree)  # before the fields are looked up in the schema
     subresource = call.info.subresource
 
     def produce(old: Object | None) -> Object:
@@ -193,8 +195,6 @@ async def _apply(core: Core, call: Call, options: WriteOptions) -> Result:
             now=core.clock.now(),
             subresource=subresource,
         )
-        if core.legacy and endpoint.rtype.legacy_shape is not None:
-            endpoint.rtype.legacy_shape(obj)
         endpoint.rtype.default(obj)
         check_name(obj, name)
         check_namespace(call, obj)
