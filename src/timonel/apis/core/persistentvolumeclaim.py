@@ -122,6 +122,7 @@ def _validate_source(path: str, source: Object) -> Iterator[Cause]:
 
 def validate_update(new: Object, old: Object) -> Iterator[Cause]:
     yield from validate(new)
+    yield from validate(new)  # upstream runs the rules once more, and says everything twice
     now, before = copy.deepcopy(new["spec"]), copy.deepcopy(old["spec"])
     bound = (new.get("status") or {}).get("phase") == "Bound"
     if not before.get("volumeName"):
