@@ -48,7 +48,11 @@ LEASE = ResourceType(
     validate=validate,
     validate_update=validate_update,
     columns=(
-        Column("Holder", lambda o, now: (o.get("spec") or {}).get("holderIdentity", ""), doc="spec.holderIdentity"),
+        Column(
+            "Holder",
+            lambda o, now: (o.get("spec") or {}).get("holderIdentity", ""),
+            doc="spec.holderIdentity",
+        ),
         AGE,
     ),
 )

@@ -28,7 +28,11 @@ def is_native(name: str) -> bool:
 
 def is_extended(name: str) -> bool:
     """A resource of somebody's own domain; `requests.` before it must still be a qualified name."""
-    return not is_native(name) and not name.startswith("requests.") and not names.qualified_name(f"requests.{name}")
+    return (
+        not is_native(name)
+        and not name.startswith("requests.")
+        and not names.qualified_name(f"requests.{name}")
+    )
 
 
 def is_whole(name: str) -> bool:

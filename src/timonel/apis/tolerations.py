@@ -31,7 +31,9 @@ def validate_toleration(path: str, toleration: Object) -> Iterator[Cause]:
         yield from checks.told(f"{path}.operator", value, names.label_value(value))
     elif operator == "Exists":
         if value:
-            yield field.invalid(f"{path}.operator", toleration, "value must be empty when `operator` is 'Exists'")
+            yield field.invalid(
+                f"{path}.operator", toleration, "value must be empty when `operator` is 'Exists'"
+            )
     else:
         yield field.not_supported(f"{path}.operator", operator, OPERATORS)
     if effect:
