@@ -29,6 +29,7 @@ BODY_LIMIT = 3 * 1024 * 1024
 HEAD_LIMIT = 1024 * 1024  # as Go's DefaultMaxHeaderBytes
 PIPELINE_LIMIT = 16  # requests waiting on a connection before it is no longer read
 RELAY_LIMIT = 1024 * 1024  # unread bytes of a relayed connection before it is no longer read
+LARGE = 64 * 1024  # bytes of a body that is not copied to join it with its head
 FAREWELL = 2.0  # seconds that requests get to finish when the server stops
 
 STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
@@ -297,7 +298,12 @@ class Connection(asyncio.Protocol):
         if request is None or not request.keep_alive or self._closing:
             extra += b"Connection: close\r\n"
         head = self._head(response, extra)
-        self._transport.write(head if request is not None and request.method == "HEAD" else head + body)
+        if request is not None and request.method == "HEAD":
+            self._transport.write(head)
+        elif len(body) < LARGE:
+            self._transport.write(head + body)
+        else:
+            self._transport.writelines((head, body))
 
     async def _stream(self, request: Request, response: Response, chunks: AsyncIterator[bytes]) -> None:
         if request.method == "HEAD":

@@ -102,7 +102,7 @@ class Endpoint:
 
     def item(self, entry: Entry) -> bytes:
         if self.convert is None:
-            return entry.item()
+            return entry.item
         obj = self.to_served(entry.decoded())
         del obj["kind"], obj["apiVersion"]
         return orjson.dumps(obj)
@@ -221,8 +221,7 @@ class Registry:
         except BaseException:
             self._drop_hint(cache, key, entry)
             raise
-        entry.revision = record.modified
-        obj["metadata"]["resourceVersion"] = str(record.modified)
+        entry.seal(record.modified)
         await self.caches.reached(record.modified)
         self._drop_hint(cache, key, entry)
         return entry

@@ -120,7 +120,7 @@ def list_(
         orjson.dumps(metadata),
     )
     if endpoint.convert is None:
-        body = head + b",".join([e.item() for e in result.entries]) + b"]}\n"
+        body = head + b",".join([e.item for e in result.entries]) + b"]}\n"
     else:
         body = head + b",".join([endpoint.item(e) for e in result.entries]) + b"]}\n"
     if form.yaml:

@@ -39,16 +39,26 @@ def opening(rtype: ResourceType) -> bytes:
     return b'{"kind":"%b","apiVersion":"%b","metadata":{' % (rtype.kind.encode(), rtype.api_version.encode())
 
 
-class Entry:
-    """One object at one revision. Immutable; `obj` is made on demand and shared."""
+REVISION = b'{"metadata":{"resourceVersion":"'
 
-    __slots__ = ("_fields", "_labels", "_obj", "key", "kind", "name", "namespace", "revision", "value")
+
+class Entry:
+    """One object at one revision. Immutable once it has its revision; `obj` is made on demand and shared.
+
+    It is kept as it stands in a list: `item`, without kind and apiVersion, with the revision spliced in.
+    """
+
+    __slots__ = (
+        "_fields", "_labels", "_obj", "_tail", "item", "key", "kind", "name", "namespace", "revision",
+    )  # fmt: skip
 
     def __init__(self, kind: Kind, key: str, value: bytes, revision: int, obj: Object | None = None) -> None:
+        """`value` is the stored text, beginning with `kind.opening`; revision 0: not known yet, see `seal`."""
         self.kind = kind
         self.key = key
-        self.value = value  # plain text, beginning with kind.opening
-        self.revision = revision
+        self.revision = 0
+        self.item = b""
+        self._tail = value[len(kind.opening) :]
         self._obj = obj
         self._labels: Mapping[str, str] | None = None
         self._fields: Mapping[str, str] | None = None
@@ -57,6 +67,18 @@ class Entry:
         else:
             _, _, self.name = key.split("/", 2)
             self.namespace = ""
+        if revision:
+            self.seal(revision)
+
+    def seal(self, revision: int) -> None:
+        """The write is committed: this is its revision. Once."""
+        if self.revision:
+            return
+        self.revision = revision
+        self.item = b'%b%d",%b' % (REVISION, revision, self._tail)
+        self._tail = b""
+        if self._obj is not None:
+            self._obj["metadata"]["resourceVersion"] = str(revision)
 
     @property
     def obj(self) -> Object:
@@ -66,17 +88,14 @@ class Entry:
 
     def decoded(self) -> Object:
         """A tree of the caller's own."""
-        obj: Object = orjson.loads(self.value)
-        obj["metadata"]["resourceVersion"] = str(self.revision)
+        obj: Object = orjson.loads(self.json())
         return obj
-
-    def _peek(self) -> Object:
-        return self._obj if self._obj is not None else orjson.loads(self.value)
 
     @property
     def labels(self) -> Mapping[str, str]:
         if self._labels is None:
-            self._labels = self._peek()["metadata"].get("labels") or {}
+            obj = self._obj if self._obj is not None else self.decoded()
+            self._labels = obj["metadata"].get("labels") or {}
         return self._labels
 
     @property
@@ -85,35 +104,29 @@ class Entry:
         if self._fields is None:
             fields = {"metadata.name": self.name, "metadata.namespace": self.namespace}
             if self.kind.rtype.selectable:
-                obj = self._peek()
+                obj = self._obj if self._obj is not None else self.decoded()
                 fields |= {label: get(obj) for label, get in self.kind.rtype.selectable.items()}
             self._fields = fields
         return self._fields
 
     def json(self) -> bytes:
-        opening = self.kind.opening
-        return b'%b"resourceVersion":"%d",%b' % (opening, self.revision, self.value[len(opening) :])
-
-    def item(self) -> bytes:
-        """As an item of a typed list: without kind and apiVersion."""
-        return b'{"metadata":{"resourceVersion":"%d",%b' % (
-            self.revision,
-            self.value[len(self.kind.opening) :],
-        )
+        return self.kind.head + self.item[1:]
 
     def at(self, revision: int) -> Entry:
         """The same object as its last state, for the event of its deletion at `revision`."""
-        return Entry(self.kind, self.key, self.value, revision)
+        tail = self.item[len(REVISION) + len(str(self.revision)) + 2 :]
+        return Entry(self.kind, self.key, self.kind.opening + tail, revision)
 
 
 class Kind:
     """What a cache knows about the type it holds. `decrypt` turns stored bytes into plain ones."""
 
-    __slots__ = ("decrypt", "opening", "prefix", "rtype")
+    __slots__ = ("decrypt", "head", "opening", "prefix", "rtype")
 
     def __init__(self, rtype: ResourceType, decrypt: Callable[[str, bytes], bytes] | None = None) -> None:
         self.rtype = rtype
         self.opening = opening(rtype)
+        self.head = self.opening[: -len('"metadata":{')]
         self.prefix = f"/{rtype.qualified}/"
         self.decrypt = decrypt
 
@@ -259,8 +272,7 @@ class ResourceCache:
             hint = self.hints.pop(event.key, None)
             if hint is not None and hint[0] is event.record.value:
                 new = hint[1]
-                new.revision = event.revision
-                new.obj["metadata"]["resourceVersion"] = str(event.revision)
+                new.seal(event.revision)
             else:
                 new = self.kind.entry(event.record)
             if old is None:
@@ -281,7 +293,8 @@ class ResourceCache:
 
     def select(self, prefix: str, after: str = "") -> Iterator[Entry]:
         low, high = self.range(prefix, after)
-        return (self.entries[key] for key in itertools.islice(self.keys, low, high))
+        entries = self.entries
+        return (entries[key] for key in self.keys[low:high])
 
     def watch(self, matches: Matches | None, after: int | None) -> Watcher:
         """Deliveries after revision `after`, or from now on. Raises Compacted."""

@@ -147,6 +147,14 @@ def _from_cache(
 ) -> ListResult:
     cache = endpoint.cache
     revision = core.registry.caches.version(cache)
+    if matches is None and options.limit > 0:  # what is left need not be looked at to be counted
+        low, high = cache.range(prefix, after)
+        end = min(low + options.limit, high)
+        entries = [cache.entries[key] for key in cache.keys[low:end]]
+        if end == high:
+            return ListResult(entries, revision)
+        token = encode_token(revision, entries[-1].key[len(prefix) :] + "\0")
+        return ListResult(entries, revision, token, high - end)
     return _page(cache.select(prefix, after), matches, options.limit, revision, prefix)
 
 
