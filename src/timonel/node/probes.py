@@ -21,6 +21,9 @@ from timonel.node.cri.runtime import Containers
 KINDS = {"startup": "startupProbe", "liveness": "livenessProbe", "readiness": "readinessProbe"}
 TITLES = {"startup": "Startup", "liveness": "Liveness", "readiness": "Readiness"}
 OUTPUT_LIMIT = 10 * 1024
+# As kubelet, which learns of a start up to a second later, so that its probes never see the first moments: a failure
+# does not count then. Unlike it we ask in that time already, and a quick container is soon ready.
+EARLY, EARLY_RETRY = 1.0, 0.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +198,13 @@ async def watch(
     if delay > 0:
         await clock.sleep(delay)
     tally = Tally()
+    early_until = started_at + EARLY if not probe.get("initialDelaySeconds") else 0.0
     period = float(probe.get("periodSeconds") or 10)
     while True:
         result = await ask()
+        if not result.ok and clock.now() < early_until:
+            await clock.sleep(EARLY_RETRY)
+            continue
         if not result.ok:
             failed(result)
         before = tally.state
