@@ -25,6 +25,7 @@ INDEX = ResourceIndex(
     for group, plural, namespaced in (
         ("", "nodes", False),
         ("", "pods", True),
+        ("", "namespaces", False),
         ("", "persistentvolumeclaims", True),
         ("", "persistentvolumes", False),
         ("storage.k8s.io", "storageclasses", False),

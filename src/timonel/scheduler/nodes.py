@@ -52,6 +52,10 @@ class Nodes:
         self.pods: list[dict[str, PodInfo]] = []  # per node, by uid
         self.ports: list[set[HostPort] | None] = []  # worked out when asked for
         self.images: dict[str, dict[str, int]] = {}  # image -> node -> bytes
+        self.repelling: dict[
+            str, tuple[str, PodInfo]
+        ] = {}  # by uid: pods that keep others away, and their node
+        self.attracting: dict[str, tuple[str, PodInfo]] = {}  # by uid: pods that have wishes about others
         self._taint_numbers: dict[Taints, int] = {}
         self._columns: dict[str, LabelColumn] = {}
         self._waiting: dict[str, dict[str, PodInfo]] = {}  # pods on nodes that are not there (yet)
@@ -103,6 +107,9 @@ class Nodes:
         row = self.row.pop(name)
         if self.pods[row]:
             self._waiting[name] = self.pods[row]
+            for uid in self.pods[row]:
+                self.repelling.pop(uid, None)
+                self.attracting.pop(uid, None)
         self._drop_images(name, self.objects[row])
         last = len(self.objects) - 1
         if row != last:
@@ -144,6 +151,10 @@ class Nodes:
         if info.uid in self.pods[row]:
             self.remove_pod(node, info.uid)
         self.pods[row][info.uid] = info
+        if info.terms.apart:
+            self.repelling[info.uid] = (node, info)
+        if info.terms.has_preferences:
+            self.attracting[info.uid] = (node, info)
         self._account(row, info, 1)
 
     def remove_pod(self, node: str, uid: str) -> None:
@@ -152,6 +163,8 @@ class Nodes:
             self._waiting.get(node, {}).pop(uid, None)
             return
         info = self.pods[row].pop(uid, None)
+        self.repelling.pop(uid, None)
+        self.attracting.pop(uid, None)
         if info is not None:
             self._account(row, info, -1)
 

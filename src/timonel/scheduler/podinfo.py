@@ -11,6 +11,7 @@ from typing import Any
 
 from timonel.machinery.quantity import Quantity
 from timonel.objects.meta import Key, Object, key_of
+from timonel.scheduler.affinityterms import NONE, Terms, terms_of
 
 DEFAULT_CPU = 100  # milli; what scoring takes a container without a request to need
 DEFAULT_MEMORY = 200 << 20
@@ -31,6 +32,7 @@ class PodInfo:
     ports: tuple[HostPort, ...]
     images: tuple[str, ...]
     claims: tuple[str, ...]
+    terms: Terms = NONE
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -54,6 +56,7 @@ def pod_info(pod: Object) -> PodInfo:
         ports=tuple(dict.fromkeys(_host_ports(containers))),
         images=tuple(c.get("image", "") for c in containers),
         claims=tuple(_claims(pod)),
+        terms=terms_of(pod),
     )
 
 

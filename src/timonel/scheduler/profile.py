@@ -13,12 +13,14 @@ from timonel.scheduler.framework import Plugin
 from timonel.scheduler.plugins.default_binder import DefaultBinder
 from timonel.scheduler.plugins.default_preemption import DefaultPreemption
 from timonel.scheduler.plugins.image_locality import ImageLocality
+from timonel.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from timonel.scheduler.plugins.node_affinity import NodeAffinity
 from timonel.scheduler.plugins.node_name import NodeName
 from timonel.scheduler.plugins.node_ports import NodePorts
 from timonel.scheduler.plugins.node_resources_balanced import NodeResourcesBalancedAllocation
 from timonel.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from timonel.scheduler.plugins.node_unschedulable import NodeUnschedulable
+from timonel.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from timonel.scheduler.plugins.priority_sort import PrioritySort
 from timonel.scheduler.plugins.scheduling_gates import SchedulingGates
 from timonel.scheduler.plugins.taint_toleration import TaintToleration
@@ -73,6 +75,8 @@ def default_plugins() -> list[Plugin]:
         NodeResourcesFit(),
         VolumeRestrictions(),
         VolumeBinding(),
+        PodTopologySpread(),
+        InterPodAffinity(),
         DefaultPreemption(),
         NodeResourcesBalancedAllocation(),
         ImageLocality(),

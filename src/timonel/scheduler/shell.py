@@ -56,7 +56,9 @@ class Scheduler:
         self._client, self._clock = Client(transport, index), clock
         self._owns_informers = informers is None
         self._informers = informers or InformerFactory(transport, clock, index)
-        self._cache = Lister(self._informers, clock, ("pods", "nodes", CLAIMS, VOLUMES, CLASSES))
+        self._cache = Lister(
+            self._informers, clock, ("pods", "nodes", "namespaces", CLAIMS, VOLUMES, CLASSES)
+        )
         self._placed: dict[
             str, str
         ] = {}  # uid -> node, of pods counted in the columns, assumed ones included
