@@ -120,9 +120,10 @@ def field_of(owner: str, name: str, value: dict[str, Any], required: bool) -> di
         "strategy": value.get("x-kubernetes-patch-strategy"),
         "map": value.get("x-kubernetes-map-type"),
         "enum": [e for e in value.get("enum") or () if e is not None],
-        "default": GO.KEY_DEFAULTS.get(owner, {}).get(name),
     }
     field.update({key: found for key, found in optional.items() if found})
+    if name in GO.KEY_DEFAULTS.get(owner, {}):
+        field["default"] = GO.KEY_DEFAULTS[owner][name]
     if required:
         field["req"] = 1
     if name in GO.listed(GO.REQUIRED_POINTERS, owner) or (not required and _is_pointer(owner, name, field)):

@@ -58,7 +58,7 @@ CODEC = Codecs(TYPES.__getitem__).codec("t.v1.Thing")
         ({"on": False}, {"on": False}),
         ({"names": []}, {}),
         ({"names": ["a", None]}, {"names": ["a", ""]}),
-        ({"must": []}, {"must": None}),
+        ({"must": []}, {"must": []}),
         ({"must": ["x"]}, {"must": ["x"]}),
         ({"extra": {}}, {"extra": {"id": ""}}),
         ({"parts": [None, {"id": "x"}]}, {"parts": [{"id": ""}, {"id": "x"}]}),
@@ -136,6 +136,14 @@ def test_a_value_of_the_wrong_type_is_refused_in_the_words_of_gos_decoder(sent: 
 
 def test_a_new_object_has_what_is_always_written() -> None:
     assert CODEC.new() == ALWAYS
+
+
+def test_an_empty_list_that_is_always_written_is_null_once_it_is_stored() -> None:
+    found, _ = CODEC.normalize({"must": [], "parts": [{"id": "x", "sub": []}]})
+
+    CODEC.settle(found)
+
+    assert found == {**ALWAYS, "must": None, "parts": [{"id": "x"}]}
 
 
 def test_what_is_sent_is_not_changed() -> None:

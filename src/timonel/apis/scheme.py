@@ -95,6 +95,7 @@ class TypeCodec:
     ) -> None:
         """Note in `new` that `manager` wrote what differs from `old`; None when it was created."""
         self.fields.record_update(old, new, manager=manager, now=now, subresource=subresource)
+        self._codec.settle(new)
 
     def apply(
         self,
@@ -111,9 +112,11 @@ class TypeCodec:
             live, config, manager=manager, force=force, now=now, subresource=subresource
         )
         try:
-            return self._codec.normalize(merged)[0]
+            found = self._codec.normalize(merged)[0]
         except DecodeError as e:
             raise BadRequest(str(e)) from e
+        self._codec.settle(found)
+        return found
 
     def strategic_merge(self, document: Object, patch: Object) -> Object:
         """Raises BadRequest for what is no patch, StatusError for one that does not fit."""

@@ -30,6 +30,7 @@ TypeData = dict[str, Any]
 Lookup = Callable[[str], TypeData]
 # (value, unknown fields met) -> value; values are never null
 Normalize = Callable[[Any, list[str]], Any]
+Settle = Callable[[Any], None]
 
 
 class DecodeError(ValueError):
@@ -181,11 +182,18 @@ class Codec:
         found: Object = self._run({}, [])
         return found
 
+    def settle(self, obj: Object) -> None:
+        """Turn empty lists that are always written into null, in place: no storage keeps the two apart."""
+        settle = self._codecs.settler(self.name)
+        if settle is not None:
+            settle(obj)
+
 
 class Codecs:
     def __init__(self, lookup: Lookup) -> None:
         self.lookup = lookup
         self._structs: dict[str, Normalize] = {}
+        self._settlers: dict[str, Settle | None] = {}
 
     def codec(self, name: str) -> Codec:
         return Codec(name, self._struct(name), self)
@@ -223,6 +231,55 @@ class Codecs:
             return found
 
         return run
+
+    # ---- what storage does not keep
+
+    def settler(self, name: str) -> Settle | None:
+        """None for a type without such a list anywhere in it."""
+        if name not in self._settlers:
+            # As for `_struct`: a type that contains itself is reached through the table.
+            self._settlers[name] = lambda value: self._settle_later(name, value)
+            self._settlers[name] = self._compile_settler(self.lookup(name))
+        return self._settlers[name]
+
+    def _settle_later(self, name: str, value: Any) -> None:
+        run = self._settlers[name]
+        if run is not None:
+            run(value)
+
+    def _compile_settler(self, data: TypeData) -> Settle | None:
+        fields = data["fields"].items()
+        nullable = [k for k, f in fields if f.get("emit") and f["t"] in ("list", "map")]
+        inner = [(k, run) for k, f in fields if (run := self._inner_settler(f)) is not None]
+        if not nullable and not inner:
+            return None
+
+        def settle(value: Object) -> None:
+            for key in nullable:
+                if not value.get(key):
+                    value[key] = None
+            for key, run in inner:
+                if item := value.get(key):
+                    run(item)
+
+        return settle
+
+    def _inner_settler(self, field: TypeData) -> Settle | None:
+        if field["t"] == "ref":
+            return self.settler(field["ref"])
+        if field["t"] not in ("list", "map"):
+            return None
+        each = self._inner_settler(field["of"])
+        if each is None:
+            return None
+        is_map = field["t"] == "map"
+
+        def settle(value: Any) -> None:
+            for item in value.values() if is_map else value:
+                if item:
+                    each(item)
+
+        return settle
 
     def _value(self, field: TypeData) -> Normalize:
         kind = field["t"]
@@ -347,7 +404,7 @@ def _drops_zero(field: TypeData) -> bool:
     """Whether a zero that was sent vanishes. An empty list or map always does: no storage codec keeps it apart."""
     kind = field["t"]
     if kind in ("list", "map"):
-        return not field.get("empty")
+        return not field.get("empty") and not field.get("emit")
     if field.get("ptr") or field.get("emit"):
         return False
     return kind not in ("ref", "quantity", "any", "raw", "time", "microtime") and not kind.startswith(

@@ -223,6 +223,7 @@ VALUE_TIMES = ["lastTransitionTime", "lastUpdateTime", "lastProbeTime", "lastHea
 # Fields without `omitempty` that the schemas call optional.
 EMITTED: dict[str, str] = {
     "apiextensions.v1.CustomResourceDefinitionStatus": "conditions",
+    "apps.v1.ControllerRevision": "data",
     "apps.v1.StatefulSetSpec": "serviceName",
     "apps.v1.StatefulSetStatus": "availableReplicas",
     "authentication.v1.TokenRequestSpec": "boundObjectRef",
@@ -271,6 +272,7 @@ KEPT_EMPTY: dict[str, str] = {
 KEY_DEFAULTS: dict[str, dict[str, object]] = {
     "core.v1.ContainerPort": {"protocol": "TCP"},
     "core.v1.ServicePort": {"protocol": "TCP"},
+    "core.v1.LocalObjectReference": {"name": ""},
 }
 
 

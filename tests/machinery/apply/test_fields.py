@@ -117,6 +117,12 @@ def test_a_creator_owns_what_it_sent() -> None:
     }
 
 
+def test_items_with_the_same_key_are_owned_as_one() -> None:
+    obj = created(items=[{"name": "x", "value": "1"}, {"name": "x", "value": "2"}])
+
+    assert owned(obj) == {"maker": {"f:items": {".": {}, 'k:{"name":"x"}': {}}}}
+
+
 def test_an_entry_tells_who_when_and_how() -> None:
     (entry,) = created(data={"k": "v"})["metadata"]["managedFields"]
 

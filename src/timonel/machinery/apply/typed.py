@@ -282,6 +282,10 @@ class Deduced(Branch):
         return iter(())
 
 
+class Repeated(list[Any]):
+    """Items with the same key: valid nowhere, stored here and there. They are compared as one."""
+
+
 class Items(Node):
     """A list of type map (`keys`) or set (no keys)."""
 
@@ -301,9 +305,16 @@ class Items(Node):
         return "k:" + to_json({k: v for k, v in key.items() if v is not None})
 
     def _indexed(self, value: Any) -> dict[str, Any]:
+        """Items by path element; those that share one are a `Repeated`."""
         found: dict[str, Any] = {}
         for item in value if type(value) is list else ():
-            found.setdefault(self.element_of(item), item)
+            element = self.element_of(item)
+            if element not in found:
+                found[element] = item
+            elif isinstance(found[element], Repeated):
+                found[element].append(item)
+            else:
+                found[element] = Repeated((found[element], item))
         return found
 
     def compare(self, old: Any, new: Any, changed: Set, removed: Set) -> None:
@@ -317,7 +328,7 @@ class Items(Node):
                 continue
             put: Set = {}
             gone: Set = {}
-            self._element.compare(was, item, put, gone)
+            self._compare_items(was, item, put, gone)
             if put:
                 changed[element] = put
             if gone:
@@ -325,13 +336,18 @@ class Items(Node):
         for element, was in before.items():
             if element not in after:
                 gone = {}
-                self._element.compare(was, ABSENT, {}, gone)
+                self._compare_items(was, ABSENT, {}, gone)
                 removed[element] = gone
         _mark_whole(old, new, changed, removed)
 
+    def _compare_items(self, old: Any, new: Any, changed: Set, removed: Set) -> None:
+        repeated = isinstance(old, Repeated) or isinstance(new, Repeated)
+        node = Node() if repeated else self._element
+        node.compare(old, new, changed, removed)
+
     def fields(self, value: Any) -> Set:
         return {
-            element: {**self._element.fields(item), MEMBER: {}}
+            element: LEAF if isinstance(item, Repeated) else {**self._element.fields(item), MEMBER: {}}
             for element, item in self._indexed(value).items()
         }
 
@@ -344,10 +360,12 @@ class Items(Node):
 
     def _merged(self, live: list[Any], config: list[Any]) -> Iterator[Any]:
         """Items of both in an order that keeps the configuration's, and the live one's where it can."""
-        ours, theirs = self._indexed(live), self._indexed(config)
+        ours = {e: i for e, i in self._indexed(live).items() if not isinstance(i, Repeated)}
+        theirs = self._indexed(config)
+        known = {self.element_of(item) for item in live}
         left = [self.element_of(item) for item in live]
         right = list(theirs)
-        shared = [element for element in right if element in ours]
+        shared = [element for element in right if element in known]
         done: set[str] = set()
         l_at = r_at = 0
         while l_at < len(left) or r_at < len(right):
@@ -357,7 +375,7 @@ class Items(Node):
                 if r_at < len(right):
                     if element == right[r_at]:
                         done.add(element)
-                        yield self._element.merge(ours[element], theirs[element])
+                        yield self._element.merge(ours.get(element, ABSENT), theirs[element])
                         l_at, r_at, shared = l_at + 1, r_at + 1, shared[1:]
                         continue
                     if element in theirs and wanted is not None and wanted != element:
