@@ -46,6 +46,11 @@ def _request(container: Mapping[str, Any], resource: str) -> int:
     return _amount(((container.get("resources") or {}).get("requests") or {}).get(resource), resource)
 
 
+def fits_anywhere(pod: Object) -> bool:
+    """It asks for nothing that could be short, but for its place."""
+    return pod["spec"].get("hostUsers") is not False and not any(requested(pod, r) for r in RESOURCES)
+
+
 def admit(pod: Object, others: Iterable[Object], allocatable: Mapping[str, str]) -> Refusal | None:
     """`others` are the pods that the node already carries."""
     here = list(others)

@@ -224,9 +224,17 @@ class PodRunner:
 
     def _has_ended(self) -> bool:
         """All containers are through: the pod reached a final phase by itself."""
-        if self._operations:
+        if self._operations or not self._may_have_ended():
             return False
         return self.status()["phase"] in ("Succeeded", "Failed")
+
+    def _may_have_ended(self) -> bool:
+        """Cheap, and true wherever the full answer could be."""
+        if (self.pod.get("status") or {}).get("phase") in ("Succeeded", "Failed"):
+            return True
+        names = {c["name"] for c in self.pod["spec"]["containers"]}
+        running = any(c.name in names and c.state is ContainerState.RUNNING for c in self.runtime.containers)
+        return bool(self.runtime.containers) and not running
 
     # ---- what the runtime knows
 

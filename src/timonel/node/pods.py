@@ -133,8 +133,11 @@ class Pods:
         phase = (runner.pod.get("status") or {}).get("phase", "Pending")
         if phase not in ("Pending", "Unknown"):
             return
+        allocatable = self._shop.allocatable()
+        if admission.fits_anywhere(runner.pod) and len(self._runners) < int(allocatable["pods"]):
+            return
         others = [r.pod for r in self._runners.values() if r.holds_resources]
-        refusal = admission.admit(runner.pod, others, self._shop.allocatable())
+        refusal = admission.admit(runner.pod, others, allocatable)
         if refusal is not None:
             message = refusal.message.removeprefix("Pod was rejected: ")
             self._around.records.record(runner.pod, "Warning", refusal.reason, message)
