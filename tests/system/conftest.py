@@ -30,7 +30,6 @@ class RunningCluster:
     def environment(self) -> dict[str, str]:
         return {
             **os.environ,
-            "PYTHONPATH": str(ROOT / "src"),
             "KUBECONFIG": str(self.folder / self.name / "admin.kubeconfig"),
         }
 

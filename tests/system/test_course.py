@@ -74,7 +74,7 @@ def deck(cluster: RunningCluster, registry: str) -> str:
 
 def node_address(cluster: RunningCluster) -> str:
     (node,) = cluster.get("nodes")["items"]
-    return next(a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP")
+    return str(next(a["address"] for a in node["status"]["addresses"] if a["type"] == "InternalIP"))
 
 
 def pods(cluster: RunningCluster, namespace: str, instance: str) -> list[dict[str, Any]]:

@@ -19,8 +19,10 @@ from timonel.aio.lifecycle import Service, running_together
 from timonel.client.discovery import builtin
 from timonel.client.https import Endpoint, HttpsTransport, tls_context
 from timonel.client.informer import InformerFactory
+from timonel.client.rest import Client
 from timonel.distro import host
 from timonel.dns.forward import Forwarder, upstreams
+from timonel.dns.publish import Publisher, endpoint_slice
 from timonel.dns.records import Zone
 from timonel.dns.server import DnsServer
 from timonel.dns.shell import LiveZone
@@ -28,11 +30,13 @@ from timonel.node import api
 from timonel.node.containerd import ContainerdService, Layout
 from timonel.node.cri.containerd import Containerd
 from timonel.node.shell import NodeAgent, NodeConfig
+from timonel.objects.meta import Key
 from timonel.proxy.ruleset import Network
 from timonel.proxy.shell import Proxy
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 DNS_PORT = 53
+DNS_SERVICE = Key("kube-system", "kube-dns")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ async def run_agent(config: AgentConfig) -> None:
                 clock=clock,
             ),
             _dns(config, LiveZone(naming, config.cluster_domain)),
+            _dns_publisher(config, for_dns, clock),
             routing,
             naming,
         ]
@@ -140,3 +145,8 @@ def _dns(config: AgentConfig, zone: LiveZone) -> DnsServer:
         return zone()
 
     return DnsServer(address=config.address, port=DNS_PORT, zone=current, forwarder=Forwarder(resolvers))
+
+
+def _dns_publisher(config: AgentConfig, transport: HttpsTransport, clock: Clock) -> Publisher:
+    wanted = endpoint_slice(service=DNS_SERVICE, node=config.node, address=config.address, port=DNS_PORT)
+    return Publisher(Client(transport, builtin()), wanted, clock)

@@ -572,6 +572,8 @@ _ROLES: dict[tuple[str, str], tuple[_Spec, ...]] = {
     ("kube-system", "system:controller:bootstrap-signer"): ((_READ, "core", "secrets"),),
     ("kube-system", "system:controller:cloud-provider"): (("create get list watch", "core", "configmaps"),),
     ("kube-system", "system:controller:token-cleaner"): ((f"{_READ} delete", "core", "secrets"), _EVENTS),
+    # the DNS server of a node makes itself an endpoint of the Service kube-dns
+    ("kube-system", "timonel:kube-dns"): (("create get update", "discovery.k8s.io", "endpointslices"),),
     ("kube-system", "system::leader-locking-kube-controller-manager"): (
         ("watch", "core", "configmaps"),
         (_LOCK, "core", "configmaps", "kube-controller-manager"),
@@ -607,6 +609,7 @@ _BINDINGS: dict[tuple[str, str], tuple[str, str]] = {
         "system:controller:cloud-provider",
         "s:cloud-provider",
     ),
+    ("kube-system", "timonel:kube-dns"): ("timonel:kube-dns", "s:kube-dns"),
     ("kube-system", "system:controller:token-cleaner"): (
         "system:controller:token-cleaner",
         "s:token-cleaner",
