@@ -90,6 +90,8 @@ class Dispatcher:
         return status_response(from_exception(error))
 
     def refused(self, status: int, message: str) -> Response:
+        if status == 405:
+            return status_response(routes.not_allowed())
         return status_response(errors.StatusError(message, code=status))
 
     # ---- parts

@@ -163,11 +163,19 @@ class Connection(asyncio.Protocol):
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             self._relayed = bytearray(data[upgrade.args[0] :])
+        except httptools.HttpParserInvalidMethodError:
+            self._reject(
+                self._handler.refused(405, "the server does not allow this method on the requested resource")
+            )
         except httptools.HttpParserError:
-            if not self._closing:
-                self._closing = True
-                self._write_response(None, Response(400, b"400 Bad Request", TEXT))
-                self._transport.close()
+            self._reject(Response(400, b"400 Bad Request", TEXT))
+
+    def _reject(self, response: Response) -> None:
+        """What comes is not understood: say so and hang up."""
+        if not self._closing:
+            self._closing = True
+            self._write_response(None, response)
+            self._transport.close()
 
     def eof_received(self) -> bool:
         self._relay_ended = True
