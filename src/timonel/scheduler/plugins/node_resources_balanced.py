@@ -14,8 +14,8 @@ class NodeResourcesBalancedAllocation:
 
     def score(self, state: State, rows: Ints) -> Ints | None:
         nodes, info = state.nodes, state.info
-        if not info.requests:
-            return None  # a pod that asks for nothing changes no balance
+        if not info.requests.get(CPU) and not info.requests.get(MEMORY):
+            return None  # a pod that asks for neither changes no balance
         fractions = []
         for resource in (CPU, MEMORY):
             capacity = nodes.capacity(resource)[rows]

@@ -1,0 +1,140 @@
+"""Leader election: of several candidates, the one that holds a Lease runs; the others wait for it to lapse.
+
+A candidate watches how long the Lease has not changed by its own clock, as clocks of machines differ. A leader that
+cannot renew for `renew_deadline` stops its work before anyone else may take over.
+
+Upstream: client-go tools/leaderelection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from timonel.aio.clock import Clock
+from timonel.client.transport import Resource, Transport, Unreachable
+from timonel.machinery.errors import NotFound, StatusError
+from timonel.objects.meta import Key, Object, format_micro_time
+
+logger = logging.getLogger(__name__)
+
+LEASES = Resource("coordination.k8s.io", "v1", "leases", True)
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """Seconds. Upstream's defaults."""
+
+    lease_duration: float = 15.0
+    renew_deadline: float = 10.0
+    retry_period: float = 2.0
+
+
+class Lost(Exception):
+    """The Lease could not be renewed in time."""
+
+
+class LeaderElection:
+    """Holds a Lease in the name of `identity`. `lead` runs the work while it is held."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Clock,
+        *,
+        lease: Key,
+        identity: str,
+        terms: Terms | None = None,
+        jitter: Callable[[], float] = random.random,
+    ) -> None:
+        self._transport, self._clock, self._jitter = transport, clock, jitter
+        self._lease, self._identity, self._terms = lease, identity, terms or Terms()
+        self._seen: tuple[str, float] = ("", 0.0)  # the last version and when it was first seen
+
+    async def lead(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Wait for the Lease, then run `work`; raises Lost when it is lost, and gives it back in the end."""
+        while not await self._try():
+            await self._clock.sleep(self._terms.retry_period * (1 + 1.2 * self._jitter()))
+        try:
+            async with asyncio.TaskGroup() as group:
+                renewing = group.create_task(self._renew())
+                await work()
+                renewing.cancel()
+        finally:
+            await self._release()
+
+    async def _renew(self) -> None:
+        renewed = self._clock.monotonic()
+        while True:
+            await self._clock.sleep(self._terms.retry_period)
+            if await self._try():
+                renewed = self._clock.monotonic()
+            elif self._clock.monotonic() - renewed >= self._terms.renew_deadline:
+                raise Lost(f"lease {self._lease} could not be renewed")
+
+    async def _try(self) -> bool:
+        """Acquire or renew; whether the Lease is held now."""
+        try:
+            return await self._acquire()
+        except (StatusError, Unreachable) as exc:
+            logger.info("Could not acquire or renew a lease: %s", exc)
+            return False
+
+    async def _acquire(self) -> bool:
+        now = format_micro_time(self._clock.now())
+        try:
+            lease = await self._transport.get(LEASES, self._lease)
+        except NotFound:
+            await self._transport.create(LEASES, self._new(now), namespace=self._lease.namespace)
+            return True
+        spec: dict[str, Any] = lease.get("spec") or {}
+        holder = spec.get("holderIdentity") or ""
+        if holder not in ("", self._identity) and not self._has_lapsed(lease):
+            return False
+        wanted = {
+            **spec,
+            "holderIdentity": self._identity,
+            "leaseDurationSeconds": int(self._terms.lease_duration),
+            "renewTime": now,
+        }
+        if holder != self._identity:
+            wanted |= {"acquireTime": now, "leaseTransitions": spec.get("leaseTransitions", 0) + 1}
+        await self._transport.update(LEASES, {**lease, "spec": wanted})
+        return True
+
+    def _has_lapsed(self, lease: Object) -> bool:
+        version, now = lease["metadata"]["resourceVersion"], self._clock.monotonic()
+        if version != self._seen[0]:
+            self._seen = (version, now)
+        return now - self._seen[1] >= (
+            lease["spec"].get("leaseDurationSeconds") or self._terms.lease_duration
+        )
+
+    async def _release(self) -> None:
+        try:
+            lease = await self._transport.get(LEASES, self._lease)
+            spec = lease.get("spec") or {}
+            if spec.get("holderIdentity") == self._identity:
+                await self._transport.update(
+                    LEASES, {**lease, "spec": {**spec, "holderIdentity": "", "leaseDurationSeconds": 1}}
+                )
+        except (StatusError, Unreachable) as exc:
+            logger.info("Could not give a lease back: %s", exc)
+
+    def _new(self, now: str) -> Object:
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self._lease.name, "namespace": self._lease.namespace},
+            "spec": {
+                "holderIdentity": self._identity,
+                "leaseDurationSeconds": int(self._terms.lease_duration),
+                "acquireTime": now,
+                "renewTime": now,
+                "leaseTransitions": 0,
+            },
+        }

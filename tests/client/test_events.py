@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from timonel.client.events import BURST, Correlator
+from timonel.objects.meta import Object
+
+
+def event(message: str, number: int = 0) -> Object:
+    return {
+        "metadata": {"name": f"web.{number}", "namespace": "shop"},
+        "involvedObject": {"kind": "Pod", "namespace": "shop", "name": "web"},
+        "source": {"component": "maker"},
+        "type": "Normal",
+        "reason": "Made",
+        "message": message,
+        "firstTimestamp": f"t{number}",
+    }
+
+
+def test_a_repeated_event_is_counted_on_the_first() -> None:
+    correlator = Correlator()
+    correlator.correlate(event("same"), 0)
+
+    second = correlator.correlate(event("same", 1), 1)
+
+    assert second is not None
+    assert (second["count"], second["metadata"]["name"], second["firstTimestamp"]) == (2, "web.0", "t0")
+
+
+def test_many_that_differ_only_in_the_message_are_merged() -> None:
+    correlator = Correlator()
+    found = [correlator.correlate(event(f"m{n}", n), n) for n in range(12)]
+
+    messages = [e["message"] for e in found if e is not None]
+    assert messages[8:11] == [
+        "m8",
+        "(combined from similar events): m9",
+        "(combined from similar events): m10",
+    ]
+    assert found[-1] is not None
+    assert found[-1]["count"] == 3
+
+
+def test_a_flood_about_one_object_is_cut_off_and_refills() -> None:
+    correlator = Correlator()
+    passed = [correlator.correlate(event("same", n), 0) for n in range(BURST + 10)]
+
+    assert sum(e is not None for e in passed) == BURST
+    assert correlator.correlate(event("same"), 299) is None
+    assert correlator.correlate(event("same"), 301) is not None
