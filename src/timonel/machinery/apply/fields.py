@@ -13,7 +13,6 @@ Upstream: apimachinery/pkg/util/managedfields/internal/*.go, structured-merge-di
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -172,7 +171,7 @@ class Fields:
             unchanged = before.time if before else ""
             when = unchanged if merged == plain else managing.time_of(now)
             fields = sets.difference(managed[me].fields, _UNOWNED)
-            managed = managing.put(managed, me, replace(managed[me], fields=fields, time=when))
+            managed = managing.put(managed, me, managed[me].changed(fields=fields, time=when))
         if manager == KUBECTL and live is not None:
             _refresh_last_applied(merged, live, config)
         metadata = merged["metadata"]
@@ -286,7 +285,7 @@ def _disowned(managed: Managed, changed: Set, removed: Set) -> Managed:
     for manager, owned in managed.items():
         fields = sets.difference(owned.fields, gone)
         if fields:
-            found[manager] = owned if fields is owned.fields else replace(owned, fields=fields)
+            found[manager] = owned if fields is owned.fields else owned.changed(fields=fields)
     return found
 
 

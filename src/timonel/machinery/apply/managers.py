@@ -41,6 +41,10 @@ class Owned:
     fields: Set
     api_version: str
     time: str = ""  # RFC 3339, empty when unknown
+    wire: dict[str, Any] | None = None  # the entry this was read from, as long as nothing has changed
+
+    def changed(self, **changes: Any) -> Owned:
+        return replace(self, wire=None, **changes)
 
 
 Managed = dict[Manager, Owned]
@@ -69,7 +73,7 @@ def decode(entries: Iterable[Any]) -> Managed:
             raise ManagedFieldsError(str(e)) from e
         named = version if operation == UPDATE else ""
         manager = Manager(entry.get("manager", ""), operation, named, entry.get("subresource", ""))
-        found[manager] = Owned(fields, version, entry.get("time") or "")
+        found[manager] = Owned(fields, version, entry.get("time") or "", entry)
     return found
 
 
@@ -88,6 +92,8 @@ def encode(managed: Managed) -> list[dict[str, Any]]:
 
 
 def _entry(manager: Manager, owned: Owned) -> dict[str, Any]:
+    if owned.wire is not None:
+        return owned.wire
     entry: dict[str, Any] = {
         "manager": manager.name,
         "operation": manager.operation,
@@ -138,7 +144,7 @@ def cap(managed: Managed) -> Managed:
             found[bucket] = found.pop(first_of[version])
         if manager != bucket:
             merged = sets.union(owned.fields, found[bucket].fields)
-            found[bucket] = replace(found[bucket], fields=merged, time=owned.time)
+            found[bucket] = found[bucket].changed(fields=merged, time=owned.time)
             del found[manager]
         left -= 1
     return found

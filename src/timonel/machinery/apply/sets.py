@@ -55,8 +55,8 @@ def intersection(one: Set, two: Set) -> Set:
 
 
 def difference(one: Set, two: Set) -> Set:
-    """Without the members of `two`; members below those stay."""
-    if not two:
+    """Without the members of `two`; members below those stay. `one` itself where they have nothing in common."""
+    if two.keys().isdisjoint(one):
         return one
     found: Set = {}
     for element, below in one.items():
