@@ -111,7 +111,8 @@ async def test_a_stranger_is_forbidden_in_upstreams_words() -> None:
 
         assert answer.status == 403
         assert answer.body["message"] == (
-            'configmaps is forbidden: User "bob" cannot list resource "configmaps" in API group "" in the namespace "default"'
+            'configmaps is forbidden: User "bob" cannot list resource "configmaps" in API group "" '
+            'in the namespace "default"'
         )
 
 

@@ -38,7 +38,9 @@ class TestLocalTransport(TransportContract):
     async def test_a_namesake_is_not_deleted(self, transport: Transport) -> None:
         await transport.create(MAPS, config_map())
 
-        with pytest.raises(Conflict, match=r"the UID in the precondition .* does not match the UID in record"):
+        with pytest.raises(
+            Conflict, match=r"the UID in the precondition .* does not match the UID in record"
+        ):
             await transport.delete(MAPS, WEB, uid=STRANGER)
 
 

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from timonel.apis.core.configmap import CONFIG_MAP
+from timonel.objects.meta import Object
+from timonel.server.watchcache import ADDED, DELETED, MODIFIED, WINDOW, Caches, Entry, Kind, ResourceCache
+from timonel.store.base import Compacted, Event, Record
+from timonel.store.memory import MemoryStore
+
+KIND = Kind(CONFIG_MAP)
+
+
+def config_map(name: str, **labels: str) -> Object:
+    return {
+        "kind": "ConfigMap",
+        "apiVersion": "v1",
+        "metadata": {"name": name, "namespace": "default", "labels": labels},
+    }
+
+
+def record(name: str, revision: int, **labels: str) -> Record:
+    return Record(KIND.key("default", name), KIND.encode(config_map(name, **labels)), revision, revision)
+
+
+def cache_with(*records: Record, revision: int = 10) -> ResourceCache:
+    cache = ResourceCache(KIND)
+    cache.load(records, revision)
+    return cache
+
+
+def written(new: Record, old: Record | None = None) -> Event:
+    return Event(new.key, new.modified, new, old)
+
+
+async def types_of(cache: ResourceCache, watcher_after: int, label: str) -> list[tuple[str, str]]:
+    watcher = cache.watch(lambda e: label in e.labels, watcher_after)
+    watcher.end()
+    return [(type_, entry.name) for type_, entry, _ in await watcher.take()]
+
+
+def test_the_revision_is_spliced_into_what_was_stored() -> None:
+    entry = KIND.entry(record("a", 7))
+
+    assert b"resourceVersion" not in KIND.encode(config_map("a"))
+    assert entry.json().startswith(
+        b'{"kind":"ConfigMap","apiVersion":"v1","metadata":{"resourceVersion":"7",'
+    )
+    assert entry.item.startswith(b'{"metadata":{"resourceVersion":"7",')
+    assert entry.obj["metadata"]["resourceVersion"] == "7"
+
+
+def test_a_deleted_object_shows_the_revision_of_its_deletion() -> None:
+    gone = KIND.entry(record("a", 7, app="x")).at(12)
+
+    assert gone.obj == config_map("a", app="x") | {
+        "metadata": {**config_map("a", app="x")["metadata"], "resourceVersion": "12"}
+    }
+
+
+def test_an_entry_gets_its_revision_once() -> None:
+    entry = Entry(KIND, KIND.key("default", "a"), KIND.encode(config_map("a")), 0)
+    entry.seal(3)
+    entry.seal(4)
+
+    assert entry.revision == 3
+
+
+async def test_selectors_turn_changes_into_arrivals_and_departures() -> None:
+    cache = cache_with()
+    states = [record("a", 11), record("a", 12, web="1"), record("a", 13, web="2"), record("a", 14)]
+    for old, new in zip([None, *states], states, strict=False):
+        cache.apply(written(new, old))
+
+    assert await types_of(cache, 10, "web") == [(ADDED, "a"), (MODIFIED, "a"), (DELETED, "a")]
+
+
+async def test_a_watch_begins_after_its_revision() -> None:
+    cache = cache_with()
+    for revision in (11, 12, 13):
+        cache.apply(written(record(f"n{revision}", revision, web="")))
+
+    assert await types_of(cache, 12, "web") == [(ADDED, "n13")]
+
+
+async def test_a_watch_from_before_the_window_is_refused() -> None:
+    cache = cache_with(revision=10)
+    for revision in range(11, 12 + WINDOW):
+        cache.apply(written(record("a", revision)))
+
+    cache.watch(None, 11)
+    with pytest.raises(Compacted):
+        cache.watch(None, 10)
+
+
+async def test_a_read_after_a_write_shows_it() -> None:
+    store = MemoryStore()
+    caches = Caches(store)
+    cache = caches.add(KIND)
+    ready = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        follower = group.create_task(caches.follow(ready.set))
+        await ready.wait()
+        await caches.ensure(cache)
+        made = await store.create(KIND.key("default", "a"), KIND.encode(config_map("a")))
+        await caches.reached(made.modified)
+        names = [entry.name for entry in cache.select(KIND.prefix)]
+        follower.cancel()
+
+    assert names == ["a"]
+    assert caches.version(cache) == made.modified
+
+
+async def test_what_is_written_while_a_cache_is_loaded_is_not_missed() -> None:
+    store = MemoryStore()
+    caches = Caches(store)
+    cache = caches.add(KIND)
+    ready = asyncio.Event()
+    async with asyncio.TaskGroup() as group:
+        follower = group.create_task(caches.follow(ready.set))
+        await ready.wait()
+        loading = group.create_task(caches.ensure(cache))
+        for name in "abc":
+            await store.create(KIND.key("default", name), KIND.encode(config_map(name)))
+            await asyncio.sleep(0)
+        await loading
+        await caches.reached(await store.revision())
+        names = [entry.name for entry in cache.select(KIND.prefix)]
+        follower.cancel()
+
+    assert names == ["a", "b", "c"]
