@@ -37,6 +37,7 @@ from timonel.server.request import (
 )
 from timonel.server.upkeep import Upkeep
 from timonel.server.verbs.call import Admission, Core
+from timonel.server.verbs.scale import SCALE
 from timonel.server.watchcache import Caches, Kind, ResourceCache
 from timonel.store.base import Store
 
@@ -130,6 +131,7 @@ class ApiServer:
     def extend(self, extensions: Extensions) -> None:
         """Before `run`. Admission plugins run in the order given."""
         self.core.admission = Admission(extensions.admission)
+        self.core.scale = self._body_of(("autoscaling", "v1", "Scale"), (SCALE,))
         by_kind = {(e.rtype.group, e.rtype.version, e.rtype.kind): e for e in self.registry.served()}
         for action in extensions.actions:
             endpoint = self.registry.by_qualified[action.resource]

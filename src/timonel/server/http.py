@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -33,6 +34,7 @@ LARGE = 64 * 1024  # bytes of a body that is not copied to join it with its head
 FAREWELL = 2.0  # seconds that requests get to finish when the server stops
 
 STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+METHOD = re.compile(rb"[A-Z]+ /")  # the beginning of a request, be its method known or not
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"
@@ -164,9 +166,11 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._relayed = bytearray(data[upgrade.args[0] :])
         except httptools.HttpParserInvalidMethodError:
-            self._reject(
-                self._handler.refused(405, "the server does not allow this method on the requested resource")
-            )
+            if METHOD.match(data):
+                text = "the server does not allow this method on the requested resource"
+                self._reject(self._handler.refused(405, text))
+            else:
+                self._reject(Response(400, b"400 Bad Request", TEXT))
         except httptools.HttpParserError:
             self._reject(Response(400, b"400 Bad Request", TEXT))
 

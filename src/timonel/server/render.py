@@ -16,6 +16,7 @@ from timonel.server.negotiate import Form
 from timonel.server.registry import Endpoint
 from timonel.server.responses import YAML, to_yaml
 from timonel.server.verbs.call import Core, ListResult, Result
+from timonel.server.verbs.scale import SCALE
 from timonel.server.verbs.watch import WatchStream
 from timonel.server.watchcache import Delivery, Entry
 
@@ -48,8 +49,10 @@ def object_(
         )
     if form.transform == METADATA:
         return written(form, result.status, tables.partial(obj, form), headers)
-    if obj["kind"] not in (endpoint.rtype.kind, endpoint.work.kind):
-        return written(form, result.status, obj, headers)  # a Scale: it has no columns of its own
+    if obj["kind"] == SCALE.kind and core.scale is not None:
+        endpoint = core.scale
+    elif obj["kind"] not in (endpoint.rtype.kind, endpoint.work.kind):
+        return written(form, result.status, obj, headers)
     working = entry.obj if entry is not None else obj
     metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
     tree = tables.table(

@@ -92,6 +92,7 @@ class Core:
     admission: Admission
     clock: Clock
     legacy: bool = True  # retired versions and field shapes are taken
+    scale: Endpoint | None = None  # of autoscaling/v1 Scale, for its Tables
 
 
 def cloned(obj: Object) -> Object:

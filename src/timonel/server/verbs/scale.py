@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from timonel.apis.resource import Scale
+from timonel.apis import printing
+from timonel.apis.resource import Column, ResourceType, Scale
 from timonel.machinery import errors, field, selectors
 from timonel.machinery.patch.json import PatchFailed
 from timonel.objects.meta import Object, nested
@@ -19,6 +20,22 @@ from timonel.server.verbs.call import Call, Core, Result
 from timonel.server.verbs.patch import as_upstream_prints, kind_of, patcher
 from timonel.server.verbs.update import change, check_name, part_of, wanted_version
 
+SCALE = ResourceType(
+    group="autoscaling",
+    version="v1",
+    kind="Scale",
+    plural="scales",
+    columns=(
+        Column("Name", lambda obj, now: obj["metadata"]["name"], doc="metadata.name"),
+        Column(
+            "Desired", lambda obj, now: obj["spec"].get("replicas", 0), type="integer", doc="spec.replicas"
+        ),
+        Column(
+            "Available", lambda obj, now: obj["status"]["replicas"], type="integer", doc="status.replicas"
+        ),
+        Column("Age", printing.age, doc="metadata.creationTimestamp"),
+    ),
+)
 KIND, GROUP, VERSION = "Scale", "autoscaling", "v1"
 API_VERSION = f"{GROUP}/{VERSION}"
 IDENTITY = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
