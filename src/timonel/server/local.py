@@ -67,6 +67,7 @@ class LocalTransport:
             found = read.list_now(self._core, call) or await read.list_(self._core, call)
         except Exception as error:
             raise from_exception(error) from error
+        call.endpoint.cache.shared = True
         items = [call.endpoint.obj(entry) for entry in found.entries]
         return ObjectList(items, str(found.revision), found.continue_token)
 
@@ -89,6 +90,7 @@ class LocalTransport:
         )
         info = self._info("GET", "watch", resource, namespace, query=query)
         call = self._permitted(info)[0]
+        call.endpoint.cache.shared = True
         opened = await watch.watch(self._core, call)
         deliveries = opened.deliveries()
         try:

@@ -86,6 +86,10 @@ class Entry:
             self._obj = self.decoded()
         return self._obj
 
+    def release(self) -> None:
+        """Forget the tree until somebody asks for it again."""
+        self._obj = None
+
     def decoded(self) -> Object:
         """A tree of the caller's own."""
         obj: Object = orjson.loads(self.json())
@@ -240,6 +244,7 @@ class ResourceCache:
         self.window: deque[Change] = deque()
         self.window_start = 0  # changes after this revision are in the window
         self.loaded = False
+        self.shared = False  # clients in this process read this resource: trees are worth keeping
         self.hints: dict[str, tuple[bytes, Entry]] = {}  # what this server itself is writing
 
     def load(self, records: Sequence[Record], revision: int) -> None:
@@ -248,9 +253,10 @@ class ResourceCache:
         self.window.clear()
         self.window_start = revision
         self.loaded = True
-        for entry in self.entries.values():
+        for entry in self.entries.values() if self.listeners else ():
+            obj = entry.decoded()
             for listener in self.listeners:
-                listener(None, entry.obj)
+                listener(None, obj)
 
     def reset(self) -> None:
         """Forget everything: events were missed. Watchers have to start over."""
@@ -284,8 +290,12 @@ class ResourceCache:
             self.window_start = self.window.popleft().revision
         for watcher in tuple(self.watchers):
             watcher.offer(change)
-        for listener in self.listeners:
-            listener(old.obj if old else None, new.obj if new else None)
+        if self.listeners:
+            before, after = old.obj if old else None, new.obj if new else None
+            for listener in self.listeners:
+                listener(before, after)
+        if new is not None and not self.shared:
+            new.release()
 
     def range(self, prefix: str, after: str = "") -> tuple[int, int]:
         low = max(bisect_left(self.keys, prefix), bisect_right(self.keys, after))

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import logging
 import queue
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
@@ -40,9 +41,12 @@ from timonel.store.base import (
 )
 from timonel.store.memory import BACKLOG, FIRST_REVISION, after_prefix
 
+logger = logging.getLogger(__name__)
+
 READERS = 2
 REPLAY_BATCH = 1000  # events read at once for a watcher that starts in the past
 COMPACT_BATCH = 1000  # revisions forgotten in one transaction, so that writers never wait long
+CHECKPOINT_EVERY = 2000  # writes after which the write-ahead log is copied into the database
 VACUUM_PAGES = 2000  # pages given back to the file system after a compaction
 
 PRAGMAS = (
@@ -51,6 +55,7 @@ PRAGMAS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA busy_timeout = 5000",
     "PRAGMA temp_store = MEMORY",
+    "PRAGMA wal_autocheckpoint = 0",  # a checkpoint in the writer would stall all who wait for it: see `_checkpoint`
 )
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS log (revision INTEGER PRIMARY KEY, key TEXT NOT NULL, created INTEGER NOT NULL, "
@@ -95,6 +100,7 @@ FORGET_SUPERSEDED = (
 )
 FORGET_TOMBSTONES = "DELETE FROM log WHERE deleted AND revision <= ?"
 VACUUM = f"PRAGMA incremental_vacuum({VACUUM_PAGES})"
+CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 NO_LIMIT = -1
 
 
@@ -162,6 +168,8 @@ class SqliteStore:
         self._pending: list[tuple[Write, asyncio.Future[Event]]] = []
         self._writing = False
         self._closed = False
+        self._since_checkpoint = 0
+        self._checkpointing = False
         self._revision = 0
         self._connection: sqlite3.Connection
 
@@ -313,6 +321,9 @@ class SqliteStore:
         if events:
             self._revision = events[-1].revision
             self._events.publish(events)
+            self._since_checkpoint += len(events)
+            if self._since_checkpoint >= CHECKPOINT_EVERY and not self._checkpointing and not self._closed:
+                self._begin_checkpoint()
         for (_, done), result in zip(batch, results, strict=True):
             if done.done():  # the caller was cancelled; the write happened all the same
                 continue
@@ -359,6 +370,25 @@ class SqliteStore:
         return Event(key, revision, new, old)
 
     # ---- upkeep
+
+    def _begin_checkpoint(self) -> None:
+        """Beside the writer, in a reader's thread: passive, so that nobody waits for it."""
+        self._since_checkpoint = 0
+        self._checkpointing = True
+
+        def done(result: asyncio.Future[None]) -> None:
+            self._checkpointing = False
+            if not result.cancelled() and (error := result.exception()) is not None:
+                logger.warning("Failed to checkpoint the database", extra={"error": str(error)})
+
+        self._reader_threads.submit(self._checkpoint).add_done_callback(done)
+
+    def _checkpoint(self) -> None:
+        connection = self._readers.get()
+        try:
+            connection.execute(CHECKPOINT).fetchall()
+        finally:
+            self._readers.put(connection)
 
     async def compact(self, revision: int) -> None:
         target = min(revision, self._revision)
