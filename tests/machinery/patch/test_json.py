@@ -15,6 +15,7 @@ DOCUMENT = {"data": {"k": "v", "a/b": 1, "t~u": 2}, "list": [1, 2, 3]}
     [
         ({"op": "add", "path": "/data/x", "value": None}, "data", {"k": "v", "a/b": 1, "t~u": 2, "x": None}),
         ({"op": "replace", "path": "/data/k", "value": "w"}, "data", {"k": "w", "a/b": 1, "t~u": 2}),
+        ({"op": "replace", "path": "/data/n", "value": 1}, "data", {"k": "v", "a/b": 1, "t~u": 2, "n": 1}),
         ({"op": "remove", "path": "/data/a~1b"}, "data", {"k": "v", "t~u": 2}),
         ({"op": "move", "from": "/data/t~0u", "path": "/data/k"}, "data", {"k": 2, "a/b": 1}),
         ({"op": "copy", "from": "/data/absent", "path": "/data/y"}, "data", {**DOCUMENT["data"], "y": None}),  # type: ignore[dict-item]
@@ -37,7 +38,6 @@ def test_operations(operation: dict[str, Any], where: str, expected: Any) -> Non
         {"op": "test", "path": "/data/k", "value": "nope"},
         {"op": "test", "path": "/list/0", "value": True},
         {"op": "remove", "path": "/data/absent"},
-        {"op": "replace", "path": "/data/absent", "value": 1},
         {"op": "add", "path": "/absent/deep", "value": 1},
         {"op": "add", "path": "/list/4", "value": 1},
         {"op": "move", "from": "/data/absent", "path": "/data/y"},

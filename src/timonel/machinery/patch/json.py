@@ -130,9 +130,7 @@ def _put(document: Any, path: str, value: Any, *, replace: bool) -> Any:
         return value
     holder, last = _holder(document, tokens, path), tokens[-1]
     if isinstance(holder, dict):
-        if replace and last not in holder:
-            raise PatchFailed(f"{path} does not exist")
-        holder[last] = value
+        holder[last] = value  # also where replace finds nothing, as upstream's implementation
     elif replace:
         holder[_index(last, len(holder) - 1, path)] = value
     elif last == "-":
