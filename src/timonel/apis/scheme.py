@@ -14,6 +14,7 @@ from typing import Any
 
 from timonel.apis import GROUPS
 from timonel.apis.resource import ResourceType
+from timonel.machinery import protobuf
 from timonel.machinery.apply import sets
 from timonel.machinery.apply.fields import Fields
 from timonel.machinery.apply.sets import Set
@@ -24,6 +25,7 @@ from timonel.machinery.patch.json import PatchFailed, PatchMalformed
 from timonel.machinery.patch.strategic import strategic_merge_patch
 from timonel.objects.meta import Object
 from timonel.schema import Schema, load
+from timonel.schema import protobuf as protobuf_fields
 from timonel.schema.openapi import OpenApi
 
 # Fields besides the spec that a write of /status leaves alone, per (group, kind).
@@ -82,9 +84,20 @@ class TypeCodec:
     def new(self) -> Object:
         return self._codec.new()
 
-    def shape(self, name: str) -> dict[str, Any]:
-        """Schema data of a type of this API (`core.v1.PodSpec`), for other encodings than JSON."""
-        return self._scheme.schema.type(name)
+    def from_protobuf(self, body: bytes, fallback: str = "") -> Object:
+        """The tree in a protobuf body, of the kind that it says; where nobody knows that, of `fallback` or this type.
+
+        A tree of another type than this one comes normalized. Raises DecodeError.
+        """
+        envelope = protobuf.unwrap(body)
+        scheme = self._scheme
+        group, _, version = envelope.api_version.rpartition("/")
+        name = scheme.schema.name_of(group, version, envelope.kind) or fallback or self.type_name
+        tree = scheme.protobuf.message(name, envelope.raw)
+        if name != self.type_name:
+            tree, _ = scheme.codecs.codec(name).normalize(tree)
+        tree["kind"], tree["apiVersion"] = envelope.kind, envelope.api_version
+        return tree
 
     def describe(self, path: str) -> str:
         """The published description of the field at a path; empty where there is none."""
@@ -173,6 +186,10 @@ class Scheme:
 
     def kinds(self, kind: str) -> Iterator[ResourceType]:
         return (rtype for rtype in self.resources if rtype.kind == kind)
+
+    @cached_property
+    def protobuf(self) -> protobuf.Decoder:
+        return protobuf.Decoder(protobuf_fields.load().fields)
 
     @cached_property
     def openapi(self) -> OpenApi:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from timonel.machinery import errors
+from timonel.machinery import errors, protobuf
 from timonel.machinery.codec import DecodeError
 from timonel.objects.meta import Object
-from timonel.server import bodytext, protobuf
+from timonel.server import bodytext
 from timonel.server.registry import Endpoint
 
 JSON_TYPES = ("", "application/json")
@@ -39,12 +39,14 @@ def read_object(
     content_type: str,
     *,
     find_duplicates: bool = True,
-    type_name: str = "",
+    fallback: str = "",
 ) -> tuple[Any, list[str]]:
-    """As `read`, and protobuf too: of the endpoint's type, or of the one that is named."""
+    """As `read`, and protobuf too; `fallback` is the type of what says of no kind that is known here."""
     if media_type(content_type) == protobuf.MEDIA_TYPE and isinstance(body, bytes):
-        machinery = endpoint.machinery
-        return protobuf.read(body, type_name or machinery.type_name, machinery.shape), []
+        try:
+            return endpoint.machinery.from_protobuf(body, fallback), []
+        except DecodeError as error:
+            raise mismatch(endpoint, str(error)) from error
     return read(body, content_type, find_duplicates=find_duplicates)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from timonel.machinery import errors
-from timonel.server import bodies, fieldmanager, protobuf
+from timonel.server import bodies, fieldmanager
 from timonel.server.actions import Action
 from timonel.server.chain.info import Info
 from timonel.server.options import write_options
@@ -163,9 +163,9 @@ async def act(core: Core, call: Call, route: Route) -> Result:
 
 def _body(call: Call, action: Action) -> Any:
     """The body; as of the action's own version where it came in another one of the same form."""
-    if not action.also or bodies.media_type(call.content_type) == protobuf.MEDIA_TYPE:
+    if not action.also:
         return call.body
-    tree, _ = bodies.read(call.body, call.content_type, find_duplicates=False)
+    tree, _ = bodies.read_object(action.endpoint, call.body, call.content_type, find_duplicates=False)
     if isinstance(tree, dict) and tree.get("apiVersion") in action.also:
         return {**tree, "apiVersion": action.endpoint.rtype.api_version}
     return call.body

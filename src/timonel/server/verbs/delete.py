@@ -43,13 +43,13 @@ def options_of(call: Call) -> DeleteOptions:
     if not call.body:
         return delete_options_from_query(call.info)
     tree, _ = bodies.read_object(
-        call.endpoint, call.body, call.content_type, type_name="meta.v1.DeleteOptions"
+        call.endpoint, call.body, call.content_type, fallback="meta.v1.DeleteOptions"
     )
     if tree is None:
         tree = {}
     if not isinstance(tree, dict):
         raise errors.BadRequest("json: cannot unmarshal array into Go value of type v1.DeleteOptions")
-    if tree.get("kind", "DeleteOptions") != "DeleteOptions":
+    if (tree.get("kind") or "DeleteOptions") != "DeleteOptions":
         raise errors.BadRequest(f"{tree['kind']} cannot be handled as a DeleteOptions")
     options = delete_options(tree)
     if call.info.query.get("dryRun"):

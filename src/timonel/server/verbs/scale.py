@@ -70,7 +70,7 @@ async def get(core: Core, call: Call) -> Result:
 
 
 async def update(core: Core, call: Call) -> Result:
-    tree, _ = bodies.read(call.body, call.content_type)
+    tree, _ = bodies.read_object(call.endpoint, call.body, call.content_type, fallback="autoscaling.v1.Scale")
     if not isinstance(tree, dict):
         raise errors.BadRequest("Scale cannot be handled as a Scale: json: cannot unmarshal")
     bodies.check_kind(tree, KIND, API_VERSION, VERSION)
