@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from timonel.aio.clock import Clock
 from timonel.client.transport import Resource, Transport, Unreachable
-from timonel.machinery.errors import NotFound, StatusError
+from timonel.machinery.errors import NotFound, StatusError, is_namespace_terminating
 from timonel.objects.meta import Key, Object, format_time
 
 logger = logging.getLogger(__name__)
@@ -181,7 +181,8 @@ class EventRecorder:
             try:
                 await self._send(event)
             except (StatusError, Unreachable) as exc:
-                logger.info("Could not record an Event: %s", exc)
+                if not is_namespace_terminating(exc):
+                    logger.info("Could not record an Event: %s", exc)
             except Exception:
                 logger.exception("Could not record an Event")
 

@@ -24,7 +24,7 @@ from timonel.client.transport import Transport, Unreachable
 from timonel.control.actions import ContentRemains, Outcome, Plan, Terminal
 from timonel.control.declare import AnyControllerType, Watch
 from timonel.control.executors import Executor
-from timonel.machinery.errors import Conflict, NotFound, StatusError
+from timonel.machinery.errors import Conflict, NotFound, StatusError, is_namespace_terminating
 from timonel.objects.meta import Key, Object
 
 logger = logging.getLogger(__name__)
@@ -34,11 +34,19 @@ LONGEST_BACKOFF = 1000.0
 WORTH_A_REST = 0.001  # seconds; deciding about most objects is quicker
 REST = 10.0  # times as long as a decision took, its key rests, so that a flood of events costs a tenth of the time
 LONGEST_REST = 1.0
+WORTH_A_WARNING = 5  # failures in a row of a kind that usually passes
 
 
 def backoff(failures: int) -> float:
     """Seconds to wait after so many failures in a row."""
     return float(min(FIRST_BACKOFF * 2.0 ** min(failures - 1, 40), LONGEST_BACKOFF))
+
+
+def _is_passing(error: Exception, failures: int) -> bool:
+    """What happens where several write to the same objects, and is over when the cache has followed."""
+    if isinstance(error, ContentRemains):
+        return True
+    return isinstance(error, Conflict | NotFound) and failures < WORTH_A_WARNING
 
 
 class Controller:
@@ -122,10 +130,13 @@ class Controller:
             logger.warning("Gave up on %s %s: %s", self.name, key, exc)
             delay = None
         except Exception as exc:
+            if is_namespace_terminating(exc):  # what is asked for will be gone itself in a moment
+                self._failures.pop(key, None)
+                return None
             failures = self._failures[key] = self._failures.get(key, 0) + 1
             expected = isinstance(exc, StatusError | Unreachable | ContentRemains)
             logger.log(
-                logging.DEBUG if isinstance(exc, Conflict | ContentRemains) else logging.WARNING,
+                logging.DEBUG if _is_passing(exc, failures) else logging.WARNING,
                 "Could not sync %s %s (attempt %d): %s", self.name, key, failures, exc,
                 exc_info=None if expected else exc,
             )  # fmt: skip

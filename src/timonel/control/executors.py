@@ -16,7 +16,13 @@ from typing import Any, Protocol
 from timonel.client.discovery import ResourceIndex
 from timonel.client.rest import Client
 from timonel.control import actions as a
-from timonel.machinery.errors import AlreadyExists, NotFound, StatusError, not_found
+from timonel.machinery.errors import (
+    AlreadyExists,
+    NotFound,
+    StatusError,
+    is_namespace_terminating,
+    not_found,
+)
 from timonel.objects.meta import Object, controller_of, controller_ref, key_of
 
 logger = logging.getLogger(__name__)
@@ -119,8 +125,7 @@ class Executor:
             raise
         except StatusError as exc:
             # A namespace that is going away refuses new objects; that is no news for its owners.
-            terminating = any(c.type == "NamespaceTerminating" for c in exc.causes)
-            if action.event and owner is not None and not terminating:
+            if action.event and owner is not None and not is_namespace_terminating(exc):
                 self._recorder.record(owner, "Warning", "FailedCreate", f"Error creating: {exc.message}")
             raise
         if action.event and owner is not None:

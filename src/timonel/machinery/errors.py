@@ -205,3 +205,8 @@ def invalid(kind: str, name: str, causes: Iterable[Cause], group: str = "") -> I
     text = texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]"
     message = f'{qualified(kind, group)} "{name}" is invalid' + (f": {text}" if found else "")
     return Invalid(message, name=name, group=group, kind=kind, causes=found)
+
+
+def is_namespace_terminating(error: BaseException) -> bool:
+    """Whether something new was refused because its namespace is going away: no news for those who write there."""
+    return isinstance(error, StatusError) and any(c.type == "NamespaceTerminating" for c in error.causes)

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from timonel.aio.clock import Clock
 from timonel.client.transport import Resource, Transport, Unreachable
-from timonel.machinery.errors import NotFound, StatusError
+from timonel.machinery.errors import NotFound, StatusError, is_namespace_terminating
 from timonel.objects.meta import Key, Object, format_time
 
 logger = logging.getLogger(__name__)
@@ -79,7 +79,8 @@ class Recorder:
             try:
                 await self._send(entry)
             except (StatusError, Unreachable) as e:
-                logger.warning("Dropped an event", extra={"reason": entry.reason, "error": str(e)})
+                if not is_namespace_terminating(e):
+                    logger.warning("Dropped an event", extra={"reason": entry.reason, "error": str(e)})
 
     async def _send(self, entry: _Entry) -> None:
         kind, _, namespace, name, uid, _, path = entry.about

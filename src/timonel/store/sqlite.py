@@ -132,6 +132,12 @@ def translated(error: sqlite3.Error) -> StoreError:
     if isinstance(error, sqlite3.OperationalError):
         if "full" in text:
             return Unreachable("the disk is full: free some space, the store carries on by itself")
+        if "I/O" in text:  # also what a full disk looks like where it is met outside of a plain write
+            name = getattr(error, "sqlite_errorname", "SQLITE_IOERR")
+            return Unreachable(
+                f"the disk cannot be written or read ({name}): it may be full or broken; "
+                "once it works the store carries on by itself"
+            )
         if "malformed" not in text:
             return Unreachable(f"the database cannot be used now: {text}")
     return Corrupt(f"the database file is damaged: {text}")
