@@ -1,0 +1,1 @@
+"""Clusters inside a test: the package is on the map, the pytest plugin is not written yet."""

@@ -1,0 +1,1 @@
+"""The three kinds of patch, as pure functions from a document and a patch to a document."""

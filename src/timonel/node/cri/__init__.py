@@ -1,0 +1,1 @@
+"""Container runtimes behind one interface (`runtime`): containerd over gRPC, and a simulated one."""

@@ -1,0 +1,1 @@
+"""The links between a request and its verb: what it asks for (`info`), who asks, and whether they may."""
