@@ -100,7 +100,7 @@ def obj(**metadata: object) -> Object:
         ({"labels": {"bad key": "x"}}, "metadata.labels"),
         ({"labels": {"k": "-x"}}, "metadata.labels"),
         ({"annotations": {"k": "x" * 300_000}}, "metadata.annotations"),
-        ({"finalizers": ["nodomain"]}, "metadata.finalizers[0]"),
+        ({"finalizers": ["Not Valid"]}, "metadata.finalizers"),
         (
             {"ownerReferences": [{"apiVersion": "v1", "kind": "Pod", "name": "p"}]},
             "metadata.ownerReferences.uid",
@@ -113,6 +113,12 @@ def test_metadata_is_refused_by_field(metadata: dict[str, object], path: str) ->
     assert rtype is not None
 
     assert [cause.field for cause in objectmeta.validate(obj(**metadata), rtype)] == [path]
+
+
+def test_a_finalizer_without_a_domain_must_be_well_known() -> None:
+    found = objectmeta.validate_domains(obj(finalizers=["orphan", "mine", "a.io/b"]))
+
+    assert [cause.field for cause in found] == ["metadata.finalizers[1]"]
 
 
 def test_good_metadata_passes() -> None:

@@ -48,7 +48,7 @@ def generated(base: str) -> str:
 
 def clear_system_fields(metadata: dict[str, Any]) -> None:
     """What a client may not say about a new object."""
-    for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "resourceVersion"):
+    for key in ("deletionTimestamp", "deletionGracePeriodSeconds", "selfLink"):
         metadata.pop(key, None)
 
 
@@ -162,21 +162,21 @@ def validate_owners(refs: Iterable[dict[str, Any]], path: str) -> Iterator[Cause
 
 def validate_finalizers(finalizers: Iterable[str], path: str) -> Iterator[Cause]:
     present = set()
-    for index, finalizer in enumerate(finalizers):
+    for finalizer in finalizers:
         present.add(finalizer)
-        yield from validate_finalizer(finalizer, f"{path}[{index}]")
+        for message in names.qualified_name(finalizer):
+            yield field.invalid(path, finalizer, message)
     if {"orphan", "foregroundDeletion"} <= present:
-        yield field.invalid(
-            path, list(finalizers), "finalizer orphan and foregroundDeletion cannot be both set"
-        )
+        message = "finalizer orphan and foregroundDeletion cannot be both set"
+        yield field.invalid(path, list(finalizers), message)
 
 
-def validate_finalizer(finalizer: str, path: str) -> Iterator[Cause]:
-    for message in names.qualified_name(finalizer):
-        yield field.invalid(path, finalizer, message)
-    if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
-        message = "name is neither a standard finalizer name nor is it fully qualified"
-        yield field.invalid(path, finalizer, message)
+def validate_domains(obj: Object) -> Iterator[Cause]:
+    """Finalizers without a domain must be well known. The kinds ask for it, the common rules do not."""
+    for index, finalizer in enumerate(obj["metadata"].get("finalizers") or ()):
+        if "/" not in finalizer and finalizer not in STANDARD_FINALIZERS:
+            message = "name is neither a standard finalizer name nor is it fully qualified"
+            yield field.invalid(f"metadata.finalizers[{index}]", finalizer, message)
 
 
 def validate_managed_fields(entries: Iterable[dict[str, Any]], path: str) -> Iterator[Cause]:

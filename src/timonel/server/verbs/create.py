@@ -112,12 +112,14 @@ def rules_of(endpoint: Endpoint) -> ResourceType:
 def prepare(endpoint: Endpoint, obj: Object, now: float, warnings: list[str]) -> None:
     """Everything from system fields to canonicalize. Upstream: rest.BeforeCreate."""
     work, rules, metadata = endpoint.work, rules_of(endpoint), obj["metadata"]
+    if (version := metadata.get("resourceVersion", "")).isdigit() and int(version):
+        raise errors.StatusError("resourceVersion should not be set on objects to be created")
     objectmeta.fill(metadata, now)
     objectmeta.clear_system_fields(metadata)
     if work.generation:
         metadata["generation"] = 1
     rules.prepare_create(obj)
-    causes = [*objectmeta.validate(obj, rules), *rules.validate(obj)]
+    causes = [*objectmeta.validate(obj, rules), *objectmeta.validate_domains(obj), *rules.validate(obj)]
     if not causes:
         causes = list(objectmeta.validate(obj, rules, names.path_segment_name))
     if causes:
