@@ -1,0 +1,46 @@
+"""Runs the benchmarks and prints one table: figure, target, measured here, ratio (above 1: better than the target)."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+
+from benchmarks import containers, memory, requests, scheduling, startup, workloads
+from benchmarks.figure import Figure, table
+
+ALL = (
+    *startup.BENCHMARKS,
+    *memory.BENCHMARKS,
+    *requests.BENCHMARKS,
+    *workloads.BENCHMARKS,
+    *scheduling.BENCHMARKS,
+    *containers.BENCHMARKS,
+)
+
+
+def main() -> None:
+    names = [benchmark.name for benchmark in ALL]
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
+    parser.add_argument("--only", action="append", choices=names, help="one of them; may be given again")
+    wanted = parser.parse_args().only or names
+    figures: list[Figure] = []
+    for benchmark in ALL:
+        if benchmark.name not in wanted:
+            continue
+        if why := benchmark.skip():
+            print(f"left out: {benchmark.name} ({why})", file=sys.stderr)
+            continue
+        print(f"==> {benchmark.name}", file=sys.stderr, flush=True)
+        try:
+            figures += benchmark.measure()
+        except Exception as error:
+            print(f"error: {benchmark.name}: {error!r}", file=sys.stderr)
+    load = ", ".join(f"{n:.1f}" for n in os.getloadavg())
+    print(f"{os.cpu_count()} processors, Python {platform.python_version()}, load {load}\n")
+    print(table(figures))
+
+
+if __name__ == "__main__":
+    main()
