@@ -210,4 +210,6 @@ async def _apply(core: Core, call: Call, options: WriteOptions) -> Result:
         uid = tree["metadata"]["uid"]
         why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
         raise endpoint.conflict(name, why)
-    return await store_new(core, call, produce(None), options)
+    obj = produce(None)
+    obj["metadata"].pop("resourceVersion", None)
+    return await store_new(core, call, obj, options)
