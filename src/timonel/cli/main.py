@@ -76,4 +76,8 @@ def run(group: click.Group) -> None:
         click.echo(f"error: no answer from the API server: {exc}", err=True)
         click.echo("  `timonel status` shows what is running; `timonel up` starts it.", err=True)
         sys.exit(1)
+    except OSError as exc:  # what no command has foreseen: a full disk, a folder of somebody else
+        what = f"{exc.filename}: {exc.strerror}" if exc.filename and exc.strerror else str(exc)
+        click.echo(f"error: {what}", err=True)
+        sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)

@@ -69,6 +69,15 @@ def choose_network(cluster: str) -> NetworkConfig:
     raise BoxError(f"no free subnet in {SUBNETS}; remove a cluster (timonel down --delete)")
 
 
+def salvaged_network(cluster: str) -> NetworkConfig:
+    """What can be told of the network of a cluster whose settings are lost: enough to take it away."""
+    bridge = f"tmn{hashlib.sha256(cluster.encode()).digest().hex()[:6]}"
+    if not Path(f"/sys/class/net/{bridge}").exists():
+        return NetworkConfig()
+    subnet = next(SUBNETS.subnets(new_prefix=24))
+    return NetworkConfig(bridge, str(subnet), str(subnet[1]))
+
+
 def _taken_networks() -> list[ipaddress.IPv4Network]:
     found = []
     for link in json.loads(_output(["ip", "-json", "-4", "address", "show"]) or "[]"):
@@ -169,7 +178,11 @@ def ensure(config: ClusterConfig, paths: Paths, box: Box) -> processes.Process:
     children = Path(f"/proc/{child.pid}/task/{child.pid}/children").read_text().split()
     first = int(children[0])  # process 1 of the new PID namespace
     process = processes.record(pid_file, first)
-    _join(config, box, first)
+    try:
+        _join(config, box, first)
+    except BaseException:  # a box without a network must not be found again as one that runs
+        process.send(signal.SIGKILL)
+        raise
     return process
 
 

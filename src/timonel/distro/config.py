@@ -5,6 +5,8 @@ DATA-DIR/NAME/
   pki/             certificates and keys (0600)
   state.db         the store
   server.log, server.pid
+  up.lock          held by `timonel up` while it starts the cluster
+  server.lock      held by the server for as long as it lives
   admin.kubeconfig
   nodes/NODE/      a node's own folder: containerd, volumes, logs, credentials
 """
@@ -13,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -24,7 +27,11 @@ KUBERNETES_VERSION = "v1.36.2"
 
 
 class ConfigError(Exception):
-    """Settings that cannot be used; the message says which and what to do."""
+    """Settings that cannot be used; the message says which, `hint` what to do."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
 
 
 def default_data_dir() -> Path:
@@ -101,6 +108,14 @@ class Paths:
         return self.root / "server.pid"
 
     @property
+    def up_lock(self) -> Path:
+        return self.root / "up.lock"
+
+    @property
+    def server_lock(self) -> Path:
+        return self.root / "server.lock"
+
+    @property
     def kubeconfig(self) -> Path:
         return self.root / "admin.kubeconfig"
 
@@ -115,7 +130,8 @@ class Paths:
 
 def paths_of(data_dir: Path, name: str) -> Paths:
     if not name or "/" in name or name.startswith("."):
-        raise ConfigError(f"{name!r} cannot be the name of a cluster")
+        hint = "A name holds no slash and does not begin with a dot, such as: --name two"
+        raise ConfigError(f"{name!r} cannot be the name of a cluster", hint)
     return Paths((data_dir / name).resolve())
 
 
@@ -126,15 +142,47 @@ def load(paths: Paths) -> ClusterConfig | None:
     except FileNotFoundError:
         return None
     except ValueError as exc:
-        raise ConfigError(f"{paths.settings} is damaged ({exc}); restore it or remove the cluster") from exc
+        raise _damaged(paths, str(exc)) from exc
+    problem = next(problems(raw), None)
+    if problem is not None:
+        raise _damaged(paths, problem)
     return from_wire(raw)
 
 
+def _damaged(paths: Paths, why: str) -> ConfigError:
+    remove = f"timonel down --name {paths.root.name} --data-dir {paths.root.parent} --delete"
+    return ConfigError(f"{paths.settings} is damaged: {why}", f"Restore it, or remove the cluster: {remove}")
+
+
+def problems(raw: Any) -> Iterator[str]:
+    """What keeps a tree from being the settings of a cluster."""
+    if not isinstance(raw, dict):
+        yield "it does not hold an object"
+        return
+    if not raw.get("name"):
+        yield "name is missing"
+    sample = asdict(ClusterConfig(name="sample"))
+    for key, value in raw.items():
+        wanted = sample.get(key)
+        if key == "components":
+            if not isinstance(value, list) or not set(value) <= set(COMPONENTS):
+                yield f"components must be a list of {', '.join(COMPONENTS)}"
+        elif key in sample and type(value) is not type(wanted):
+            yield f"{key} must be of type {type(wanted).__name__}, not {type(value).__name__}"
+        elif isinstance(wanted, dict) and not all(isinstance(text, str) for text in value.values()):
+            yield f"{key} must hold texts"
+    if raw.get("runtime", "auto") not in RUNTIMES:
+        yield f"runtime must be one of {', '.join(RUNTIMES)}"
+
+
 def from_wire(raw: dict[str, Any]) -> ClusterConfig:
+    """From a tree that has no `problems`; what this version does not know is left out."""
     known = {f.name for f in fields(ClusterConfig)}
     values = {key: value for key, value in raw.items() if key in known}
     values["components"] = tuple(values.get("components", COMPONENTS))
-    values["network"] = NetworkConfig(**values.get("network", {}))
+    network = {f.name for f in fields(NetworkConfig)}
+    given = values.get("network", {})
+    values["network"] = NetworkConfig(**{key: value for key, value in given.items() if key in network})
     return ClusterConfig(**values)
 
 

@@ -1,28 +1,32 @@
 """Starting and stopping a cluster from outside of it: what `timonel up` and `timonel down` do.
 
 `up` prepares the folder (settings, keys), starts the server in the background and follows what it reports on a pipe:
-one JSON line a step, `{"event": "done", "step": "api", "text": …}`, until `{"event": "ready"}`. The server itself keeps
-the nodes of this machine running (`nodes`).
+one JSON line a step, `{"event": "done", "step": "api", "text": …}`, until `{"event": "ready"}`, but no longer than
+`START_WAIT`. The server itself keeps the nodes of this machine running (`nodes`).
 """
 
 from __future__ import annotations
 
 import json
 import os
+import selectors
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from timonel.aio.clock import Clock
+from timonel.aio.clock import Clock, WallClock
 from timonel.distro import box, host, processes
 from timonel.distro import config as settings
 from timonel.distro.config import ClusterConfig, NetworkConfig, Paths
 
 STOP_GRACE = 20.0  # seconds
+START_WAIT = 60.0
+STEPS = {"api": "the API server", "control": "controllers and scheduler", "node": "the node"}
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -46,6 +50,26 @@ class Wishes:
     token: str | None = None
     container_runtime_endpoint: str | None = None
     store: str | None = None
+
+
+@contextmanager
+def alone(paths: Paths) -> Iterator[None]:
+    """Only one `timonel up` of a cluster at a time. Raises LaunchError."""
+    is_new = not paths.root.exists()
+    paths.root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    try:
+        with processes.locked(paths.up_lock):
+            yield
+    except processes.Held as exc:
+        raise LaunchError(
+            f"cluster {paths.root.name} is being started by another `timonel up`",
+            "Wait for that one; `timonel status` shows what runs.",
+        ) from exc
+    finally:
+        if is_new and not paths.settings.exists():  # it has come to nothing
+            with suppress(OSError):
+                paths.up_lock.unlink()
+                paths.root.rmdir()
 
 
 def prepare(paths: Paths, name: str, wishes: Wishes) -> ClusterConfig:
@@ -121,7 +145,7 @@ def _check_port(address: str, port: int) -> None:
 
 
 def start(paths: Paths, config: ClusterConfig, report: Report) -> processes.Process:
-    """Start the server in the background and wait until it says that it is ready."""
+    """Start the server in the background and wait until it says that it is ready. Raises LaunchError."""
     ready, told = os.pipe()
     started_log = paths.log.stat().st_size if paths.log.exists() else 0
     try:
@@ -135,20 +159,58 @@ def start(paths: Paths, config: ClusterConfig, report: Report) -> processes.Proc
         )  # fmt: skip
     finally:
         os.close(told)
-    process = processes.record(paths.pid, child.pid)
-    with os.fdopen(ready, "rb") as pipe:
-        for line in pipe:
-            event = json.loads(line)
+    waiting = [step for step in STEPS if _is_wanted(step, config)]
+    try:
+        process = processes.of(child.pid)  # it writes its pid file itself
+        for event in _events(ready, START_WAIT):
             if event["event"] == "ready":
                 return process
             if event["event"] == "error":
                 process.send(signal.SIGTERM)
                 raise LaunchError(event["text"], event.get("hint", ""))
+            if event.get("step") in waiting:
+                waiting.remove(event["step"])
             report(event)
+    except TimeoutError as exc:
+        missing = " and ".join(STEPS[step] for step in waiting) or "the server"
+        raise LaunchError(
+            f"not ready after {START_WAIT:.0f} s: {missing}",
+            f"It goes on starting: `timonel status --name {config.name}` shows whether it runs, `timonel down "
+            f"--name {config.name}` ends it. The log: {paths.log}",
+        ) from exc
+    except ProcessLookupError:  # it has ended already
+        pass
+    finally:
+        os.close(ready)
     raise LaunchError(
         "the server ended before it was ready:\n" + _since(paths.log, started_log),
         f"The whole log: {paths.log}",
     )
+
+
+def _is_wanted(step: str, config: ClusterConfig) -> bool:
+    if step == "control":
+        return "controllers" in config.components or "scheduler" in config.components
+    return step in config.components
+
+
+def _events(pipe: int, seconds: float) -> Iterator[dict[str, Any]]:
+    """What comes on the pipe until its end. Raises TimeoutError where that takes too long."""
+    clock = WallClock()
+    deadline = clock.monotonic() + seconds
+    rest = b""
+    with selectors.DefaultSelector() as selector:
+        selector.register(pipe, selectors.EVENT_READ)
+        while True:
+            left = deadline - clock.monotonic()
+            if left <= 0 or not selector.select(left):
+                raise TimeoutError
+            chunk = os.read(pipe, 65_536)
+            if not chunk:
+                return
+            *lines, rest = (rest + chunk).split(b"\n")
+            for line in lines:
+                yield json.loads(line)
 
 
 def _since(log: Path, position: int) -> str:

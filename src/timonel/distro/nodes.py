@@ -2,7 +2,8 @@
 
 Lives in the server's process. A box or an agent that runs already is taken over as it is (the server may have been
 killed and started again); one that ends is started again, with a growing pause when it ends soon. Cancelling leaves
-them running: `timonel down` ends them.
+them running: `timonel down` ends them. A box that cannot be made is tried again likewise: the rest of the cluster does
+without.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import os
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 from timonel.aio.clock import Clock
 from timonel.aio.threads import Threads
@@ -24,6 +26,7 @@ from timonel.distro.pki import Authority
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+WORRYING = 2  # starts in a row that went wrong before others should hear of it
 STEADY = 60.0  # an agent that ran this long ended for a reason of its own, not for how it is started
 
 
@@ -32,7 +35,10 @@ def node_name(config: ClusterConfig, number: int) -> str:
 
 
 class BoxedNode:
-    """One node of this machine as a lifecycle Service; ready when its agent has been started (not when it is Ready)."""
+    """One node of this machine as a lifecycle Service; ready when its agent has been started (not when it is Ready).
+
+    `failing` is set while it does not stay up, and `problem` then says why.
+    """
 
     def __init__(
         self, *, config: ClusterConfig, paths: Paths, number: int, authority: Authority, clock: Clock
@@ -41,24 +47,44 @@ class BoxedNode:
         self.name = f"node {self.node}"
         self._config, self._paths, self._authority, self._clock = config, paths, authority, clock
         self._box = box.plan(config, self.node, number)
+        self.failing = asyncio.Event()
+        self.problem = ""
 
     async def run(self, ready: asyncio.Event) -> None:
-        pause = FIRST_PAUSE
+        failures, pause = 0, FIRST_PAUSE
         threads = Threads(f"box-{self.node}")
         try:
             while True:
                 since = self._clock.monotonic()
-                first = await threads.run(box.ensure, self._config, self._paths, self._box)
-                agent = self._agent(first.pid)
+                self.problem = await self._live(threads, ready)
                 ready.set()
-                await _ended(agent)
                 if self._clock.monotonic() - since > STEADY:
-                    pause = FIRST_PAUSE
-                logger.warning("Agent of node %s ended, starting it again in %.1f s", self.node, pause)
+                    failures, pause = 0, FIRST_PAUSE
+                    self.failing.clear()
+                failures += 1
+                if failures >= WORRYING:
+                    self.failing.set()
+                logger.warning("Node %s: %s; starting it again in %.1f s", self.node, self.problem, pause)
                 await self._clock.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE)
         finally:
             threads.close()
+
+    async def _live(self, threads: Threads, ready: asyncio.Event) -> str:
+        """Box and agent for once; why it is over."""
+        try:
+            first = await threads.run(box.ensure, self._config, self._paths, self._box)
+            agent = self._agent(first.pid)
+        except (box.BoxError, OSError) as exc:
+            return str(exc)
+        ready.set()
+        await _ended(agent)
+        last = processes.last_lines(self.log, 1)
+        return f"its agent ended: {last}" if last else "its agent ended"
+
+    @property
+    def log(self) -> Path:
+        return self._paths.node(self.node) / "agent.log"
 
     def _agent(self, box_pid: int) -> processes.Process:
         folder = self._paths.node(self.node)
@@ -69,7 +95,7 @@ class BoxedNode:
         write_private(settings, json.dumps(asdict(self.agent_config()), default=str, indent=1).encode())
         child = processes.spawn(
             box.enter(box_pid, [sys.executable, "-m", "timonel", "agent", "--config", str(settings)]),
-            log=folder / "agent.log",
+            log=self.log,
         )
         return processes.record(folder / "agent.pid", child.pid)
 

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -29,9 +30,14 @@ from timonel.distro.config import write_private
 
 CA_DAYS, LEAF_DAYS = 3650, 365
 RENEW_BEFORE_DAYS = 30
+ENCRYPTION_KEY_LENGTH = 32
 BACKDATE = datetime.timedelta(minutes=5)  # clocks of clients may be a little behind
 
 Key = ec.EllipticCurvePrivateKey
+
+
+class Damaged(Exception):
+    """A key or certificate that cannot be made anew without losing something cannot be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +55,11 @@ class Authority:
         self.certificate_file = folder / "ca.crt"
         key_file = folder / "ca.key"
         if self.certificate_file.exists() and key_file.exists():
-            self.certificate = x509.load_pem_x509_certificate(self.certificate_file.read_bytes())
-            self._key = load_key(key_file)
+            try:
+                self.certificate = x509.load_pem_x509_certificate(self.certificate_file.read_bytes())
+                self._key = load_key(key_file)
+            except ValueError as exc:
+                raise Damaged(f"the cluster's CA in {folder} (ca.crt, ca.key) is damaged") from exc
         else:
             self._key = ec.generate_private_key(ec.SECP256R1())
             self.certificate = self._make_ca()
@@ -138,7 +147,13 @@ class Authority:
     def _is_good(self, files: Files, hosts: tuple[str, ...]) -> bool:
         if not (files.certificate.exists() and files.key.exists()):
             return False
-        found = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+        try:
+            found = x509.load_pem_x509_certificate(files.certificate.read_bytes())
+            found.verify_directly_issued_by(self.certificate)
+            if found.public_key() != load_key(files.key).public_key():
+                return False
+        except (ValueError, TypeError, InvalidSignature):  # damaged, or left from before the CA was made anew
+            return False
         if found.not_valid_after_utc - self._now < datetime.timedelta(days=RENEW_BEFORE_DAYS):
             return False
         if not hosts:
@@ -162,6 +177,10 @@ def signing_key(folder: Path) -> Path:
     file = folder / "sa.key"
     if not file.exists():
         write_private(file, key_pem(ec.generate_private_key(ec.SECP256R1())))
+    try:
+        load_key(file)
+    except ValueError as exc:
+        raise Damaged(f"the key of service-account tokens {file} is damaged") from exc
     return file
 
 
@@ -169,8 +188,11 @@ def encryption_key(folder: Path) -> bytes:
     """32 random bytes that encrypt secrets at rest; losing them loses the secrets."""
     file = folder / "encryption.key"
     if not file.exists():
-        write_private(file, os.urandom(32))
-    return file.read_bytes()
+        write_private(file, os.urandom(ENCRYPTION_KEY_LENGTH))
+    key = file.read_bytes()
+    if len(key) != ENCRYPTION_KEY_LENGTH:
+        raise Damaged(f"the key of secrets at rest {file} is damaged")
+    return key
 
 
 def load_key(file: Path) -> Key:

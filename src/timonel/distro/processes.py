@@ -7,10 +7,11 @@ that the kernel has given to another process since is never mistaken for ours, a
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,6 +36,24 @@ class Process:
                 os.kill(self.pid, number)
 
 
+class Held(Exception):
+    """Another process holds the lock."""
+
+
+@contextlib.contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Alone for the length of the block; the kernel lets go when the process dies. Raises Held."""
+    handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise Held(str(file)) from exc
+        yield
+    finally:
+        os.close(handle)
+
+
 def start_time(pid: int) -> str | None:
     """None when there is no such process, or when it is a zombie."""
     try:
@@ -55,12 +74,19 @@ def find(pid_file: Path) -> Process | None:
     return process if process.is_alive() else None
 
 
-def record(pid_file: Path, pid: int) -> Process:
+def of(pid: int) -> Process:
+    """Raises ProcessLookupError."""
     started = start_time(pid)
     if started is None:
         raise ProcessLookupError(pid)
-    write_private(pid_file, f"{pid} {started}".encode())
     return Process(pid, started)
+
+
+def record(pid_file: Path, pid: int) -> Process:
+    """Raises ProcessLookupError."""
+    process = of(pid)
+    write_private(pid_file, f"{pid} {process.started}".encode())
+    return process
 
 
 def spawn(

@@ -47,7 +47,7 @@ def paths(data_dir: Path | None, name: str) -> Paths:
     try:
         return settings.paths_of(data_dir or settings.default_data_dir(), name)
     except settings.ConfigError as exc:
-        raise Failure(str(exc)) from exc
+        raise Failure(str(exc), exc.hint) from exc
 
 
 def existing(data_dir: Path | None, name: str) -> tuple[Paths, ClusterConfig]:
@@ -56,7 +56,7 @@ def existing(data_dir: Path | None, name: str) -> tuple[Paths, ClusterConfig]:
     try:
         config = settings.load(where)
     except settings.ConfigError as exc:
-        raise Failure(str(exc)) from exc
+        raise Failure(str(exc), exc.hint) from exc
     except PermissionError as exc:
         raise Failure(
             f"{where.settings} cannot be read", "Are you the user who started the cluster?"

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
+import logging
+import os
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
+from timonel.cli.main import Failure
+from timonel.distro import processes
 from timonel.distro.commands import options
 from timonel.distro.config import ClusterConfig, Paths
+
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -27,11 +35,10 @@ def server(name: str, data_dir: Path | None, report_fd: int | None, verbose: boo
 def serve(
     where: Paths, config: ClusterConfig, *, report_fd: int | None = None, verbose: bool = False
 ) -> None:
+    """Until a signal ends it, alone on the cluster's folder."""
     from timonel.aio.lifecycle import leaves
-    from timonel.distro.box import BoxError
     from timonel.distro.logs import set_up_logging
     from timonel.distro.server import report_to, run_server
-    from timonel.store.base import StoreError
 
     set_up_logging(verbose=verbose)
     report = report_to(report_fd)
@@ -43,16 +50,49 @@ def serve(
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         code = 0
         try:
-            await run_server(config, where, report)
-        except* (OSError, StoreError, BoxError) as group:
+            with _as_running(where):
+                await run_server(config, where, report)
+        except* Exception as group:
             for error in leaves(group):
-                report({"event": "error", "text": str(error)})
-                click.echo(f"error: {error}", err=True)
+                failure = explained(error, where)
+                report({"event": "error", "text": failure.message, "hint": failure.hint})
+                failure.show()
             code = 1
         return code
 
     with contextlib.suppress(asyncio.CancelledError):
         sys.exit(_run(main))
+
+
+@contextlib.contextmanager
+def _as_running(where: Paths) -> Iterator[None]:
+    """The only server of the cluster, and found by its pid file whoever has started it."""
+    with processes.locked(where.server_lock):
+        processes.record(where.pid, os.getpid())
+        yield
+
+
+def explained(error: BaseException, where: Paths) -> Failure:
+    """What people are told of an error that ended the server; one that nobody has foreseen is logged as a whole."""
+    from timonel.distro.box import BoxError
+    from timonel.distro.pki import Damaged
+    from timonel.store.base import Corrupt, StoreError
+
+    name, folder = where.root.name, where.root.parent
+    anew = f"or start anew without what it holds: timonel down --name {name} --data-dir {folder} --delete"
+    if isinstance(error, processes.Held):
+        return Failure(f"the server of cluster {name} runs already", f"See: timonel status --name {name}")
+    if isinstance(error, Corrupt):
+        return Failure(str(error), f"Restore {where.database} from a backup, {anew}")
+    if isinstance(error, Damaged):
+        return Failure(str(error), f"Restore it from a backup, {anew}")
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        hint = "Choose another one: --port 0 takes a free one"
+        return Failure(f"its port is taken by another process: {error}", hint)
+    if isinstance(error, OSError | StoreError | BoxError):
+        return Failure(str(error), f"The log: {where.log}")
+    logger.error("The server failed", exc_info=error)
+    return Failure(f"the server failed: {error!r}", f"The log: {where.log}")
 
 
 def _run(main: object) -> int:

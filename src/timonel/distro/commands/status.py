@@ -34,12 +34,23 @@ def status(name: str | None, data_dir: Path | None, output: str) -> None:
     """Show clusters: whether they run, where, and with what."""
     folder = data_dir or settings.default_data_dir()
     found = [p.parent.name for p in sorted(folder.glob("*/cluster.json"))] if name is None else [name]
-    rows = [_describe(*options.existing(folder, each)) for each in found]
+    rows = [_row(folder, each, named=name is not None) for each in found]
     if not rows and output == "table":
         raise Failure(f"there is no cluster in {folder}", "Start one: timonel up")
     click.echo(render(rows[0] if name is not None else rows, output, columns=COLUMNS))
     if name is not None and rows[0]["state"] != "running":
         sys.exit(1)
+
+
+def _row(folder: Path, name: str, *, named: bool) -> dict[str, Any]:
+    """One that is damaged must not hide the others; asked for by name, its error is the answer."""
+    try:
+        return _describe(*options.existing(folder, name))
+    except Failure as failure:
+        if named:
+            raise
+        failure.show()
+        return {"name": name, "state": "damaged", "folder": str(folder / name)}
 
 
 def _describe(where: Paths, config: settings.ClusterConfig) -> dict[str, Any]:

@@ -57,13 +57,6 @@ def up(
 ) -> None:
     """Start a cluster and wait until it is ready; start what is missing of one that exists."""
     where = options.paths(data_dir, name)
-    if processes.find(where.pid) is not None:
-        config = settings.load(where)
-        assert config is not None
-        if not quiet:
-            click.echo(f"Cluster {name} is running already.", err=True)
-            _say_how_to_go_on(where, config)
-        return
     try:
         wishes = launch.Wishes(
             runtime=runtime,
@@ -74,19 +67,31 @@ def up(
             container_runtime_endpoint=container_runtime_endpoint,
             store=store,
         )
-        config = launch.prepare(where, name, wishes)
-    except ConfigError as exc:
-        raise Failure(str(exc)) from exc
-    except (launch.LaunchError, BoxError) as exc:
+        with launch.alone(where):
+            if processes.find(where.pid) is not None:
+                _greet(where, quiet=quiet)
+                return
+            config = launch.prepare(where, name, wishes)
+            if not foreground:
+                _start(where, config, quiet=quiet)
+                return
+    except (ConfigError, launch.LaunchError, BoxError) as exc:
         raise Failure(str(exc), getattr(exc, "hint", "")) from exc
-    except PermissionError as exc:
-        raise Failure(f"{exc.filename} cannot be written", "Choose another place: --data-dir DIR") from exc
-    if foreground:
-        from timonel.distro.commands.server import serve
+    except OSError as exc:
+        raise Failure(
+            f"{exc.filename or where.root} cannot be used: {exc.strerror or exc}",
+            "Choose another place: --data-dir DIR",
+        ) from exc
+    from timonel.distro.commands.server import serve
 
-        serve(where, config)
-        return
-    _start(where, config, quiet=quiet)
+    serve(where, config)
+
+
+def _greet(where: Paths, *, quiet: bool) -> None:
+    config = settings.load(where)
+    if config is not None and not quiet:
+        click.echo(f"Cluster {config.name} is running already.", err=True)
+        _say_how_to_go_on(where, config)
 
 
 def _start(where: Paths, config: ClusterConfig, *, quiet: bool) -> None:
@@ -97,6 +102,11 @@ def _start(where: Paths, config: ClusterConfig, *, quiet: bool) -> None:
             if event["event"] == "done":
                 steps.done(event["text"])
                 steps.begin(event.get("next", "Waiting for the rest"))
+            elif event["event"] == "warning":
+                steps.failed(event["text"])
+                if event.get("hint"):
+                    steps.note(event["hint"])
+                steps.begin("Waiting for the rest")
             elif event["event"] == "note":
                 steps.note(event["text"])
 
