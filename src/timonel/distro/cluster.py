@@ -26,6 +26,7 @@ from timonel.server.app import ApiServer, Config
 from timonel.server.auth import jwt
 from timonel.server.request import User
 from timonel.server.security import Settings as SecuritySettings
+from timonel.server.subresources.nodes import Dial
 from timonel.store.base import Store
 
 ADMIN = User("admin", ("system:masters", "system:authenticated"))
@@ -55,6 +56,7 @@ class Cluster:
         self, config: ClusterConfig, *, secrets: Secrets, store: Store, clock: Clock, hosts: Sequence[str]
     ) -> None:
         self.config, self.clock, self._secrets = config, clock, secrets
+        self.nearby_nodes: dict[str, Dial] = {}  # of this process: the API server reaches them without a port
         self.index = builtin()
         self.api: ApiServer = compose.compose(
             compose.Settings(
@@ -64,6 +66,7 @@ class Cluster:
                     static_tokens=secrets.tokens,
                     service_ranges=(config.service_cidr,),
                     node_tls=secrets.node_client_tls,
+                    nearby_nodes=self.nearby_nodes,
                 ),
                 config=Config(
                     hosts=tuple(hosts),

@@ -126,10 +126,9 @@ async def _start_nodes(
 ) -> None:
     numbers = range(1, config.nodes + 1)
     if config.runtime == "simulated":
-        from timonel.distro.simulated import simulated_node
+        from timonel.distro.simulated import simulated_nodes
 
-        services = [simulated_node(cluster, number) for number in numbers]
-        await stack.enter_async_context(running_together(*services))
+        await stack.enter_async_context(running_together(*simulated_nodes(cluster, numbers)))
         return
     from timonel.distro.nodes import BoxedNode
 

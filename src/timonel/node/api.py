@@ -10,6 +10,7 @@ Upstream: pkg/kubelet/server/server.go, pkg/kubelet/kubelet_pods.go (GetKubeletC
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import re
@@ -212,12 +213,24 @@ class NodeApi:
         text = await self._runtime.log_text(container.id)
         if text is not None:
             yield logs.select(text, query)
+            if query.follow:
+                await self._until_ended(container.id)
             return
         try:
             async for piece in logreader.stream(Path(container.log_path), query, self._clock, is_running):
                 yield piece
         except FileNotFoundError:
             yield f"unable to retrieve container logs for containerd://{container.id}".encode()
+
+    async def _until_ended(self, container_id: str) -> None:
+        async with contextlib.aclosing(self._runtime.events()) as events:
+            async for _ in events:  # the first comes at once
+                try:
+                    found = await self._runtime.container_status(container_id)
+                except RuntimeFailure:
+                    return  # removed
+                if found.state is not ContainerState.RUNNING:
+                    return
 
     # ---- streams
 

@@ -1,6 +1,6 @@
-"""The built-in provisioner `timonel.dev/local-path`: a claim that was scheduled to this node gets a directory of it.
+"""The built-in provisioner `timonel.dev/local-path`: a claim that was scheduled to a node gets a directory of it.
 
-Watches   persistentvolumeclaims with annotation volume.kubernetes.io/selected-node = this node; persistentvolumes
+Watches   persistentvolumeclaims with annotation volume.kubernetes.io/selected-node = one of ours; persistentvolumes
 Writes    persistentvolumes (create; delete after reclaim Delete), events
 Upstream  sig-storage-lib-external-provisioner (controller.go): names, annotations and sentences.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import shutil
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
@@ -31,19 +32,19 @@ VOLUMES = Resource("", "v1", "persistentvolumes", False)
 CLASSES = Resource("storage.k8s.io", "v1", "storageclasses", False)
 
 
-def wants_volume(claim: Object, node: str) -> bool:
-    """Whether the claim waits for us: ours to provision, sent to this node, still without a volume."""
+def wants_volume(claim: Object, nodes: Container[str]) -> bool:
+    """Whether the claim waits for us: ours to provision, sent to one of the nodes, still without a volume."""
     marks = annotations_of(claim)
     return (
         marks.get(STORAGE_PROVISIONER) == PROVISIONER
-        and marks.get(SELECTED_NODE) == node
+        and marks.get(SELECTED_NODE) in nodes
         and not claim["spec"].get("volumeName")
         and not is_deleting(claim)
     )
 
 
-def new_volume(claim: Object, storage_class: Object, node: str, directory: Path) -> Object:
-    meta = claim["metadata"]
+def new_volume(claim: Object, storage_class: Object, directory: Path) -> Object:
+    meta, node = claim["metadata"], annotations_of(claim)[SELECTED_NODE]
     affinity = {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}
     spec: dict[str, Any] = {
         "accessModes": claim["spec"]["accessModes"],
@@ -89,16 +90,27 @@ def is_to_be_deleted(volume: Object) -> bool:
 
 
 class LocalPathProvisioner:
-    """`directory` is where the volumes' directories are."""
+    """For `nodes`: the one it runs on, or all simulated ones at once, `on_disk` being false: nothing is made there.
+
+    `directory` is where the volumes' directories are.
+    """
 
     def __init__(
-        self, transport: Transport, clock: Clock, records: Records, node: str, directory: Path
+        self,
+        transport: Transport,
+        clock: Clock,
+        records: Records,
+        nodes: Container[str],
+        directory: Path,
+        *,
+        on_disk: bool = True,
     ) -> None:
         self._transport = transport
         self._clock = clock
         self._records = records
-        self._node = node
+        self._nodes = nodes
         self._directory = directory
+        self._on_disk = on_disk
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -117,7 +129,7 @@ class LocalPathProvisioner:
                     logger.warning("Local-path provisioning failed", extra={"error": str(e)})
 
     async def _provision(self, claim: Object) -> None:
-        if not wants_volume(claim, self._node):
+        if not wants_volume(claim, self._nodes):
             return
         meta = claim["metadata"]
         full = f"{meta['namespace']}/{meta['name']}"
@@ -125,10 +137,11 @@ class LocalPathProvisioner:
         self._records.record(claim, "Normal", "Provisioning", message)
         try:
             storage_class = await self._transport.get(CLASSES, Key("", claim["spec"]["storageClassName"]))
-            path = self._directory / volume_name(claim)
-            path.mkdir(0o777, parents=True, exist_ok=True)
-            path.chmod(0o777)
-            volume = new_volume(claim, storage_class, self._node, self._directory)
+            if self._on_disk:
+                path = self._directory / volume_name(claim)
+                path.mkdir(0o777, parents=True, exist_ok=True)
+                path.chmod(0o777)
+            volume = new_volume(claim, storage_class, self._directory)
             await self._transport.create(VOLUMES, volume)
         except AlreadyExists:
             return
@@ -144,7 +157,8 @@ class LocalPathProvisioner:
     async def _reclaim(self, volume: Object) -> None:
         if not is_ours(volume, self._directory) or not is_to_be_deleted(volume):
             return
-        shutil.rmtree(volume["spec"]["local"]["path"], ignore_errors=True)
+        if self._on_disk:
+            shutil.rmtree(volume["spec"]["local"]["path"], ignore_errors=True)
         try:
             await self._transport.delete(VOLUMES, Key("", volume["metadata"]["name"]), uid=uid_of(volume))
         except NotFound:

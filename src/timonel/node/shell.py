@@ -25,6 +25,7 @@ from timonel.node.hooks import Hooks
 from timonel.node.housekeeping import Housekeeping
 from timonel.node.images import ImageManager
 from timonel.node.localpath import LocalPathProvisioner
+from timonel.node.nearby import NearbyServer
 from timonel.node.nodestatus import Identity, Machine, Observed
 from timonel.node.podrunner import Surroundings
 from timonel.node.pods import Pods
@@ -45,7 +46,7 @@ RUNTIME_RETRY = 0.1
 @dataclass(frozen=True, slots=True)
 class NodeConfig:
     """`directory` holds everything of this node; short, since sockets live below it. `server` is the HTTPS server's
-    certificate and whom it lets in; without it the agent has none (in-process clusters of simulated nodes).
+    certificate and whom it lets in; without it the agent has none (see `nearby` of NodeAgent).
 
     `is_simulated`: nothing is made on the machine (directories, cgroups, volumes) and probes always pass; for use with
     `SimulatedRuntime`. `machine` overrides what would be read from the machine."""
@@ -70,6 +71,7 @@ class NodeAgent:
     """Needs `transport` with the rights of system:node:NAME in system:nodes.
 
     `storage` is for the local-path provisioner, which makes volumes, as a node may not; it takes the node's otherwise.
+    `nearby` serves an API server in the same process, instead of an HTTPS server.
     """
 
     name = "node-agent"
@@ -82,8 +84,10 @@ class NodeAgent:
         clock: Clock,
         *,
         storage: Transport | None = None,
+        nearby: NearbyServer | None = None,
     ) -> None:
         self._config = config
+        self._nearby = nearby
         self._storage = storage or transport
         self._transport = transport
         self._runtime = runtime
@@ -112,7 +116,7 @@ class NodeAgent:
         watched = Watched(self._transport, clock, lambda r, k: pods_box[0].references_changed(r, k))
         facts = self._facts(first)
         identity = self._identity(0)
-        hosts = api.HttpsServer(config.server, config.ip) if config.server is not None else None
+        hosts = api.HttpsServer(config.server, config.ip) if config.server is not None else self._nearby
         if hosts is not None:
             identity = self._identity(await hosts.bind())
         heartbeat = Heartbeat(self._transport, clock, identity, self._observe)
@@ -156,7 +160,7 @@ class NodeAgent:
             group.create_task(pods.run(taken_up), name="pods")
             if not config.is_simulated:
                 provisioner = LocalPathProvisioner(
-                    self._storage, clock, recorder, config.name, config.directory / "volumes"
+                    self._storage, clock, recorder, {config.name}, config.directory / "volumes"
                 )
                 group.create_task(provisioner.run(), name="local-path provisioner")
                 chores = Housekeeping(

@@ -37,6 +37,7 @@ from timonel.server.request import (
 from timonel.server.subresources import partials, streams
 from timonel.server.subresources.binding import Binding
 from timonel.server.subresources.eviction import Eviction
+from timonel.server.subresources.nodes import Dial
 from timonel.server.subresources.reviews import (
     SelfSubjectAccessReview,
     SelfSubjectReview,
@@ -79,6 +80,7 @@ class Settings:
     service_ranges: tuple[str, ...] = ("10.96.0.0/16",)
     node_tls: ssl.SSLContext | None = None  # to node agents: our client certificate, their CA
     pod_tls: ssl.SSLContext | None = None  # to pods and services that are proxied by https
+    nearby_nodes: Mapping[str, Dial] = field(default_factory=dict)  # node agents in this process, by node
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +153,7 @@ class Security:
             admission=plugins,
             actions=_actions(tokens, union, rbac, reader, objects, clock),
             partials=partials.built_in(pod=pod, clock=clock),
-            connects=streams.built_in(reader, settings.node_tls, settings.pod_tls),
+            connects=streams.built_in(reader, settings.node_tls, settings.pod_tls, settings.nearby_nodes),
             tokens=tokens,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -142,6 +143,42 @@ async def test_a_node_that_cannot_be_reached_is_named() -> None:
     where = "127.0.0.1:1"
     expected = f'Get "https://{where}/containerLogs/shop/p/c": dial tcp {where}: connect: connection refused'
     assert error.value.message == expected
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "message"),
+    [
+        ("400 Bad Request", "BadRequest", "it waits"),
+        ("404 Not Found", "NotFound", "the server could not find the requested resource ( pods/log p)"),
+        ("500 Internal Server Error", "InternalError", "Internal error occurred: it waits"),
+    ],
+)
+async def test_what_a_node_refuses_has_a_reason(status: str, reason: str, message: str) -> None:
+    reader = FakeReader()
+    refusal = f"HTTP/1.1 {status}\r\nContent-Length: 8\r\n\r\nit waits".encode()
+    async with node(refusal, reader):
+        with pytest.raises(errors.StatusError) as error:
+            await connect(reader, call("log"))
+
+    assert (error.value.reason, error.value.message) == (reason, message)
+
+
+async def test_a_node_of_this_process_is_asked_without_a_port() -> None:
+    reader, found = FakeReader(), Node(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    put_node(reader, 1)
+
+    async with asyncio.TaskGroup() as group:
+
+        async def dial() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+            ours, theirs = socket.socketpair()
+            group.create_task(found.serve(*await asyncio.open_unix_connection(sock=theirs)))
+            return await asyncio.open_unix_connection(sock=ours)
+
+        handlers = streams.built_in(reader, None, nearby={"n": dial})
+        log = await text_of(await handlers["pods", "log"].connect(call("log")))
+        health = await text_of(await handlers["nodes", "proxy"].connect(call("proxy", name="n")))
+
+    assert (log, health) == (b"ok", b"ok")
 
 
 async def test_a_pod_without_a_node_has_no_log_yet() -> None:

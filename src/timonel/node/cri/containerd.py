@@ -7,7 +7,7 @@ One gRPC channel over a UNIX socket. Stopping or removing what does not exist is
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 import grpc
@@ -93,7 +93,7 @@ class Containerd:
         m = await self._call("ListContainerStats", pb.ListContainerStatsRequest())
         return [messages.stats_of(s) for s in m.stats]
 
-    def events(self) -> AsyncIterator[RuntimeEvent]:
+    def events(self) -> AsyncGenerator[RuntimeEvent, None]:
         return events.subscribe(self._channel, self._clock)
 
     # ---- sandboxes

@@ -6,7 +6,7 @@ The stream has no replay: whoever listens looks at everything once after each `l
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import grpc.aio
@@ -30,7 +30,7 @@ def _event_of(envelope: Any) -> RuntimeEvent | None:
     return RuntimeEvent("exit", exit_.container_id) if exit_.id == exit_.container_id else None
 
 
-async def subscribe(channel: grpc.aio.Channel, clock: Clock) -> AsyncIterator[RuntimeEvent]:
+async def subscribe(channel: grpc.aio.Channel, clock: Clock) -> AsyncGenerator[RuntimeEvent, None]:
     """Events for as long as the caller listens, over restarts of containerd."""
     method = channel.unary_stream(
         _METHOD,

@@ -9,7 +9,7 @@ so that nothing above this folder imports gRPC. Implementations: `containerd.Con
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -320,8 +320,11 @@ class Containers(Protocol):
 
     async def stats(self) -> Sequence[Stats]: ...
 
-    def events(self) -> AsyncIterator[RuntimeEvent]:
-        """What happens from now on. The first event is `lost`, once the subscription stands."""
+    def events(self) -> AsyncGenerator[RuntimeEvent, None]:
+        """What happens from now on. The first event is `lost`, once the subscription stands.
+
+        Whoever stops listening before the end closes it (`aclose`).
+        """
 
 
 class Images(Protocol):

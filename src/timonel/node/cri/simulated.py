@@ -15,7 +15,7 @@ import ipaddress
 import itertools
 import json
 import re
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -130,7 +130,7 @@ class SimulatedRuntime:
     async def conditions(self) -> Sequence[Condition]:
         return [Condition("RuntimeReady", True), Condition("NetworkReady", True)]
 
-    async def events(self) -> AsyncIterator[RuntimeEvent]:
+    async def events(self) -> AsyncGenerator[RuntimeEvent, None]:
         queue: asyncio.Queue[RuntimeEvent] = asyncio.Queue()
         self._subscribers.append(queue)
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from timonel.machinery import errors
@@ -22,6 +22,7 @@ CHUNK = 1 << 16
 _MOST_HEAD = 1 << 16
 
 Headers = Sequence[tuple[str, str]]
+Dial = Callable[[], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
 class Unreachable(Exception):
@@ -49,11 +50,17 @@ class Head:
 
 
 class NodeConnections:
-    """`tls` holds the server's client certificate for nodes and the CA that signs theirs."""
+    """`tls` holds the server's client certificate for nodes and the CA that signs theirs.
 
-    def __init__(self, reader: Reader, tls: ssl.SSLContext | None) -> None:
+    `nearby`: by name, how to reach the nodes that live in this process and listen on no address.
+    """
+
+    def __init__(
+        self, reader: Reader, tls: ssl.SSLContext | None, nearby: Mapping[str, Dial] | None = None
+    ) -> None:
         self._reader = reader
         self._tls = tls
+        self._nearby = {} if nearby is None else nearby
 
     def address_of(self, name: str) -> tuple[str, int]:
         node = self._reader.get("nodes", "", name)
@@ -65,7 +72,13 @@ class NodeConnections:
 
     async def connect(self, node: str) -> Backend:
         host, port = self.address_of(node)
-        return await connect(host, port, self._tls)
+        dial = self._nearby.get(node)
+        if dial is None:
+            return await connect(host, port, self._tls)
+        try:
+            return Backend(*await dial())
+        except OSError as e:
+            raise Unreachable(f"dial tcp {host}:{port}: connect: connection refused") from e
 
 
 def preferred_address(addresses: Sequence[Object]) -> str:
@@ -81,6 +94,8 @@ def preferred_address(addresses: Sequence[Object]) -> str:
 async def connect(host: str, port: int, tls: ssl.SSLContext | None) -> Backend:
     try:
         reader, writer = await asyncio.open_connection(host, port, ssl=tls, limit=_MOST_HEAD)
+    except ssl.SSLError as e:
+        raise Unreachable(f"tls: {getattr(e, 'verify_message', '') or e.reason or e}") from e
     except OSError as e:
         reason = "connection refused" if isinstance(e, ConnectionRefusedError) else (e.strerror or str(e))
         shown = f"[{host}]" if ":" in host else host

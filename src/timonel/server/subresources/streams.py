@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import ssl
 import urllib.parse
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
 from timonel.machinery import errors, field
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object, nested, parse_time
 from timonel.server.request import Answer, ConnectCall, ConnectHandler, Reader, Upgraded
+from timonel.server.responses import internal_error
 from timonel.server.subresources import nodes, relay
-from timonel.server.subresources.nodes import NodeConnections, Unreachable
+from timonel.server.subresources.nodes import Backend, Dial, NodeConnections, Unreachable
 
 _TRUE = ("1", "true", "True", "TRUE", "t", "T")
 _LOG_OPTIONS = (
@@ -31,17 +32,20 @@ _LOG_OPTIONS = (
 
 
 def built_in(
-    reader: Reader, node_tls: ssl.SSLContext | None, pod_tls: ssl.SSLContext | None = None
+    reader: Reader,
+    node_tls: ssl.SSLContext | None,
+    pod_tls: ssl.SSLContext | None = None,
+    nearby: Mapping[str, Dial] | None = None,
 ) -> Mapping[tuple[str, str], ConnectHandler]:
     """By resource and subresource."""
-    connections = NodeConnections(reader, node_tls)
+    connections = NodeConnections(reader, node_tls, nearby)
     pod = {name: PodStream(reader, connections, name) for name in ("exec", "attach", "portforward")}
     return {
         ("pods", "log"): PodLog(reader, connections),
         **{("pods", name): handler for name, handler in pod.items()},
         ("pods", "proxy"): PodProxy(reader, pod_tls),
         ("services", "proxy"): ServiceProxy(reader, pod_tls),
-        ("nodes", "proxy"): NodeProxy(reader, connections, node_tls),
+        ("nodes", "proxy"): NodeProxy(connections, node_tls),
     }
 
 
@@ -123,8 +127,18 @@ class PodLog(_OfPod):
         query = urllib.parse.urlencode(asked)
         answer = await self._ask(call, node, f"{target}?{query}" if query else target)
         if isinstance(answer, Answer) and answer.status != 200:
-            raise errors.StatusError(await _text(answer), code=answer.status)
+            raise _refusal(answer.status, await _text(answer), call.name)
         return answer
+
+
+def _refusal(status: int, text: str, pod: str) -> errors.StatusError:
+    """What a node said, as a Status. Upstream: registry/generic/rest/response_checker.go."""
+    if status == 400:
+        return errors.BadRequest(text)
+    if status == 404:
+        message = f"the server could not find the requested resource ( pods/log {pod})"
+        return errors.NotFound(message, name=pod, kind="pods/log")
+    return internal_error(text)
 
 
 async def _text(answer: Answer) -> str:
@@ -214,13 +228,21 @@ def split_target(name: str) -> tuple[str, str, str]:
 async def _proxy(
     call: ConnectCall, scheme: str, host: str, port: int, tls: ssl.SSLContext | None
 ) -> Answer | Upgraded:
+    async def dial() -> Backend:
+        return await nodes.connect(host, port, tls if scheme == "https" else None)
+
+    return await _proxy_over(call, host, port, dial)
+
+
+async def _proxy_over(
+    call: ConnectCall, host: str, port: int, dial: Callable[[], Awaitable[Backend]]
+) -> Answer | Upgraded:
     target = urllib.parse.quote(call.path or "/", safe="/%:@!$&'()*+,;=~-._") + (
         f"?{call.query}" if call.query else ""
     )
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     try:
-        backend = await nodes.connect(host, port, tls if scheme == "https" else None)
-        return await relay.exchange(call, backend, target, shown)
+        return await relay.exchange(call, await dial(), target, shown)
     except Unreachable as e:
         raise errors.ServiceUnavailable(f"error trying to reach service: {e}") from e
 
@@ -297,8 +319,7 @@ def _ready_endpoint(endpoints: Object, port_name: str) -> tuple[str, int] | None
 class NodeProxy:
     """To the node agent, unless a port names something else on the node."""
 
-    def __init__(self, reader: Reader, connections: NodeConnections, tls: ssl.SSLContext | None) -> None:
-        self._reader = reader
+    def __init__(self, connections: NodeConnections, tls: ssl.SSLContext | None) -> None:
         self._connections = connections
         self._tls = tls
 
@@ -306,7 +327,7 @@ class NodeProxy:
         scheme, name, port = split_target(call.name)
         host, kubelet = self._connections.address_of(name)
         if not port or port == str(kubelet):
-            return await _proxy(call, "https", host, kubelet, self._tls)
+            return await _proxy_over(call, host, kubelet, lambda: self._connections.connect(name))
         if not port.isdigit():
             raise errors.BadRequest(f'invalid node request "{call.name}"')
         return await _proxy(call, scheme, host, int(port), self._tls)
