@@ -21,37 +21,47 @@ PAGES = sorted(
 )
 LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
-COMMAND = re.compile(r"(?<![\w./-])timonel ((?:'[^']*'|\"[^\"]*\"|[^#|;&()`\n<>])*)")
-PLACEHOLDER = re.compile(r"^(…|\.\.\.|[A-Z][A-Z-]*)$")
+COMMAND = re.compile(r"(?:^|\$\(|[;&|] )timonel ((?:'[^']*'|\"[^\"]*\"|[^#|;&()`\n<>])*)")
+PLACEHOLDER = re.compile(r"^(…|\.\.\.|[A-Z][A-Z-]*|\{.*)$")
 
 
 def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def with_code_only(text: str) -> Iterator[str]:
+def code_of(text: str) -> Iterator[str]:
     """Lines of code blocks, and what stands between backticks elsewhere."""
-    fenced = False
-    for line in text.splitlines():
-        if line.lstrip().startswith("```"):
+    fenced, block = False, list[str]()
+    for line in [*text.splitlines(), ""]:
+        if line.startswith("```"):
             fenced = not fenced
         elif fenced or line.startswith("    "):
-            yield line
-        else:
+            block.append(line.strip())
+        elif line or not block:
+            yield from typed(block)
+            block = []
             yield from re.findall(r"`([^`]+)`", line)
+        else:
+            block.append("")
+    yield from typed(block)
+
+
+def typed(block: list[str]) -> list[str]:
+    """What is to be typed: where a block has lines with a prompt, the others are output."""
+    return [line[2:] for line in block if line.startswith("$ ")] or block
 
 
 def commands_of(text: str) -> list[str]:
-    found = [match.strip() for code in with_code_only(text) for match in COMMAND.findall(code)]
+    found = [match.strip() for code in code_of(text) for match in COMMAND.findall(code)]
     return [each for each in found if each and not PLACEHOLDER.match(each.split()[0])]
 
 
 def parse(line: str) -> None:
     """Resolve the command and parse its flags as the command line does; values are not looked at, but for choices."""
-    words = shlex.split(line)
+    words = [word for word in shlex.split(line) if not word.startswith("[")]  # [OPTIONS]
     command: click.Command = timonel
     context = click.Context(command, info_name="timonel")
-    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+    while isinstance(command, click.Group) and words and words[0][0] != "-" and words[0] != "COMMAND":
         found = command.get_command(context, words[0])
         if found is None:
             raise click.UsageError(f"there is no command {words[0]!r}")
