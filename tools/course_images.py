@@ -141,7 +141,7 @@ def images() -> list[Image]:
             ),
             folders=(("run/mysqld", 0o1777), ("var/lib/mysql", 0o1777), ("var/log/mysql", 0o1777)),
         ),
-        Image("library/perl", "latest", (*SHELL, "perl"), {"Cmd": ["perl", "-de0"]}),
+        Image("library/perl", "latest", (*SHELL, "perl", "libmath-bigint-perl"), {"Cmd": ["perl", "-de0"]}),
         Image(
             "prom/node-exporter",
             "v1.1.2",

@@ -35,11 +35,13 @@ from timonel.node.recorder import Records
 from timonel.node.references import containers_of
 from timonel.node.statuswriter import StatusWriter
 from timonel.node.volumes.source import VolumeError
+from timonel.objects import pods as podlib
 from timonel.objects.meta import Object, format_time, is_deleting, parse_time
 
 logger = logging.getLogger(__name__)
 
 MINIMUM_GRACE = 2.0  # what is left for a container at the least after its preStop hook
+LEAVE, LEAVE_FROM = 0.3, 5.0  # seconds left to routing to forget a pod; grace periods long enough for that
 RETRY = 1.0  # first delay after a failure that nothing else will wake us from
 CONFIG_RETRY = 10.0
 LAG = 0.01  # the runtime's event may come before its own status shows it
@@ -583,6 +585,11 @@ class PodRunner:
 
     async def _kill_pod(self, grace: float) -> None:
         """Containers first, all at once; then sidecars, the last one first. Repeated until the runtime agrees."""
+        if grace >= LEAVE_FROM and podlib.is_ready(self.pod):
+            # Differs from upstream: whoever routes to a ready pod hears of its end as we do; stopping at once would
+            # refuse the connections that are still on their way to it.
+            await self._clock.sleep(LEAVE)
+            grace -= LEAVE
         failures = 0
         while True:
             try:
