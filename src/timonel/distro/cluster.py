@@ -140,6 +140,19 @@ def ready_nodes(objects: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
+async def why_not_ready(cluster: Cluster, name: str) -> str:
+    """What a node says of itself where it is not ready; empty where it is."""
+    transport, nodes = cluster.transport_for(ADMIN), cluster.index.resource("nodes")
+    for node in (await transport.list(nodes)).items:
+        if node["metadata"]["name"] == name:
+            if ready_nodes([node]):
+                return ""
+            conditions = node.get("status", {}).get("conditions") or ()
+            said = [c.get("message", "") for c in conditions if c["type"] == "Ready"]
+            return said[0] if said else "it has not told its state yet"
+    return "it has not registered with the API server yet"
+
+
 async def wait_for_nodes(cluster: Cluster, count: int) -> list[str]:
     """The names of the ready nodes, once there are `count` of them."""
     transport, nodes = cluster.transport_for(ADMIN), cluster.index.resource("nodes")

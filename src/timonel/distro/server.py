@@ -11,17 +11,20 @@ import asyncio
 import json
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from timonel.aio.clock import SystemClock
+from timonel.aio.clock import SystemClock, wait_until
 from timonel.aio.lifecycle import running, running_together
 from timonel.distro import addons, box, kubeconfigs, pki
-from timonel.distro.cluster import ADMIN, Cluster, Secrets, for_ever, wait_for_nodes
+from timonel.distro.cluster import ADMIN, Cluster, Secrets, for_ever, wait_for_nodes, why_not_ready
 from timonel.distro.config import ClusterConfig, Paths, write_private
+from timonel.distro.nodes import BoxedNode, node_name
 from timonel.store.base import Store
+
+NODE_WAIT = 40.0  # seconds until a cluster counts as started although its nodes are not ready
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -42,9 +45,8 @@ async def run_server(config: ClusterConfig, paths: Paths, report: Report) -> Non
             _write_kubeconfig(config, paths, authority)
             await addons.install(cluster)
             if "node" in config.components:
-                await _start_nodes(stack, config, paths, authority, cluster)
-                names = await wait_for_nodes(cluster, config.nodes)
-                report(_done("node", f"node {', '.join(names)} ({config.runtime})"))
+                boxed = await _start_nodes(stack, config, paths, authority, cluster)
+                await _tell_of_nodes(cluster, boxed, report)
             report({"event": "ready"})
             await for_ever()
     finally:
@@ -123,18 +125,54 @@ def _write_kubeconfig(config: ClusterConfig, paths: Paths, authority: pki.Author
 
 async def _start_nodes(
     stack: AsyncExitStack, config: ClusterConfig, paths: Paths, authority: pki.Authority, cluster: Cluster
-) -> None:
+) -> Sequence[BoxedNode]:
+    """Those that have a box and an agent of their own."""
     numbers = range(1, config.nodes + 1)
     if config.runtime == "simulated":
         from timonel.distro.simulated import simulated_nodes
 
         await stack.enter_async_context(running_together(*simulated_nodes(cluster, numbers)))
-        return
-    from timonel.distro.nodes import BoxedNode
-
-    for number in numbers:
-        node = BoxedNode(config=config, paths=paths, number=number, authority=authority, clock=cluster.clock)
+        return ()
+    nodes = [
+        BoxedNode(config=config, paths=paths, number=number, authority=authority, clock=cluster.clock)
+        for number in numbers
+    ]
+    for node in nodes:
         await stack.enter_async_context(running(node))
+    return nodes
+
+
+async def _tell_of_nodes(cluster: Cluster, boxed: Sequence[BoxedNode], report: Report) -> None:
+    """Wait for the nodes, but not for ever, nor for one that keeps failing: a cluster is of use without them too."""
+    config, settled = cluster.config, asyncio.Event()
+
+    async def all_ready() -> None:
+        await wait_for_nodes(cluster, config.nodes)
+        settled.set()
+
+    async def failing(node: BoxedNode) -> None:
+        await node.failing.wait()
+        settled.set()
+
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(all_ready()), *(group.create_task(failing(node)) for node in boxed)]
+        await wait_until(cluster.clock, settled, NODE_WAIT)
+        for task in tasks:
+            task.cancel()
+    nodes = {node.node: node for node in boxed}
+    for number in range(1, config.nodes + 1):
+        name = node_name(config, number)
+        why = await why_not_ready(cluster, name)
+        if why:
+            report(_not_ready(name, why, nodes.get(name)))
+        else:
+            report(_done("node", f"node {name} ({config.runtime})"))
+
+
+def _not_ready(name: str, why: str, node: BoxedNode | None) -> dict[str, Any]:
+    problem = node.problem if node is not None and node.problem else why
+    hint = f"It is tried again and again; its log: {node.log}" if node is not None else ""
+    return {"event": "warning", "step": "node", "text": f"node {name} is not ready: {problem}", "hint": hint}
 
 
 def report_to(descriptor: int | None) -> Report:
