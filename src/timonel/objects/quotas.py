@@ -67,9 +67,9 @@ def pod_total(spec: Object, kind: str) -> Usage:
     sidecars: Usage = {}
     peak: Usage = {}
     for container in spec.get("containers") or ():
-        add(running, _amounts(container, kind))
+        add(running, amounts(nested(container, "resources", kind)))
     for container in spec.get("initContainers") or ():
-        own = _amounts(container, kind)
+        own = amounts(nested(container, "resources", kind))
         if container.get("restartPolicy") == "Always":
             add(running, own)
             add(sidecars, own)
@@ -81,9 +81,9 @@ def pod_total(spec: Object, kind: str) -> Usage:
     return running
 
 
-def _amounts(container: Object, kind: str) -> Usage:
-    found: Mapping[str, Any] = nested(container, "resources", kind) or {}
-    return {name: Quantity.parse(text) for name, text in found.items()}
+def amounts(resources: Mapping[str, Any] | None) -> Usage:
+    """A new dict: the caller may add to it."""
+    return {name: Quantity.parse(text) for name, text in (resources or {}).items()}
 
 
 def _of_service(spec: Object) -> Iterator[tuple[str, Quantity]]:

@@ -11,6 +11,7 @@ from typing import Any
 from timonel.apis.resource import ResourceType
 from timonel.machinery.quantity import Quantity
 from timonel.objects.meta import Object, annotations_of, is_deleting, nested
+from timonel.objects.quotas import amounts, pod_total
 from timonel.server.admission.attributes import WRITES, forbidden, joined
 from timonel.server.request import AdmissionCall, Operation, Reader
 
@@ -53,10 +54,6 @@ class LimitRanger:
     def _ranges(self, namespace: str) -> list[Object]:
         found = self._reader.list("limitranges", namespace)
         return sorted(found, key=lambda r: str(r["metadata"]["name"])) if len(found) > 1 else list(found)
-
-
-def amounts(resources: Mapping[str, Any] | None) -> dict[str, Quantity]:
-    return {name: Quantity.parse(text) for name, text in (resources or {}).items()}
 
 
 def _fill_in(pod: Object, limit_range: Object) -> None:
@@ -121,36 +118,6 @@ def _claim_problems(limit: Object, claim: Object) -> Iterator[str]:
             yield f"{what}, but no request is specified"
         elif most < given:
             yield f"{what}, but request is {given}"
-
-
-def pod_total(spec: Object, key: str) -> dict[str, Quantity]:
-    """What the containers ask for together, or an init container alone where that is more; sidecars stay and add up."""
-    running: dict[str, Quantity] = {}
-    sidecars: dict[str, Quantity] = {}
-    starting: dict[str, Quantity] = {}
-    for container in spec.get("containers") or ():
-        _add(running, amounts(nested(container, "resources", key)))
-    for container in spec.get("initContainers") or ():
-        own = amounts(nested(container, "resources", key))
-        if container.get("restartPolicy") == "Always":
-            _add(running, own)
-            _add(sidecars, own)
-            own = dict(sidecars)
-        else:
-            own = dict(own)
-            _add(own, sidecars)
-        for name, amount in own.items():
-            if name not in starting or starting[name] < amount:
-                starting[name] = amount
-    for name, amount in starting.items():
-        if name not in running or running[name] < amount:
-            running[name] = amount
-    return running
-
-
-def _add(total: dict[str, Quantity], more: Amounts) -> None:
-    for name, amount in more.items():
-        total[name] = total[name] + amount if name in total else amount
 
 
 def _bounds(limit: Object, requests: Amounts, limits: Amounts) -> Iterator[str]:

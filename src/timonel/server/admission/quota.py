@@ -8,34 +8,19 @@ Upstream: apiserver/pkg/admission/plugin/resourcequota/{admission,controller}.go
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from timonel.apis.resource import ResourceType
 from timonel.machinery.quantity import Quantity
+from timonel.objects import quotas
 from timonel.objects.meta import Object, nested
+from timonel.objects.quotas import Usage, amounts, in_scope, usage
 from timonel.server.admission.attributes import WRITES, forbidden
-from timonel.server.admission.limits import amounts, pod_total
 from timonel.server.request import AdmissionCall, Objects, Operation, Reader
 
-_COMPUTE = ("cpu", "memory", "ephemeral-storage")
-_COUNTED = frozenset(
-    (
-        "configmaps",
-        "persistentvolumeclaims",
-        "pods",
-        "replicationcontrollers",
-        "resourcequotas",
-        "secrets",
-        "services",
-    )
-)
-_ONE = Quantity.of(1)
-_NOTHING = Quantity.of(0)
 _MUST_SPECIFY = frozenset(
-    [*_COMPUTE, *(f"{kind}.{name}" for kind in ("requests", "limits") for name in _COMPUTE)]
+    [*quotas.COMPUTE, *(f"{kind}.{name}" for kind in ("requests", "limits") for name in quotas.COMPUTE)]
 )
-
-Usage = dict[str, Quantity]
 
 
 class ResourceQuota:
@@ -55,15 +40,16 @@ class ResourceQuota:
         """Nothing: counted last of all, in validate."""
 
     async def validate(self, call: AdmissionCall) -> None:
-        quotas = self._reader.list("resourcequotas", call.namespace)
-        if not quotas:
+        found = self._reader.list("resourcequotas", call.namespace)
+        if not found:
             return
         assert call.obj is not None
-        wanted = _usage(call.resource, call.obj)
+        resource = call.resource.qualified
+        wanted = usage(resource, call.obj)
         if call.old is not None:
-            wanted = _growth(wanted, _usage(call.resource, call.old))
-        for quota in sorted(quotas, key=lambda q: str(q["metadata"]["name"])):
-            if _in_scope(quota["spec"], call):
+            wanted = _growth(wanted, usage(resource, call.old))
+        for quota in sorted(found, key=lambda q: str(q["metadata"]["name"])):
+            if in_scope(quota, resource, call.obj):
                 await self._charge(call, quota, wanted)
 
     async def _charge(self, call: AdmissionCall, quota: Object, wanted: Usage) -> None:
@@ -91,7 +77,7 @@ def _count(call: AdmissionCall, name: str, quota: Object, charged: Usage) -> Non
     if unknown:
         raise forbidden(call, f"status unknown for quota: {name}, resources: {','.join(unknown)}")
     total = {key: used[key] + amount for key, amount in charged.items()}
-    beyond = sorted(key for key in charged if charged[key] > _NOTHING and hard[key] < total[key])
+    beyond = sorted(key for key in charged if charged[key] > quotas.NOTHING and hard[key] < total[key])
     if beyond:
         parts = (("requested", charged), ("used", used), ("limited", hard))
         shown = ", ".join(f"{what}: {_shown(beyond, values)}" for what, values in parts)
@@ -108,59 +94,10 @@ def _shown(keys: list[str], values: Mapping[str, Quantity]) -> str:
 
 def _growth(new: Usage, old: Usage) -> Usage:
     return {
-        key: amount - old.get(key, _NOTHING) for key, amount in new.items() if old.get(key, _NOTHING) < amount
+        key: amount - old.get(key, quotas.NOTHING)
+        for key, amount in new.items()
+        if old.get(key, quotas.NOTHING) < amount
     }
-
-
-def _usage(resource: ResourceType, obj: Object) -> Usage:
-    """What an object takes from quotas, by the names that quotas use."""
-    usage: Usage = {f"count/{resource.qualified}": _ONE}
-    if resource.qualified in _COUNTED:
-        usage[resource.plural] = _ONE
-    match resource.qualified:
-        case "pods":
-            usage.update(_pod_usage(obj))
-        case "services":
-            usage.update(_service_usage(obj["spec"]))
-        case "persistentvolumeclaims":
-            usage.update(_claim_usage(obj))
-    return usage
-
-
-def _pod_usage(pod: Object) -> Iterator[tuple[str, Quantity]]:
-    spec = pod["spec"]
-    for kind in ("requests", "limits"):
-        for name, amount in pod_total(spec, kind).items():
-            if kind == "requests":
-                if name in _COMPUTE:
-                    yield name, amount
-                yield f"requests.{name}", amount
-            elif name in _COMPUTE:
-                yield f"limits.{name}", amount
-
-
-def _service_usage(spec: Object) -> Iterator[tuple[str, Quantity]]:
-    kind = spec.get("type")
-    if kind == "LoadBalancer":
-        yield "services.loadbalancers", _ONE
-    if kind == "NodePort" or (
-        kind == "LoadBalancer" and spec.get("allocateLoadBalancerNodePorts") is not False
-    ):
-        yield "services.nodeports", Quantity.of(len(spec.get("ports") or ()))
-    elif kind == "LoadBalancer":
-        yield "services.nodeports", Quantity.of(sum(1 for p in spec.get("ports") or () if p.get("nodePort")))
-
-
-def _claim_usage(claim: Object) -> Iterator[tuple[str, Quantity]]:
-    text = nested(claim, "spec", "resources", "requests", "storage")
-    chosen = nested(claim, "spec", "storageClassName")
-    if text is not None:
-        yield "requests.storage", Quantity.parse(text)
-    if chosen:
-        prefix = f"{chosen}.storageclass.storage.k8s.io"
-        yield f"{prefix}/persistentvolumeclaims", _ONE
-        if text is not None:
-            yield f"{prefix}/requests.storage", Quantity.parse(text)
 
 
 def _unspecified(spec: Object, hard: Mapping[str, Quantity]) -> str:
@@ -177,64 +114,3 @@ def _unspecified(spec: Object, hard: Mapping[str, Quantity]) -> str:
         if names:
             found.append(f"{key} for: {','.join(names)}")
     return "; ".join(found)
-
-
-def _in_scope(spec: Object, call: AdmissionCall) -> bool:
-    scopes: list[Object] = [{"scopeName": name, "operator": "Exists"} for name in spec.get("scopes") or ()]
-    scopes += nested(spec, "scopeSelector", "matchExpressions") or []
-    if not scopes:
-        return True
-    if call.resource.qualified != "pods" or call.obj is None:
-        return False
-    pod = call.obj["spec"]
-    return all(_matches(scope, pod) for scope in scopes)
-
-
-def _matches(scope: Object, pod: Object) -> bool:
-    match scope["scopeName"]:
-        case "Terminating":
-            return pod.get("activeDeadlineSeconds") is not None
-        case "NotTerminating":
-            return pod.get("activeDeadlineSeconds") is None
-        case "BestEffort":
-            return _is_best_effort(pod)
-        case "NotBestEffort":
-            return not _is_best_effort(pod)
-        case "PriorityClass":
-            return _matches_class(scope, pod.get("priorityClassName", ""))
-        case "CrossNamespacePodAffinity":
-            return _crosses_namespaces(pod)
-    return False
-
-
-def _matches_class(scope: Object, name: str) -> bool:
-    values = scope.get("values") or ()
-    match scope.get("operator"):
-        case "In":
-            return name in values
-        case "NotIn":
-            return name not in values
-        case "DoesNotExist":
-            return not name
-    return bool(name)
-
-
-def _is_best_effort(pod: Object) -> bool:
-    containers = [*(pod.get("containers") or ()), *(pod.get("initContainers") or ())]
-    return not any(
-        nested(c, "resources", kind, name)
-        for c in containers
-        for kind in ("requests", "limits")
-        for name in ("cpu", "memory")
-    )
-
-
-def _crosses_namespaces(pod: Object) -> bool:
-    for kind in ("podAffinity", "podAntiAffinity"):
-        affinity = nested(pod, "affinity", kind) or {}
-        terms = [*(affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or ())]
-        preferred = affinity.get("preferredDuringSchedulingIgnoredDuringExecution") or ()
-        terms += [p["podAffinityTerm"] for p in preferred if "podAffinityTerm" in p]
-        if any(t.get("namespaces") or t.get("namespaceSelector") is not None for t in terms):
-            return True
-    return False
