@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +21,7 @@ from timonel.client.transport import Transport
 from timonel.control.runtime import Controllers
 from timonel.distro import controllers as roster
 from timonel.distro.config import ClusterConfig
+from timonel.objects.meta import Object, parse_time
 from timonel.server import compose
 from timonel.server.app import ApiServer, Config
 from timonel.server.auth import jwt
@@ -128,44 +129,32 @@ def _keys(pem: bytes) -> jwt.Keys:
     return jwt.Keys(jwt.load_private_key(pem) if pem else jwt.new_key())
 
 
-def ready_nodes(objects: Sequence[dict[str, Any]]) -> list[str]:
-    """Names of the nodes whose Ready condition is true."""
-    return [
-        node["metadata"]["name"]
-        for node in objects
-        if any(
-            c["type"] == "Ready" and c["status"] == "True"
-            for c in node.get("status", {}).get("conditions") or ()
-        )
-    ]
+def why_not_ready(node: Object | None, since: float) -> str:
+    """What is wrong with a node that should have said since then that it is ready; empty where nothing is."""
+    if node is None:
+        return "it has not registered with the API server yet"
+    conditions = node.get("status", {}).get("conditions") or ()
+    ready = next((c for c in conditions if c["type"] == "Ready"), None)
+    if ready is None:
+        return "it has not told its state yet"
+    if ready["status"] != "True":
+        return str(ready.get("message") or ready.get("reason") or "it does not say why")
+    if (parse_time(ready.get("lastHeartbeatTime")) or 0.0) < int(since):  # times of objects are whole seconds
+        return "it has not told its state since the cluster was started"
+    return ""
 
 
-async def why_not_ready(cluster: Cluster, name: str) -> str:
-    """What a node says of itself where it is not ready; empty where it is."""
-    transport, nodes = cluster.transport_for(ADMIN), cluster.index.resource("nodes")
-    for node in (await transport.list(nodes)).items:
-        if node["metadata"]["name"] == name:
-            if ready_nodes([node]):
-                return ""
-            conditions = node.get("status", {}).get("conditions") or ()
-            said = [c.get("message", "") for c in conditions if c["type"] == "Ready"]
-            return said[0] if said else "it has not told its state yet"
-    return "it has not registered with the API server yet"
-
-
-async def wait_for_nodes(cluster: Cluster, count: int) -> list[str]:
-    """The names of the ready nodes, once there are `count` of them."""
+async def follow_nodes(cluster: Cluster, since: Mapping[str, float]) -> AsyncIterator[dict[str, str]]:
+    """What is wrong with each node by its name, now and whenever one has changed."""
     transport, nodes = cluster.transport_for(ADMIN), cluster.index.resource("nodes")
     while True:
         page = await transport.list(nodes)
         found = {n["metadata"]["name"]: n for n in page.items}
-        if len(ready_nodes(list(found.values()))) >= count:
-            return ready_nodes(list(found.values()))
+        yield {name: why_not_ready(found.get(name), after) for name, after in since.items()}
         async for event in transport.watch(nodes, resource_version=page.resource_version):
             if event.type in ("ADDED", "MODIFIED"):
                 found[event.object["metadata"]["name"]] = event.object
-            if len(ready_nodes(list(found.values()))) >= count:
-                return ready_nodes(list(found.values()))
+                yield {name: why_not_ready(found.get(name), after) for name, after in since.items()}
 
 
 async def for_ever() -> None:

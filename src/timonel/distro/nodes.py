@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 WORRYING = 2  # starts in a row that went wrong before others should hear of it
+ERROR = "error: "  # how the last line of a command that failed begins
 STEADY = 60.0  # an agent that ran this long ended for a reason of its own, not for how it is started
 
 
@@ -49,6 +50,7 @@ class BoxedNode:
         self._box = box.plan(config, self.node, number)
         self.failing = asyncio.Event()
         self.problem = ""
+        self.found_running = False  # the agent is one that an earlier server has started
 
     async def run(self, ready: asyncio.Event) -> None:
         failures, pause = 0, FIRST_PAUSE
@@ -74,13 +76,13 @@ class BoxedNode:
         """Box and agent for once; why it is over."""
         try:
             first = await threads.run(box.ensure, self._config, self._paths, self._box)
-            agent = self._agent(first.pid)
-        except (box.BoxError, OSError) as exc:
+            agent = await threads.run(self._agent, first.pid)
+        except (box.BoxError, OSError, IndexError) as exc:
             return str(exc)
         ready.set()
         await _ended(agent)
         last = processes.last_lines(self.log, 1)
-        return f"its agent ended: {last}" if last else "its agent ended"
+        return last.removeprefix(ERROR) if last.startswith(ERROR) else "its agent ended"
 
     @property
     def log(self) -> Path:
@@ -90,14 +92,13 @@ class BoxedNode:
         folder = self._paths.node(self.node)
         running = processes.find(folder / "agent.pid")
         if running is not None:
+            self.found_running = True
             return running
+        self.found_running = False
         settings = folder / "agent.json"
         write_private(settings, json.dumps(asdict(self.agent_config()), default=str, indent=1).encode())
-        child = processes.spawn(
-            box.enter(box_pid, [sys.executable, "-m", "timonel", "agent", "--config", str(settings)]),
-            log=self.log,
-        )
-        return processes.record(folder / "agent.pid", child.pid)
+        command = [sys.executable, "-m", "timonel", "agent", "--config", str(settings)]
+        return processes.record(folder / "agent.pid", box.start_inside(box_pid, command, self.log))
 
     def agent_config(self) -> AgentConfig:
         """The agent's settings, with credentials of its own for each of its parts."""

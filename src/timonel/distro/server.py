@@ -19,7 +19,7 @@ from typing import Any
 from timonel.aio.clock import SystemClock, wait_until
 from timonel.aio.lifecycle import running, running_together
 from timonel.distro import addons, box, kubeconfigs, pki
-from timonel.distro.cluster import ADMIN, Cluster, Secrets, for_ever, wait_for_nodes, why_not_ready
+from timonel.distro.cluster import ADMIN, Cluster, Secrets, follow_nodes, for_ever
 from timonel.distro.config import ClusterConfig, Paths, write_private
 from timonel.distro.nodes import BoxedNode, node_name
 from timonel.store.base import Store
@@ -32,6 +32,7 @@ Report = Callable[[dict[str, Any]], None]
 async def run_server(config: ClusterConfig, paths: Paths, report: Report) -> None:
     """Serve until cancelled."""
     clock = SystemClock()
+    started = clock.now()
     authority = pki.Authority(paths.pki, now=clock.now())
     hosts = _hosts(config)
     secrets = _secrets(config, paths, authority, hosts)
@@ -46,7 +47,7 @@ async def run_server(config: ClusterConfig, paths: Paths, report: Report) -> Non
             await addons.install(cluster)
             if "node" in config.components:
                 boxed = await _start_nodes(stack, config, paths, authority, cluster)
-                await _tell_of_nodes(cluster, boxed, report)
+                await tell_of_nodes(cluster, boxed, report, started=started)
             report({"event": "ready"})
             await for_ever()
     finally:
@@ -142,13 +143,21 @@ async def _start_nodes(
     return nodes
 
 
-async def _tell_of_nodes(cluster: Cluster, boxed: Sequence[BoxedNode], report: Report) -> None:
+async def tell_of_nodes(
+    cluster: Cluster, boxed: Sequence[BoxedNode], report: Report, *, started: float
+) -> None:
     """Wait for the nodes, but not for ever, nor for one that keeps failing: a cluster is of use without them too."""
     config, settled = cluster.config, asyncio.Event()
+    by_name = {node.node: node for node in boxed}
+    since = {node_name(config, number): started for number in range(1, config.nodes + 1)}
+    since |= {node.node: 0.0 for node in boxed if node.found_running}  # it has no reason to say so again
+    problems: dict[str, str] = {}
 
     async def all_ready() -> None:
-        await wait_for_nodes(cluster, config.nodes)
-        settled.set()
+        async for found in follow_nodes(cluster, since):
+            problems.update(found)
+            if not any(found.values()):
+                settled.set()
 
     async def failing(node: BoxedNode) -> None:
         await node.failing.wait()
@@ -159,12 +168,9 @@ async def _tell_of_nodes(cluster: Cluster, boxed: Sequence[BoxedNode], report: R
         await wait_until(cluster.clock, settled, NODE_WAIT)
         for task in tasks:
             task.cancel()
-    nodes = {node.node: node for node in boxed}
-    for number in range(1, config.nodes + 1):
-        name = node_name(config, number)
-        why = await why_not_ready(cluster, name)
+    for name, why in problems.items():
         if why:
-            report(_not_ready(name, why, nodes.get(name)))
+            report(_not_ready(name, why, by_name.get(name)))
         else:
             report(_done("node", f"node {name} ({config.runtime})"))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from pathlib import Path
 import click
 
 from timonel.cli.main import Failure
+
+logger = logging.getLogger(__name__)
 
 
 @click.command()
@@ -43,8 +46,10 @@ def agent(config_file: Path, verbose: bool) -> None:
         code = 0
         try:
             await run_agent(config)
-        except* RuntimeMissing as group:
-            for error in leaves(group):
+        except* Exception as group:
+            for error in leaves(group):  # the last line is what `timonel up` shows
+                if not isinstance(error, OSError | RuntimeMissing):
+                    logger.error("The agent failed", exc_info=error)
                 click.echo(f"error: {error}", err=True)
             code = 1
         return code
