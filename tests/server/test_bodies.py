@@ -1,14 +1,16 @@
-"""Requests whose bodies come in protobuf."""
+"""Requests whose bodies come in protobuf, and answers to those who read nothing else."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.request import Request, urlopen
 
 import pytest
 
-from tests.server.starting import Answer, send, started
-from timonel.machinery.protobuf import MAGIC, MEDIA_TYPE
+from tests.server.starting import SCHEME, Answer, send, started
+from timonel.machinery.protobuf import MAGIC, MEDIA_TYPE, Envelope, unwrap, watch_event
 from timonel.server.app import ApiServer
 
 pytestmark = pytest.mark.looptime(False)
@@ -147,3 +149,74 @@ async def test_a_patch_comes_in_no_protobuf(api: ApiServer) -> None:
     answer = await ask(api, "PATCH", f"{MAPS}/a", config_map("a"))
 
     assert answer.status == 415
+
+
+# ---- answers
+
+
+async def fetch(api: ApiServer, path: str, accept: str = MEDIA_TYPE, size: int = -1) -> tuple[str, bytes]:
+    """Content-Type and the first bytes of the body."""
+
+    def ask() -> tuple[str, bytes]:
+        headers = {"Authorization": "Bearer secret", "Accept": accept}
+        with urlopen(Request(f"http://127.0.0.1:{api.port}{path}", headers=headers), timeout=10) as answer:
+            return answer.headers["Content-Type"], answer.read(size)
+
+    return await asyncio.to_thread(ask)
+
+
+def told(raw: bytes, message: str) -> tuple[Envelope, dict[str, Any]]:
+    envelope = unwrap(raw)
+    return envelope, SCHEME.protobuf_decoder.message(message, envelope.raw)
+
+
+async def test_who_reads_only_protobuf_gets_it(api: ApiServer) -> None:
+    await ask(api, "POST", MAPS, config_map("a"))
+
+    media, raw = await fetch(api, f"{MAPS}/a")
+    envelope, tree = told(raw, "core.v1.ConfigMap")
+
+    assert (media, envelope.api_version, envelope.kind) == (MEDIA_TYPE, "v1", "ConfigMap")
+    assert (tree["metadata"]["name"], tree["data"]) == ("a", {"k": "v"})
+
+
+async def test_lists_come_in_protobuf(api: ApiServer) -> None:
+    for name in ("a", "b"):
+        await ask(api, "POST", MAPS, config_map(name))
+
+    _, raw = await fetch(api, MAPS)
+    envelope, tree = told(raw, "core.v1.ConfigMapList")
+
+    assert envelope.kind == "ConfigMapList"
+    assert [item["metadata"]["name"] for item in tree["items"]] == ["a", "b"]
+    assert tree["metadata"]["resourceVersion"]
+
+
+async def test_metadata_alone_comes_in_protobuf(api: ApiServer) -> None:
+    await ask(api, "POST", MAPS, config_map("a"))
+    accept = f"{MEDIA_TYPE};as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+    _, raw = await fetch(api, MAPS, accept)
+    envelope, tree = told(raw, "meta.v1.PartialObjectMetadataList")
+
+    assert (envelope.api_version, envelope.kind) == ("meta.k8s.io/v1", "PartialObjectMetadataList")
+    assert [item["metadata"]["name"] for item in tree["items"]] == ["a"]
+
+
+async def test_watches_come_in_protobuf(api: ApiServer) -> None:
+    await ask(api, "POST", MAPS, config_map("a"))
+    _, raw = await fetch(api, f"{MAPS}/a")
+    frame = watch_event(b"ADDED", raw)
+
+    path = f"{MAPS}?watch=true&timeoutSeconds=1&fieldSelector=metadata.name%3Da"
+    media, stream = await fetch(api, path, size=len(frame))
+
+    assert media == f"{MEDIA_TYPE};stream=watch"
+    assert stream == frame
+
+
+async def test_tables_have_no_form_in_protobuf(api: ApiServer) -> None:
+    accept = f"{MEDIA_TYPE};as=Table;g=meta.k8s.io;v=v1"
+    answer = await send(api, "GET", MAPS, Accept=accept)
+
+    assert answer.status == 406

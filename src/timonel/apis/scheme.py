@@ -20,7 +20,7 @@ from timonel.machinery.apply.fields import Fields
 from timonel.machinery.apply.sets import Set
 from timonel.machinery.apply.typed import Nodes
 from timonel.machinery.codec import Codec, Codecs, DecodeError
-from timonel.machinery.errors import BadRequest, StatusError
+from timonel.machinery.errors import BadRequest, NotAcceptable, StatusError
 from timonel.machinery.patch.json import PatchFailed, PatchMalformed
 from timonel.machinery.patch.strategic import strategic_merge_patch
 from timonel.objects.meta import Object
@@ -28,6 +28,7 @@ from timonel.schema import Schema, load
 from timonel.schema import protobuf as protobuf_fields
 from timonel.schema.openapi import OpenApi
 
+META_GROUP = "meta.k8s.io"
 # Fields besides the spec that a write of /status leaves alone, per (group, kind).
 _STATUS_LEAVES: dict[tuple[str, str], tuple[sets.Path, ...]] = {
     ("apps", "Deployment"): (("f:metadata", "f:labels"),),
@@ -93,11 +94,28 @@ class TypeCodec:
         scheme = self._scheme
         group, _, version = envelope.api_version.rpartition("/")
         name = scheme.schema.name_of(group, version, envelope.kind) or fallback or self.type_name
-        tree = scheme.protobuf.message(name, envelope.raw)
+        tree = scheme.protobuf_decoder.message(name, envelope.raw)
         if name != self.type_name:
             tree, _ = scheme.codecs.codec(name).normalize(tree)
         tree["kind"], tree["apiVersion"] = envelope.kind, envelope.api_version
         return tree
+
+    def to_protobuf(self, tree: Object) -> bytes:
+        """A whole body of any object of this API. Raises NotAcceptable for a kind that has no message."""
+        scheme = self._scheme
+        group, _, version = tree["apiVersion"].rpartition("/")
+        kind = tree["kind"]
+        name = scheme.schema.name_of(group, version, kind) or (
+            f"meta.v1.{kind}" if group == META_GROUP else ""
+        )
+        try:
+            raw = scheme.protobuf_encoder.message(name, tree)
+        except KeyError as e:
+            raise NotAcceptable(
+                f"object *{version}.{kind} does not implement the protobuf marshalling interface and cannot be "
+                "encoded to a protobuf message"
+            ) from e
+        return protobuf.wrap(tree["apiVersion"], kind, raw)
 
     def describe(self, path: str) -> str:
         """The published description of the field at a path; empty where there is none."""
@@ -188,8 +206,16 @@ class Scheme:
         return (rtype for rtype in self.resources if rtype.kind == kind)
 
     @cached_property
-    def protobuf(self) -> protobuf.Decoder:
-        return protobuf.Decoder(protobuf_fields.load().fields)
+    def _messages(self) -> protobuf_fields.Messages:
+        return protobuf_fields.load()
+
+    @cached_property
+    def protobuf_decoder(self) -> protobuf.Decoder:
+        return protobuf.Decoder(self._messages.fields)
+
+    @cached_property
+    def protobuf_encoder(self) -> protobuf.Encoder:
+        return protobuf.Encoder(self._messages.fields)
 
     @cached_property
     def openapi(self) -> OpenApi:

@@ -111,7 +111,7 @@ class Dispatcher:
         if form is None:
             if len(self._forms) >= REMEMBERED:
                 self._forms.clear()
-            form = self._forms[accept] = negotiate.negotiate(accept)
+            form = self._forms[accept] = negotiate.negotiate(accept, protobuf=True)
         return form
 
     @staticmethod
@@ -137,8 +137,8 @@ class Dispatcher:
             try:
                 opened = await watch.watch(core, call)
             except errors.Expired as error:
-                return Response(200, frames.refused(error), headers=self._notes(route, call))
-            return Response(200, frames.stream(opened), headers=self._notes(route, call))
+                return Response(200, frames.refused(error), frames.content_type, self._notes(route, call))
+            return Response(200, frames.stream(opened), frames.content_type, self._notes(route, call))
         if info.verb == "list":
             found = await read.list_(core, call)
             return render.list_(core, endpoint, form, found, info, self._notes(route, call))

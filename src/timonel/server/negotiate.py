@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from timonel.machinery import errors
+from timonel.machinery.protobuf import MEDIA_TYPE
 
 ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 TRANSFORMS = {
@@ -23,9 +24,15 @@ class Form:
     """`transform` is empty for the object as it is."""
 
     yaml: bool = False
+    protobuf: bool = False
     transform: str = ""
     version: str = "v1"
     pretty: bool = False
+
+    @property
+    def as_stored(self) -> bool:
+        """JSON of the whole object: its bytes need not be decoded."""
+        return not (self.yaml or self.protobuf or self.transform)
 
     @property
     def api_version(self) -> str:
@@ -56,18 +63,21 @@ def clauses(accept: str) -> list[Clause]:
     return sorted(found, key=lambda c: -c.quality)
 
 
-def negotiate(accept: str, *, transforms: bool = True) -> Form:
-    """The first acceptable form. Raises NotAcceptable."""
+def negotiate(accept: str, *, transforms: bool = True, protobuf: bool = False) -> Form:
+    """The first acceptable form; protobuf only to those who accept nothing else. Raises NotAcceptable."""
     if not accept or accept == "*/*":
         return PLAIN
     known = False
+    in_protobuf: Form | None = None
     for clause in clauses(accept):
         if clause.media in ("application/json", "*/*", "application/*"):
             yaml = False
         elif clause.media == "application/yaml":
             yaml = True
         else:
-            known = known or clause.media == "application/vnd.kubernetes.protobuf"
+            if clause.media == MEDIA_TYPE:
+                known = True
+                in_protobuf = in_protobuf or _in_protobuf(clause, transforms)
             continue
         known = True
         transform = clause.params.get("as", "")
@@ -77,6 +87,19 @@ def negotiate(accept: str, *, transforms: bool = True) -> Form:
             continue
         if clause.params.get("v") in TRANSFORMS.get(transform, ()):
             return Form(yaml=yaml, transform=transform, version=clause.params["v"])
+    if in_protobuf is not None and protobuf:
+        return in_protobuf
     if known:
         raise errors.NotAcceptable(f"only the following media types are accepted: {ACCEPTED}")
     raise errors.NotAcceptable(f"406: Not Acceptable\n\nAvailable representations: {ACCEPTED}", details=True)
+
+
+def _in_protobuf(clause: Clause, transforms: bool) -> Form | None:
+    """None for what has no message: Tables, and versions before v1."""
+    transform = clause.params.get("as", "")
+    if not transform:
+        return Form(protobuf=True)
+    wanted = (clause.params.get("g"), clause.params.get("v"))
+    if not transforms or transform == "Table" or transform not in TRANSFORMS or wanted != (META_GROUP, "v1"):
+        return None
+    return Form(protobuf=True, transform=transform)

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from timonel.machinery import errors
+from timonel.machinery import errors, protobuf
 from timonel.objects.meta import Object
 from timonel.server import tables
 from timonel.server.chain.info import Info
@@ -23,11 +23,16 @@ from timonel.server.watchcache import Delivery, Entry
 LIST_OF_METADATA = "PartialObjectMetadataList"
 METADATA = "PartialObjectMetadata"
 TABLE = "Table"
+PROTOBUF = protobuf.MEDIA_TYPE.encode()
 
 
-def written(form: Form, status: int, tree: Any, headers: tuple[Header, ...] = ()) -> Response:
+def written(
+    endpoint: Endpoint, form: Form, status: int, tree: Any, headers: tuple[Header, ...] = ()
+) -> Response:
     if form.yaml:
         return Response(status, to_yaml(tree), YAML, headers)
+    if form.protobuf:
+        return Response(status, endpoint.machinery.to_protobuf(tree), PROTOBUF, headers)
     return Response(status, orjson.dumps(tree, option=orjson.OPT_APPEND_NEWLINE), JSON, headers)
 
 
@@ -35,24 +40,24 @@ def object_(
     core: Core, endpoint: Endpoint, form: Form, result: Result, info: Info, headers: tuple[Header, ...] = ()
 ) -> Response:
     entry, obj = result.entry, result.obj
-    if entry is not None and not form.transform and not form.yaml:
+    if entry is not None and form.as_stored:
         return Response(result.status, endpoint.json(entry) + b"\n", JSON, headers)
     if entry is not None:
         obj = endpoint.obj(entry)
     assert obj is not None
     if obj["kind"] == "Status" or not form.transform:
-        return written(form, result.status, obj, headers)
+        return written(endpoint, form, result.status, obj, headers)
     if form.transform == LIST_OF_METADATA:
         raise errors.NotAcceptable(
             "you requested PartialObjectMetadataList, but the requested object is not a list "
             f"({internal_type(endpoint)})"
         )
     if form.transform == METADATA:
-        return written(form, result.status, tables.partial(obj, form), headers)
+        return written(endpoint, form, result.status, tables.partial(obj, form), headers)
     if obj["kind"] == SCALE.kind and core.scale is not None:
         endpoint = core.scale
     elif obj["kind"] not in (endpoint.rtype.kind, endpoint.work.kind):
-        return written(form, result.status, obj, headers)
+        return written(endpoint, form, result.status, obj, headers)
     working = entry.obj if entry is not None else obj
     metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
     tree = tables.table(
@@ -64,7 +69,7 @@ def object_(
         now=core.clock.now(),
         include=include_of(info),
     )
-    return written(form, result.status, tree, headers)
+    return written(endpoint, form, result.status, tree, headers)
 
 
 def internal_type(endpoint: Endpoint, suffix: str = "") -> str:
@@ -102,7 +107,7 @@ def list_(
         tree = tables.table(
             endpoint.work, form, rows, metadata, describe=endpoint.describe, now=now, include=include
         )
-        return written(form, 200, tree, headers)
+        return written(endpoint, form, 200, tree, headers)
     if form.transform == METADATA:
         raise errors.NotAcceptable(
             "you requested PartialObjectMetadata, but the requested object is a list "
@@ -116,7 +121,7 @@ def list_(
             "metadata": metadata,
             "items": items or None,  # as upstream has it, for this form alone
         }
-        return written(form, 200, tree, headers)
+        return written(endpoint, form, 200, tree, headers)
     head = b'{"kind":"%bList","apiVersion":"%b","metadata":%b,"items":[' % (
         rtype.kind.encode(),
         rtype.api_version.encode(),
@@ -126,9 +131,9 @@ def list_(
         body = head + b",".join([e.item for e in result.entries]) + b"]}\n"
     else:
         body = head + b",".join([endpoint.item(e) for e in result.entries]) + b"]}\n"
-    if form.yaml:
-        return Response(200, to_yaml(orjson.loads(body)), YAML, headers)
-    return Response(200, body, JSON, headers)
+    if form.as_stored:
+        return Response(200, body, JSON, headers)
+    return written(endpoint, form, 200, orjson.loads(body), headers)
 
 
 class Frames:
@@ -139,7 +144,10 @@ class Frames:
         self._endpoint = endpoint
         self._form = form
         self._include = include_of(info) if form.transform == TABLE else ""
-        self._key = (endpoint.rtype.group, endpoint.rtype.version, form.transform, form.version)
+        rtype = endpoint.rtype
+        self._key = (rtype.group, rtype.version, form.transform, form.version, form.protobuf)
+        self._event = self._protobuf_event if form.protobuf else _json_event
+        self.content_type = PROTOBUF + b";stream=watch" if form.protobuf else JSON
         self._first = True
 
     async def stream(self, watch: WatchStream) -> AsyncIterator[bytes]:
@@ -157,20 +165,22 @@ class Frames:
         yield self.error(error)
 
     def error(self, error: errors.StatusError) -> bytes:
-        return _event(b"ERROR", orjson.dumps(error.to_status()))
+        return self._event(b"ERROR", orjson.dumps(error.to_status()))
 
     def frame(self, delivery: Delivery | Object) -> bytes:
         if isinstance(delivery, dict):
-            return _event(b"BOOKMARK", orjson.dumps(self._bookmark(delivery)))
+            return self._event(b"BOOKMARK", orjson.dumps(self._bookmark(delivery)))
         type_, entry, change = delivery
         if self._form.transform == TABLE:
-            return _event(type_.encode(), orjson.dumps(self._table(entry.obj, self._endpoint.obj(entry))))
+            return self._event(
+                type_.encode(), orjson.dumps(self._table(entry.obj, self._endpoint.obj(entry)))
+            )
         if change is None:
-            return _event(type_.encode(), self._rendered(entry))
+            return self._event(type_.encode(), self._rendered(entry))
         key = (type_, *self._key)
         found = change.frames.get(key)
         if found is None:
-            found = change.frames[key] = _event(type_.encode(), self._rendered(entry))
+            found = change.frames[key] = self._event(type_.encode(), self._rendered(entry))
         return found
 
     def _rendered(self, entry: Entry) -> bytes:
@@ -184,6 +194,9 @@ class Frames:
         if self._form.transform == METADATA:
             return tables.partial(obj, self._form)
         return obj
+
+    def _protobuf_event(self, type_: bytes, obj: bytes) -> bytes:
+        return protobuf.watch_event(type_, self._endpoint.machinery.to_protobuf(orjson.loads(obj)))
 
     def _table(self, working: Object, served: Object) -> Object:
         headers, self._first = self._first, False
@@ -200,5 +213,5 @@ class Frames:
         )
 
 
-def _event(type_: bytes, obj: bytes) -> bytes:
+def _json_event(type_: bytes, obj: bytes) -> bytes:
     return b'{"type":"%b","object":%b}\n' % (type_, obj)

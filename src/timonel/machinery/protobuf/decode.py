@@ -1,10 +1,7 @@
-"""Objects in protobuf to the trees that JSON would have given: `application/vnd.kubernetes.protobuf`.
+"""Messages to the trees that JSON would have given.
 
-`unwrap` takes a body apart: a magic number and a runtime.Unknown with kind, apiVersion and the object's message.
-`Decoder(lookup)` reads messages by name. `lookup(name)` gives a message's fields as (number, name, kind), see
-`timonel.schema.protobuf` for the kinds; code is compiled per message on first use. A field that a message does not
-have is skipped, as upstream does. A value that was sent as zero is in the tree: what `omitempty` leaves out is decided
-by `timonel.machinery.codec`.
+Code is compiled per message on first use. A field that a message does not have is skipped, as upstream does. A value
+that was sent as zero is in the tree: what `omitempty` leaves out is decided by `timonel.machinery.codec`.
 
 Upstream: apimachinery/pkg/runtime/serializer/protobuf/protobuf.go and the generated Unmarshal methods;
 pkg/apis/meta/v1/time_proto.go, micro_time_proto.go.
@@ -23,7 +20,6 @@ import orjson
 
 from timonel.machinery.codec import DecodeError
 
-MEDIA_TYPE = "application/vnd.kubernetes.protobuf"
 MAGIC = b"k8s\x00"
 
 Object = dict[str, Any]
