@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from tests.controllers.world import START, World, kubelet, pod, scheduler, workload
 from timonel.control.actions import Adopt, Create, Delete, Outcome, Plan, Release
-from timonel.controllers.replicaset import REPLICASET, observe, reconcile, status
-from timonel.controllers.replicationcontroller import REPLICATIONCONTROLLER
+from timonel.controllers.replicaset import REPLICASET, REPLICATIONCONTROLLER, observe, reconcile, status
 from timonel.objects.meta import Key, Object, format_time
 
 RS = "replicasets.apps"

@@ -1,8 +1,10 @@
-"""ReplicaSet: keep spec.replicas active pods that match spec.selector.
+"""ReplicaSet and ReplicationController: keep spec.replicas active pods that match spec.selector.
 
-Watches   replicasets.apps; pods (wake their controller or, as orphans, every set that would adopt them)
-Writes    pods (create, delete, adopt, release); replicasets.apps/status
-Upstream  pkg/controller/replicaset/replica_set.go, replica_set_utils.go
+One controller on two kinds, as upstream's; what differs is where the others of a family are looked for.
+
+Watches   replicasets.apps, replicationcontrollers; pods (wake their controller or, as orphans, all that may adopt them)
+Writes    pods (create, delete, adopt, release); replicasets.apps/status, replicationcontrollers/status
+Upstream  pkg/controller/replicaset/replica_set.go, replica_set_utils.go; replication/replication_controller.go
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from timonel.control.actions import Action, Create, Delete, Outcome, Plan, Statu
 from timonel.control.declare import Cache, ControllerType, Watch, controller_or_adopters
 from timonel.objects import pods, replicas, workloads
 from timonel.objects.meta import Object, controller_of, key_of, uid_of
+
+RESOURCES = {"ReplicaSet": "replicasets.apps", "ReplicationController": "replicationcontrollers"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +42,11 @@ def _related(desired: Object, mine: Sequence[Object], cache: Cache) -> Sequence[
     if ref is None:
         return mine
     family = [
-        rs
-        for rs in cache.list("replicasets.apps", desired["metadata"]["namespace"])
-        if (controller_of(rs) or {}).get("uid") == ref["uid"]
+        other
+        for other in cache.list(RESOURCES[desired["kind"]], desired["metadata"]["namespace"])
+        if (controller_of(other) or {}).get("uid") == ref["uid"]
     ]
-    return [pod for rs in family for pod in cache.controlled_by(rs, "pods")]
+    return [pod for other in family for pod in cache.controlled_by(other, "pods")]
 
 
 def reconcile(desired: Object, observed: Observed) -> Plan:
@@ -69,13 +73,16 @@ def status(desired: Object, observed: Observed, outcome: Outcome) -> Status:
     )
 
 
-REPLICASET = ControllerType(
-    name="replicaset-controller",
-    watches=(
-        Watch("replicasets.apps"),
-        Watch("pods", wakes=controller_or_adopters("ReplicaSet", "replicasets.apps")),
-    ),
-    observe=observe,
-    reconcile=reconcile,
-    status=status,
-)
+def _on(kind: str, *, name: str) -> ControllerType[Observed]:
+    resource = RESOURCES[kind]
+    return ControllerType(
+        name=name,
+        watches=(Watch(resource), Watch("pods", wakes=controller_or_adopters(kind, resource))),
+        observe=observe,
+        reconcile=reconcile,
+        status=status,
+    )
+
+
+REPLICASET = _on("ReplicaSet", name="replicaset-controller")
+REPLICATIONCONTROLLER = _on("ReplicationController", name="replication-controller")

@@ -21,8 +21,7 @@ from timonel.controllers.persistentvolume_binder import PERSISTENTVOLUME_BINDER
 from timonel.controllers.pod_garbage_collector import POD_GARBAGE_COLLECTOR
 from timonel.controllers.pv_protection import PV_PROTECTION
 from timonel.controllers.pvc_protection import PVC_PROTECTION
-from timonel.controllers.replicaset import REPLICASET
-from timonel.controllers.replicationcontroller import REPLICATIONCONTROLLER
+from timonel.controllers.replicaset import REPLICASET, REPLICATIONCONTROLLER
 from timonel.controllers.resourcequota import RESOURCEQUOTA
 from timonel.controllers.root_ca_publisher import root_ca_publisher
 from timonel.controllers.serviceaccount import SERVICEACCOUNT
