@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from timonel.aio.clock import Clock
 from timonel.client.transport import Resource
@@ -27,7 +28,10 @@ logger = logging.getLogger(__name__)
 
 RELIST = 60.0
 ORPHAN_RETRY = 5.0
+ASK_AGAIN = 0.2
 REMEMBERED_EXITS = 512
+
+T = TypeVar("T")
 
 
 class Pods:
@@ -45,7 +49,7 @@ class Pods:
 
     async def run(self, listening: asyncio.Event) -> None:
         """`listening` is set once the pods' first list was taken in."""
-        await self._adopt()
+        self._found = await self._insist(self._left_running)
         async with asyncio.TaskGroup() as group:
             self._group = group
             group.create_task(self._hear_runtime(), name="runtime events")
@@ -153,21 +157,28 @@ class Pods:
             await self._clock.sleep(1)
             if self._runners.get(uid) is runner:
                 del self._runners[uid]
-                self._begin(runner.pod, await self._read(uid))
+                self._begin(runner.pod, await self._insist(lambda: self._read(uid)))
         if self._runners.get(uid) is runner:
             del self._runners[uid]
             self._around.statuses.forget(uid)
 
     # ---- the runtime's side
 
-    async def _adopt(self) -> None:
-        """What runs here already, from before the agent started."""
-        runtime = self._around.runtime
-        uids = {s.labels[POD_UID] for s in await runtime.list_sandboxes() if POD_UID in s.labels}
-        for uid in uids:
-            self._found[uid] = await self._read(uid)
-        for uid in await self._shop.leftovers() - uids:
-            self._found[uid] = PodRuntime()
+    async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """What cannot be done without is asked for until the runtime answers: it may just be starting again."""
+        while True:
+            try:
+                return await ask()
+            except RuntimeFailure as e:
+                logger.info("Asking the runtime again", extra={"error": e.message})
+                await self._clock.sleep(ASK_AGAIN)
+
+    async def _left_running(self) -> dict[str, PodRuntime]:
+        """By uid, what runs here already from before the agent started."""
+        sandboxes = await self._around.runtime.list_sandboxes()
+        uids = {s.labels[POD_UID] for s in sandboxes if POD_UID in s.labels}
+        found = {uid: await self._read(uid) for uid in uids}
+        return found | {uid: PodRuntime() for uid in await self._shop.leftovers() - uids}
 
     async def _read(self, uid: str) -> PodRuntime:
         runtime, labels = self._around.runtime, {POD_UID: uid}
