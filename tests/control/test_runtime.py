@@ -14,7 +14,8 @@ from timonel.client.fake import MemoryTransport
 from timonel.client.transport import Resource
 from timonel.control.actions import Create, Outcome, Plan, Terminal
 from timonel.control.declare import AnyControllerType, Cache, ControllerType, Watch, its_controller
-from timonel.control.runtime import Controllers, backoff
+from timonel.control.runtime import Controllers
+from timonel.control.workers import backoff
 from timonel.machinery.errors import Forbidden
 from timonel.objects.meta import Key, Object, controller_ref
 

@@ -1,52 +1,33 @@
 """The shell every controller shares: watch → queue → observe → reconcile → apply → status → requeue.
 
-It knows no kind. A key whose reconcile fails backs off alone (5 ms, doubled up to 1000 s); one whose own last writes
-the cache has not seen yet waits until it has, so that a controller never acts on a picture older than its deeds.
-Nothing polls: between changes a controller only waits.
+It knows no kind. A key whose own last writes the cache has not seen yet waits until it has, so that a controller never
+acts on a picture older than its deeds. Nothing polls: between changes a controller only waits.
 
-Upstream: client-go util/workqueue/default_rate_limiters.go, pkg/controller/controller_utils.go.
+Upstream: pkg/controller/controller_utils.go, pkg/controller/util/consistency.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from typing import Any
 
 from timonel.aio.clock import Clock
-from timonel.aio.workqueue import WorkQueue
 from timonel.client.discovery import ResourceIndex
 from timonel.client.events import EventRecorder
 from timonel.client.informer import InformerFactory, Lister
 from timonel.client.rest import Client
-from timonel.client.transport import Transport, Unreachable
-from timonel.control.actions import ContentRemains, Outcome, Plan, Terminal
+from timonel.client.transport import Transport
+from timonel.control.actions import Outcome, Plan
 from timonel.control.declare import AnyControllerType, Watch
 from timonel.control.executors import Executor
-from timonel.machinery.errors import Conflict, NotFound, StatusError, is_namespace_terminating
+from timonel.control.workers import Workers
+from timonel.machinery.errors import Conflict, NotFound
 from timonel.objects.meta import Key, Object
 
-logger = logging.getLogger(__name__)
-
-FIRST_BACKOFF = 0.005
-LONGEST_BACKOFF = 1000.0
 WORTH_A_REST = 0.001  # seconds; deciding about most objects is quicker
 REST = 10.0  # times as long as a decision took, its key rests, so that a flood of events costs a tenth of the time
 LONGEST_REST = 1.0
-WORTH_A_WARNING = 5  # failures in a row of a kind that usually passes
-
-
-def backoff(failures: int) -> float:
-    """Seconds to wait after so many failures in a row."""
-    return float(min(FIRST_BACKOFF * 2.0 ** min(failures - 1, 40), LONGEST_BACKOFF))
-
-
-def _is_passing(error: Exception, failures: int) -> bool:
-    """What happens where several write to the same objects, and is over when the cache has followed."""
-    if isinstance(error, ContentRemains):
-        return True
-    return isinstance(error, Conflict | NotFound) and failures < WORTH_A_WARNING
 
 
 class Controller:
@@ -63,13 +44,13 @@ class Controller:
     ) -> None:
         self.what, self.name = what, what.name
         self.resource = what.watches[0].resource
-        self.queue: WorkQueue[Key] = WorkQueue(clock)
+        self._workers = Workers(self.name, self.sync, clock, passing=(Conflict, NotFound))
+        self.queue = self._workers.queue
         self.recorder = EventRecorder(transport, clock, what.component or what.name)
         self._client = Client(transport, index)
         self._cache = Lister(informers, clock, dict.fromkeys(w.resource for w in what.watches))
         self._index, self._clock = index, clock
         self._resting: dict[Key, float] = {}  # until when
-        self._failures: dict[Key, int] = {}
         self._current: dict[
             asyncio.Task[Any], dict[str, str]
         ] = {}  # worker -> newest version it wrote, by resource
@@ -84,8 +65,7 @@ class Controller:
                 informer.add_handler(handler)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.recorder.run(asyncio.Event()), name=self.recorder.name)
-                for n in range(self.what.workers):
-                    group.create_task(self._work(), name=f"{self.name}-{n}")
+                self._workers.start(group, self.what.workers)
                 ready.set()
         finally:
             for informer, handler in handlers:
@@ -115,36 +95,8 @@ class Controller:
         if spent > WORTH_A_REST:
             self._resting[key] = self._clock.monotonic() + min(REST * spent, LONGEST_REST)
 
-    async def _work(self) -> None:
-        while True:
-            async with self.queue.take() as key:
-                delay = await self._sync_safely(key)
-            if delay is not None:
-                self.queue.add_after(key, delay)
-
-    async def _sync_safely(self, key: Key) -> float | None:
-        """Sync one key; the result is when to look again, if not only on the next change."""
-        try:
-            delay = await self.sync(key)
-        except Terminal as exc:
-            logger.warning("Gave up on %s %s: %s", self.name, key, exc)
-            delay = None
-        except Exception as exc:
-            if is_namespace_terminating(exc):  # what is asked for will be gone itself in a moment
-                self._failures.pop(key, None)
-                return None
-            failures = self._failures[key] = self._failures.get(key, 0) + 1
-            expected = isinstance(exc, StatusError | Unreachable | ContentRemains)
-            logger.log(
-                logging.DEBUG if _is_passing(exc, failures) else logging.WARNING,
-                "Could not sync %s %s (attempt %d): %s", self.name, key, failures, exc,
-                exc_info=None if expected else exc,
-            )  # fmt: skip
-            return backoff(failures)
-        self._failures.pop(key, None)
-        return delay
-
     async def sync(self, key: Key) -> float | None:
+        """One pass; the result is when to look again, if not only on the next change."""
         if self._awaits_own_writes(key):
             return None
         desired = self._cache.get(self.resource, key)

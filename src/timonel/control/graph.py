@@ -10,28 +10,33 @@ Upstream: pkg/controller/garbagecollector/{graph_builder,garbagecollector}.go.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from timonel.aio.clock import Clock
-from timonel.aio.workqueue import WorkQueue
 from timonel.client.discovery import ResourceIndex, ResourceInfo
 from timonel.client.events import EventRecorder, Recent
 from timonel.client.informer import Informer, InformerFactory
 from timonel.client.rest import Client
 from timonel.client.transport import Transport, Unreachable
-from timonel.control.controller import backoff
 from timonel.control.declare import Family, GraphControllerType, Node, OwnerState
 from timonel.control.executors import Executor
+from timonel.control.workers import Workers
 from timonel.machinery.errors import StatusError
 from timonel.objects.meta import Key, Object, key_of
 
-logger = logging.getLogger(__name__)
-
-Place = tuple[str, Key]  # resource and key
 ABSENT_OWNERS = 500
 NEEDED_VERBS = {"delete", "list", "watch"}
+
+
+class Place(NamedTuple):
+    """Where an object is found."""
+
+    resource: str
+    key: Key
+
+    def __str__(self) -> str:
+        return f"{self.resource} {self.key}"
 
 
 class GraphController:
@@ -47,7 +52,8 @@ class GraphController:
         clock: Clock,
     ) -> None:
         self.what, self.name = what, what.name
-        self.queue: WorkQueue[Place] = WorkQueue(clock)
+        self._workers = Workers(self.name, self.examine, clock, passing=(StatusError, Unreachable))
+        self.queue = self._workers.queue
         self.recorder = EventRecorder(transport, clock, what.name)
         self._client, self._index, self._informer_factory = Client(transport, index), index, informers
         self._executor = Executor(self._client, index, self.recorder, lambda resource, obj: None)
@@ -55,7 +61,6 @@ class GraphController:
         self._places: dict[str, Place] = {}  # by uid: every object there is
         self._dependents: dict[str, set[Place]] = {}  # by the owner's uid
         self._absent: Recent[str, bool] = Recent(ABSENT_OWNERS)
-        self._failures: dict[Place, int] = {}
 
     async def run(self, ready: asyncio.Event) -> None:
         handlers: list[tuple[Informer, Callable[[Object | None, Object | None], None]]] = []
@@ -75,8 +80,7 @@ class GraphController:
                     self._consider(place)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.recorder.run(asyncio.Event()), name=self.recorder.name)
-                for n in range(self.what.workers):
-                    group.create_task(self._work(), name=f"{self.name}-{n}")
+                self._workers.start(group, self.what.workers)
                 ready.set()
         finally:
             for informer, handler in handlers:
@@ -96,7 +100,7 @@ class GraphController:
         return changed
 
     def _changed(self, resource: str, old: Object | None, new: Object) -> None:
-        place = (resource, key_of(new))
+        place = Place(resource, key_of(new))
         meta = new["metadata"]
         before, after = _owners(old), _owners(new)
         if old is None:
@@ -116,7 +120,7 @@ class GraphController:
                     self.queue.add(dependent)
 
     def _removed(self, resource: str, old: Object) -> None:
-        uid, place = old["metadata"]["uid"], (resource, key_of(old))
+        uid, place = old["metadata"]["uid"], Place(resource, key_of(old))
         if self._places.get(uid) == place:
             del self._places[uid]
         owners = _owners(old)
@@ -147,37 +151,15 @@ class GraphController:
             if (
                 owner is None
                 or _is_waiting(self._cached(owner))
-                or owner[1].namespace not in ("", place[1].namespace)
+                or owner.key.namespace not in ("", place.key.namespace)
             ):
                 self.queue.add(place)
                 return
 
     def _cached(self, place: Place) -> Object | None:
-        return self._informers[place[0]].get(place[1])
+        return self._informers[place.resource].get(place.key)
 
     # ---- examining
-
-    async def _work(self) -> None:
-        while True:
-            async with self.queue.take() as place:
-                delay = await self._examine_safely(place)
-            if delay is not None:
-                self.queue.add_after(place, delay)
-
-    async def _examine_safely(self, place: Place) -> float | None:
-        try:
-            await self.examine(place)
-        except Exception as exc:
-            failures = self._failures[place] = self._failures.get(place, 0) + 1
-            expected = isinstance(exc, StatusError | Unreachable)
-            logger.log(
-                logging.DEBUG if failures < 5 and expected else logging.WARNING,
-                "Could not examine %s %s (attempt %d): %s", *place, failures, exc,
-                exc_info=None if expected else exc,
-            )  # fmt: skip
-            return backoff(failures)
-        self._failures.pop(place, None)
-        return None
 
     async def examine(self, place: Place) -> None:
         resource, key = place
@@ -201,14 +183,14 @@ class GraphController:
         found: list[Node] = []
         for place in self._dependents.get(obj["metadata"]["uid"], ()):
             dependent = self._cached(place)
-            if dependent is not None and (not namespace or place[1].namespace == namespace):
-                found.append(Node(place[0], dependent))
+            if dependent is not None and (not namespace or place.key.namespace == namespace):
+                found.append(Node(place.resource, dependent))
         return found
 
     async def _owner_state(self, ref: dict[str, Any], obj: Object) -> OwnerState:
         uid, namespace = ref["uid"], obj["metadata"].get("namespace", "")
         place = self._places.get(uid)
-        if place is not None and place[1].namespace in ("", namespace):
+        if place is not None and place.key.namespace in ("", namespace):
             return OwnerState.WAITING if _is_waiting(self._cached(place)) else OwnerState.SOLID
         if self._absent.get(uid):
             return OwnerState.ABSENT

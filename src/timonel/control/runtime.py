@@ -12,11 +12,9 @@ from timonel.aio.clock import Clock
 from timonel.client.discovery import ResourceIndex
 from timonel.client.informer import InformerFactory
 from timonel.client.transport import Transport
-from timonel.control.controller import Controller, backoff
+from timonel.control.controller import Controller
 from timonel.control.declare import AnyControllerType, GraphControllerType
 from timonel.control.graph import GraphController
-
-__all__ = ["Controller", "Controllers", "GraphController", "backoff", "run"]
 
 AnyType = AnyControllerType | GraphControllerType
 
@@ -64,14 +62,3 @@ class Controllers:
             for event in started:
                 await event.wait()
             ready.set()
-
-
-async def run(
-    types: Iterable[AnyType],
-    *,
-    transport_for: Callable[[str], Transport],
-    index: ResourceIndex,
-    clock: Clock,
-) -> None:
-    """Run controllers until cancelled."""
-    await Controllers(types, transport_for=transport_for, index=index, clock=clock).run(asyncio.Event())
