@@ -184,7 +184,8 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         self._relay_ended = True
         self._readable.set()
-        return self._relayed is not None  # a relayed peer may still read after it has said its last word
+        # A relayed peer may still read after it has said its last word; TLS cannot keep one direction open.
+        return self._relayed is not None and self._transport.get_extra_info("ssl_object") is None
 
     def pause_writing(self) -> None:
         self._writable.clear()
