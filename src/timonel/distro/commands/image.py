@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
+import urllib.error
+import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +20,11 @@ from timonel.distro.commands import options
 from timonel.distro.config import ClusterConfig, Paths
 
 
+REGISTRY = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]{1,5})?")
+URL = re.compile(r"""https?://[^\s"'\\/?#]+(/[^\s"'\\?#]*)?""")
+PATIENCE = 3.0  # seconds that a mirror gets to show itself
+
+
 @click.group()
 def image() -> None:
     """Images of a cluster's nodes."""
@@ -29,7 +37,7 @@ def image() -> None:
 @options.cluster_options
 def import_(files: tuple[Path, ...], name: str, data_dir: Path | None) -> None:
     """Import OCI or Docker archives (as `docker save` writes) into every node. Each may be used at once."""
-    from timonel.node.containerd import import_archive
+    from timonel.node.containerd import RuntimeMissing, import_archive
     from timonel.node.cri.errors import RuntimeFailure
 
     where, config = options.existing(data_dir, name)
@@ -40,6 +48,8 @@ def import_(files: tuple[Path, ...], name: str, data_dir: Path | None) -> None:
             socket = where.node(node) / "containerd" / "c.sock"
             try:
                 asyncio.run(import_archive(socket, file.read_bytes()))
+            except RuntimeMissing as exc:
+                raise Failure(str(exc)) from exc
             except RuntimeFailure as exc:
                 raise Failure(
                     f"{file} on node {node}: {exc.message}", "Is it an OCI or Docker archive?"
@@ -87,8 +97,11 @@ def mirror(
             raise Failure(f"nothing stands in for {registry}")
         mirrors = {r: u for r, u in config.mirrors.items() if r != registry}
     else:
-        if url is None or urlsplit(url).scheme not in ("http", "https") or not urlsplit(url).netloc:
+        if REGISTRY.fullmatch(registry) is None:
+            raise Failure(f"{registry!r} is no registry", "Name it as images do, such as docker.io")
+        if url is None or not _is_url(url):
             raise Failure("say where the mirror is, as http://HOST:PORT or https://HOST")
+        _warn_if_silent(url)
         mirrors = {**config.mirrors, registry: url.rstrip("/")}
     settings.save(where, replace(config, mirrors=mirrors))
     for node in where.nodes:
@@ -98,3 +111,22 @@ def mirror(
                 (directory / "certs.d" / registry / "hosts.toml").unlink(missing_ok=True)
             write_mirrors(directory, mirrors)
     click.echo(f"{registry} is {'itself again' if remove else f'served by {mirrors[registry]}'}.")
+
+
+def _is_url(text: str) -> bool:
+    try:
+        return URL.fullmatch(text) is not None and urlsplit(text).port != 0
+    except ValueError:  # a port that is none
+        return False
+
+
+def _warn_if_silent(url: str) -> None:
+    """A mirror may be started later, or be out of reach from here alone; so this is no more than a word."""
+    try:
+        urllib.request.urlopen(f"{url.rstrip('/')}/v2/", timeout=PATIENCE).close()
+    except urllib.error.HTTPError as exc:  # it is there, whatever it says
+        exc.close()
+    except OSError as exc:
+        why = getattr(exc, "reason", exc)
+        click.echo(f"warning: no answer from {url}: {why}", err=True)
+        click.echo("  Until it answers, images of this registry cannot be pulled.", err=True)
