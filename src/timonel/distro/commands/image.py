@@ -19,7 +19,6 @@ from timonel.distro import processes
 from timonel.distro.commands import options
 from timonel.distro.config import ClusterConfig, Paths
 
-
 REGISTRY = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]{1,5})?")
 URL = re.compile(r"""https?://[^\s"'\\/?#]+(/[^\s"'\\?#]*)?""")
 PATIENCE = 3.0  # seconds that a mirror gets to show itself
