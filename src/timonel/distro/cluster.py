@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -30,7 +31,12 @@ from timonel.server.security import Settings as SecuritySettings
 from timonel.server.subresources.nodes import Dial
 from timonel.store.base import Store
 
-ADMIN = User("admin", ("system:masters", "system:authenticated"))
+ISSUER = "https://kubernetes.default.svc"  # of service-account tokens; upstream's default
+ADMIN = User(
+    "admin",
+    ("system:masters", "system:authenticated"),
+    uid=str(uuid.uuid5(uuid.NAMESPACE_DNS, "admin.timonel.dev")),
+)
 SCHEDULER = User("system:kube-scheduler", ("system:authenticated",))
 MANAGER = User("system:kube-controller-manager", ("system:authenticated",))
 SERVICE_ACCOUNTS = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
@@ -63,7 +69,7 @@ class Cluster:
             compose.Settings(
                 security=SecuritySettings(
                     keys=_keys(secrets.signing_key_pem),
-                    issuer=f"https://kubernetes.default.svc.{config.cluster_domain}",
+                    issuer=ISSUER,
                     static_tokens=secrets.tokens,
                     service_ranges=(config.service_cidr,),
                     node_tls=secrets.node_client_tls,

@@ -91,8 +91,9 @@ def prepare(paths: Paths, name: str, wishes: Wishes) -> ClusterConfig:
             config = replace(config, network=box.choose_network(str(paths.root)))
     elif known is None:
         config = replace(config, network=NetworkConfig())
-    if not config.port:
-        config = replace(config, port=_free_port(config.address, settings.DEFAULT_PORT))
+    if not config.port:  # asked for a free one, or not asked: then the usual one if it is free
+        preferred = (0,) if wishes.port == 0 else (settings.DEFAULT_PORT, 0)
+        config = replace(config, port=_free_port(config.address, preferred))
     else:
         _check_port(config.address, config.port)
     settings.save(paths, config)
@@ -117,8 +118,8 @@ def _runtime(wanted: str | None, config: ClusterConfig, *, is_new: bool) -> str:
     return "simulated"
 
 
-def _free_port(address: str, preferred: int) -> int:
-    for port in (preferred, 0):
+def _free_port(address: str, preferred: tuple[int, ...]) -> int:
+    for port in preferred:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
