@@ -1,6 +1,10 @@
 from __future__ import annotations
 
-from timonel.client.events import BURST, Correlator
+import asyncio
+
+from timonel.aio.clock import VirtualClock
+from timonel.client.events import BURST, EVENTS, Correlator, EventRecorder
+from timonel.client.fake import MemoryTransport
 from timonel.objects.meta import Object
 
 
@@ -47,3 +51,23 @@ def test_a_flood_about_one_object_is_cut_off_and_refills() -> None:
     assert sum(e is not None for e in passed) == BURST
     assert correlator.correlate(event("same"), 299) is None
     assert correlator.correlate(event("same"), 301) is not None
+
+
+async def test_events_of_one_instant_have_names_of_their_own() -> None:
+    clock = VirtualClock()
+    transport = MemoryTransport(clock)
+    recorder = EventRecorder(transport, clock, "kubelet", host="n1")
+    pod = {"metadata": {"namespace": "shop", "name": "web"}, "spec": {"initContainers": [{"name": "first"}]}}
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(recorder.run(asyncio.Event()))
+        recorder.record(pod, "Normal", "Started", "Container started", container="first")
+        recorder.record(pod, "Normal", "Started", "Container started", container="main")
+        await clock.advance(0)
+        task.cancel()
+
+    found = (await transport.list(EVENTS, "shop")).items
+    assert [e["involvedObject"]["fieldPath"] for e in found] == [
+        "spec.initContainers{first}",
+        "spec.containers{main}",
+    ]

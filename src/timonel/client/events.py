@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 from timonel.aio.clock import Clock
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import NotFound, StatusError, is_namespace_terminating
+from timonel.objects import pods
 from timonel.objects.meta import Key, Object, format_time
 
 logger = logging.getLogger(__name__)
@@ -30,6 +31,7 @@ SIMILAR_WITHIN = 600.0
 BURST = 25
 REFILL = 300.0  # seconds for one more event
 BACKLOG = 1000
+LONGEST_MESSAGE = 1024  # what a runtime complains about can be long; events.k8s.io takes no more either
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -107,7 +109,7 @@ class Correlator:
         similar.messages.add(event["message"])
         similar.last = now
         self._similar.put(group, similar)
-        key = (*group, event["message"])
+        key = (*group, about.get("fieldPath", ""), event["message"])
         if len(similar.messages) >= MOST_SIMILAR:
             similar.messages.pop()  # bounds the set; which one goes does not matter
             event = {**event, "message": f"(combined from similar events): {event['message']}"}
@@ -146,21 +148,25 @@ class EventRecorder:
         self._source = {"component": component, **({"host": host} if host else {})}
         self._queue: asyncio.Queue[Object] = asyncio.Queue(BACKLOG)
         self._correlator = Correlator()
+        self._last_number = 0
 
-    def record(self, about: Object, type: str, reason: str, message: str) -> None:
-        """`about` is an object, or an ObjectReference (recognised by having no metadata)."""
+    def record(self, about: Object, type: str, reason: str, message: str, *, container: str = "") -> None:
+        """`about` is an object, or an ObjectReference (it has no metadata); `container` is one of a pod's."""
         ref = reference(about) if "metadata" in about else dict(about)
+        if container:
+            ref["fieldPath"] = pods.container_path(about, container)
         now = self._clock.now()
+        self._last_number = max(self._last_number + 1, int(now * 1e9))  # never the same twice
         event: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "Event",
             "metadata": {
-                "name": f"{ref.get('name', '')}.{int(now * 1e9):x}",
+                "name": f"{ref.get('name', '')}.{self._last_number:016x}",
                 "namespace": ref.get("namespace") or "default",
             },
             "involvedObject": ref,
             "reason": reason,
-            "message": message,
+            "message": message[:LONGEST_MESSAGE],
             "firstTimestamp": format_time(now),
             "lastTimestamp": format_time(now),
             "count": 1,

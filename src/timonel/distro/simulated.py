@@ -12,13 +12,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from timonel.aio.lifecycle import Service
+from timonel.client.events import EventRecorder
 from timonel.distro.cluster import SERVICE_ACCOUNTS, Cluster
 from timonel.distro.nodes import node_name
 from timonel.node.cri.simulated import SimulatedRuntime
 from timonel.node.localpath import LocalPathProvisioner
 from timonel.node.nearby import NearbyServer
 from timonel.node.nodestatus import Machine
-from timonel.node.recorder import Recorder
 from timonel.node.shell import NodeAgent, NodeConfig
 from timonel.server.request import User
 
@@ -65,14 +65,14 @@ class SimulatedStorage:
     def __init__(self, cluster: Cluster, nodes: Iterable[str]) -> None:
         user = User(f"system:serviceaccount:kube-system:{PROVISIONER}", SERVICE_ACCOUNTS)
         transport = cluster.transport_for(user)
-        self._recorder = Recorder(transport, cluster.clock, "", PROVISIONER)
+        self._recorder = EventRecorder(transport, cluster.clock, PROVISIONER)
         self._provisioner = LocalPathProvisioner(
             transport, cluster.clock, self._recorder, frozenset(nodes), Path("/simulated"), on_disk=False
         )
 
     async def run(self, ready: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._recorder.run(), name="events")
+            group.create_task(self._recorder.run(asyncio.Event()), name=self._recorder.name)
             group.create_task(self._provisioner.run(), name="local-path provisioner")
             ready.set()
 

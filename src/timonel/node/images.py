@@ -10,11 +10,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from timonel.aio.clock import Clock
+from timonel.client.events import EventRecorder
 from timonel.node import backoff, imagenames
 from timonel.node.backoff import Backoff
 from timonel.node.cri.errors import RuntimeFailure
 from timonel.node.cri.runtime import Auth, Image, Images
-from timonel.node.recorder import Records
 from timonel.objects.meta import Object, uid_of
 
 
@@ -29,7 +29,7 @@ class ImageError(Exception):
 
 
 class ImageManager:
-    def __init__(self, runtime: Images, clock: Clock, records: Records) -> None:
+    def __init__(self, runtime: Images, clock: Clock, records: EventRecorder) -> None:
         self._runtime = runtime
         self._clock = clock
         self._records = records

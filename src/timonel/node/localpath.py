@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from timonel.aio.clock import Clock
+from timonel.client.events import EventRecorder
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import AlreadyExists, NotFound, StatusError
 from timonel.node.follow import Changed, Replaced, follow
-from timonel.node.recorder import Records
 from timonel.objects.meta import Key, Object, annotations_of, is_deleting, uid_of
 
 logger = logging.getLogger(__name__)
@@ -99,7 +99,7 @@ class LocalPathProvisioner:
         self,
         transport: Transport,
         clock: Clock,
-        records: Records,
+        records: EventRecorder,
         nodes: Container[str],
         directory: Path,
         *,

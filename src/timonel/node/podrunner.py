@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from timonel.aio.clock import Clock, Timer, wait_until
+from timonel.client.events import EventRecorder
 from timonel.node import backoff, podactions, podstatus, podworker, termination
 from timonel.node.backoff import Backoff
 from timonel.node.cri.errors import Missing, RuntimeFailure
@@ -31,7 +32,6 @@ from timonel.node.podspec import NodeFacts
 from timonel.node.podworker import State, Verb
 from timonel.node.preparation import Preparation
 from timonel.node.probes import Prober
-from timonel.node.recorder import Records
 from timonel.node.references import containers_of
 from timonel.node.statuswriter import StatusWriter
 from timonel.node.volumes.source import VolumeError
@@ -54,7 +54,7 @@ class Surroundings:
 
     clock: Clock
     runtime: Runtime
-    records: Records
+    records: EventRecorder
     hooks: Hooks
     prober: Prober
     statuses: StatusWriter

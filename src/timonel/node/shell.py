@@ -15,6 +15,7 @@ from pathlib import Path
 
 from timonel.aio.clock import Clock
 from timonel.aio.threads import Threads
+from timonel.client.events import EventRecorder
 from timonel.client.transport import Resource, Transport
 from timonel.node import api, machine, nodestatus
 from timonel.node.cri.errors import RuntimeFailure
@@ -32,7 +33,6 @@ from timonel.node.pods import Pods
 from timonel.node.podspec import NodeFacts
 from timonel.node.preparation import Workshop
 from timonel.node.probes import HopefulProber, NetworkProber
-from timonel.node.recorder import Recorder
 from timonel.node.statuswriter import StatusWriter
 from timonel.node.tokens import Tokens
 from timonel.objects.meta import Object, key_of
@@ -110,7 +110,7 @@ class NodeAgent:
         if not config.is_simulated:
             await threads.run(self._make_directories)
         first = await self._read_machine()
-        recorder = Recorder(self._transport, clock, config.name)
+        recorder = EventRecorder(self._transport, clock, "kubelet", host=config.name)
         statuses = StatusWriter(self._transport, clock)
         pods_box: list[Pods] = []
         watched = Watched(self._transport, clock, lambda r, k: pods_box[0].references_changed(r, k))
@@ -151,7 +151,7 @@ class NodeAgent:
         pods_box.append(pods)
         taken_up = asyncio.Event()
         async with asyncio.TaskGroup() as group:
-            group.create_task(recorder.run(), name="events")
+            group.create_task(recorder.run(asyncio.Event()), name=recorder.name)
             group.create_task(statuses.run(), name="pod statuses")
             group.create_task(watched.run(), name="configmaps and secrets")
             group.create_task(self._follow_services(), name="services")

@@ -26,6 +26,13 @@ def node_of(pod: Object) -> str:
     return found
 
 
+def container_path(pod: Object, name: str) -> str:
+    """How Events name a container of a pod. Upstream: pkg/kubelet/container/ref.go."""
+    inits = pod["spec"].get("initContainers") or ()
+    kind = "initContainers" if any(c["name"] == name for c in inits) else "containers"
+    return f"spec.{kind}{{{name}}}"
+
+
 def is_terminal(pod: Object) -> bool:
     return phase_of(pod) in ("Succeeded", "Failed")
 
