@@ -115,6 +115,21 @@ def test_a_wrong_command_is_noticed(line: str) -> None:
         parse(line)
 
 
+def test_the_messages_in_troubleshooting_are_those_of_the_code() -> None:
+    text = (ROOT / "docs" / "guide" / "troubleshooting.md").read_text()
+    rows = re.findall(r"^\| (`.+?`) \|", text.partition("## Messages")[2].partition("\n## ")[0], re.MULTILINE)
+    messages = [message for row in rows for message in re.findall(r"`([^`]+)`", row)]
+    source = "\n".join(file.read_text() for file in PACKAGE.rglob("*.py"))
+
+    unknown = []
+    for message in messages:
+        fixed = max(re.split(r"…|'x'|NAME|[\d./]+", message), key=len).strip()
+        if fixed not in source:
+            unknown.append(message)
+    assert len(messages) > 10
+    assert not unknown
+
+
 def test_every_page_is_reached_from_the_index() -> None:
     seen, left = set[Path](), [ROOT / "docs" / "README.md"]
     while left:
