@@ -82,7 +82,7 @@ def folder() -> Iterator[Path]:
 def up(
     data_dir: Path, *, runtime: str = "simulated", components: Sequence[str] = COMPONENTS, nodes: int = 1
 ) -> Iterator[Running]:
-    """A cluster for the length of the block; what it wrote stays in `data_dir`."""
+    """A cluster for the length of the block; its state stays in `data_dir` for the next one."""
     known = settings.paths_of(data_dir, NAME)
     port = () if known.settings.exists() else ("--port", "0")
     if nodes != 1:
@@ -99,16 +99,21 @@ def up(
         timonel("down", *where, "--yes")
 
 
+def delete(data_dir: Path) -> None:
+    """Also what a node with containers has left on the machine."""
+    timonel("down", "--name", NAME, "--data-dir", str(data_dir), "--delete", "--yes")
+
+
 @contextmanager
 def fresh(
     *, runtime: str = "simulated", components: Sequence[str] = COMPONENTS, nodes: int = 1
 ) -> Iterator[Running]:
-    with folder() as data_dir, up(data_dir, runtime=runtime, components=components, nodes=nodes) as cluster:
+    with folder() as data_dir:
         try:
-            yield cluster
+            with up(data_dir, runtime=runtime, components=components, nodes=nodes) as cluster:
+                yield cluster
         finally:
-            if runtime == "containerd":
-                timonel("down", "--name", NAME, "--data-dir", str(data_dir), "--delete", "--yes")
+            delete(data_dir)
 
 
 # ---- what the kernel knows about processes

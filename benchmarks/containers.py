@@ -111,7 +111,7 @@ def demo() -> Sequence[Figure]:
     started = time.perf_counter()
     try:
         subprocess.run(
-            ["scripts/demo"], cwd=ROOT, env=environment, check=True, timeout=90, stdout=subprocess.DEVNULL
+            ["scripts/demo"], cwd=ROOT, env=environment, check=True, timeout=90, capture_output=True
         )
         seconds = time.perf_counter() - started
     finally:

@@ -34,7 +34,7 @@ def create(cluster: Running, count: int = 0, *, first: int = 0, seconds: float =
     """Pods `first + 1` and on: so many, or as many as there is time for."""
     return run(
         work(
-            cluster, PATH, method="POST", body=json.dumps(POD), connections=32,
+            cluster, PATH, method="POST", body=json.dumps(POD, separators=(",", ":")), connections=32,
             at_most=count, seconds=seconds, first=first,
         )
     )  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 
-from benchmarks.clusters import NAME, folder, timonel, up
+from benchmarks.clusters import delete, folder, up
 from benchmarks.figure import Benchmark, Figure
 from timonel.distro import host
 
@@ -30,7 +30,7 @@ def containers() -> Sequence[Figure]:
                 with up(data_dir, runtime="containerd") as cluster:
                     times.append(cluster.seconds)
         finally:
-            timonel("down", "--name", NAME, "--data-dir", str(data_dir), "--delete", "--yes")
+            delete(data_dir)
     note = f"second start, best of 2 and {max(times[1:]):.2f}; the first: {times[0]:.2f} s"
     return [Figure("timonel up, containers, node ready", 1.5, "s", min(times[1:]), note)]
 

@@ -11,7 +11,7 @@ from typing import Any
 from benchmarks.clusters import CONTROL_PLANE, TOKEN, Running, fresh, idle_wait
 from benchmarks.figure import Benchmark, Figure
 from timonel.client.rest import Client
-from timonel.objects.meta import Object
+from timonel.objects.meta import Key, Object
 
 PODS = 1_000
 NODES = 100
@@ -56,10 +56,9 @@ def deployment(name: str, replicas: int) -> Object:
 
 async def make_nodes(client: Client) -> None:
     for number in range(NODES):
-        made = await client.create("nodes", node(number))
-        made = {**made, "spec": {}, "status": NODE_STATUS}  # without the taint that new nodes get
-        made = await client.update("nodes", made)
-        await client.update("nodes", {**made, "status": NODE_STATUS}, subresource="status")
+        key = Key("", (await client.create("nodes", node(number)))["metadata"]["name"])
+        await client.patch("nodes", key, {"spec": {"taints": None}})  # which new nodes get
+        await client.patch("nodes", key, {"status": NODE_STATUS}, subresource="status")
 
 
 class Counter:

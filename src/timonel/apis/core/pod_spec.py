@@ -5,10 +5,11 @@ Upstream: pkg/apis/core/validation/validation.go ValidatePodCreate, ValidatePodS
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from timonel.apis import checks
 from timonel.apis.core import pod_containers, pod_resources, pod_scheduling, pod_security
+from timonel.apis.core.pod_alike import Alike
 from timonel.apis.core.pod_volumes import validate_volumes
 from timonel.apis.tolerations import validate_toleration
 from timonel.machinery import field, names
@@ -22,6 +23,7 @@ _MAX_NAMESERVERS, _MAX_SEARCHES, _MAX_SEARCH_TEXT = 3, 32, 2048
 _MAX_INT32 = 2**31 - 1
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 MIRROR = "kubernetes.io/config.mirror"
+_SOUND = Alike()
 
 
 def validate_pod(obj: Object) -> Iterator[Cause]:
@@ -37,7 +39,11 @@ def validate_pod(obj: Object) -> Iterator[Cause]:
         yield from pod_security.validate_apparmor_agrees("spec", annotations, spec)
 
 
-def validate_metadata_and_spec(obj: Object) -> Iterator[Cause]:
+def validate_metadata_and_spec(obj: Object) -> Iterable[Cause]:
+    return _SOUND.ask(obj, _validate_metadata_and_spec)
+
+
+def _validate_metadata_and_spec(obj: Object) -> Iterator[Cause]:
     spec, metadata = obj.get("spec") or {}, obj["metadata"]
     annotations = metadata.get("annotations")
     if annotations:

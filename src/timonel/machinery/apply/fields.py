@@ -39,13 +39,18 @@ KUBECTL = "kubectl"
 MAX_ANNOTATIONS = 256 * 1024
 
 # Never anybody's: what the server sets, and what an object is.
-_UNOWNED = sets.of_paths(
-    ("f:apiVersion",), ("f:kind",), ("f:metadata",),
-    *(("f:metadata", f"f:{name}") for name in (
-        "name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields",
-        "resourceVersion",
-    )),
+_UNOWNED_METADATA = (
+    "name", "namespace", "creationTimestamp", "selfLink", "uid", "clusterName", "generation", "managedFields",
+    "resourceVersion",
 )  # fmt: skip
+_UNOWNED = sets.of_paths(
+    ("f:apiVersion",),
+    ("f:kind",),
+    ("f:metadata",),
+    *(("f:metadata", f"f:{name}") for name in _UNOWNED_METADATA),
+)
+REMEMBERED = 64  # new objects of a type; then all of them are forgotten
+LONGEST = 16 * 1024  # bytes of one that is worth it
 
 
 class ApplyConflict(Conflict):
@@ -86,6 +91,7 @@ class Fields:
         self._gvk = f"{group}/{version}, Kind={kind}"
         self._new = new
         self._ignored = ignored or {}
+        self._remembered: dict[bytes, Object] = {}  # fieldsV1 of new objects, by what they say
 
     # ---- updates
 
@@ -96,14 +102,36 @@ class Fields:
         metadata = new.setdefault("metadata", {})
         if old is None:
             metadata.pop("managedFields", None)
-            managed = self._noted(self._new, new, {}, manager, now, subresource)
-        else:
-            managed = self._starting_point(old, metadata, subresource)
-            metadata.pop("managedFields", None)
-            if managed:
-                managed = self._noted(_unmanaged(old), new, managed, manager, now, subresource)
+            if entry := self._created(new, manager, now, subresource):
+                metadata["managedFields"] = [entry]
+            return
+        managed = self._starting_point(old, metadata, subresource)
+        metadata.pop("managedFields", None)
+        if managed:
+            managed = self._noted(_unmanaged(old), new, managed, manager, now, subresource)
         if managed:
             metadata["managedFields"] = managing.encode(managed)
+
+    def _created(self, new: Object, manager: str, now: float, subresource: str) -> Object | None:
+        """The only entry of a new object; None where its manager owns nothing.
+
+        Objects are often made in numbers, alike in all but their names. What the last ones came to is remembered by
+        their text, and their `fieldsV1`, which nobody changes, is shared.
+        """
+        told = {k: v for k, v in new["metadata"].items() if k not in _UNOWNED_METADATA}
+        if "generateName" in told:
+            told["generateName"] = True  # owned whatever it is
+        text = orjson.dumps([subresource, {**new, "metadata": told}])
+        found = self._remembered.get(text)
+        if found is None:
+            managed = self._noted(self._new, new, {}, manager, now, subresource)
+            found = next((sets.to_wire(owned.fields) for owned in managed.values()), {})
+            if len(text) <= LONGEST:
+                if len(self._remembered) >= REMEMBERED:
+                    self._remembered.clear()
+                self._remembered[text] = found
+        me = Manager(manager, UPDATE, self._api_version, subresource)
+        return managing.entry(me, self._api_version, managing.time_of(now), found) if found else None
 
     @staticmethod
     def _starting_point(old: Object, metadata: Object, subresource: str) -> Managed:

@@ -94,16 +94,20 @@ def encode(managed: Managed) -> list[dict[str, Any]]:
 def _entry(manager: Manager, owned: Owned) -> dict[str, Any]:
     if owned.wire is not None:
         return owned.wire
-    entry: dict[str, Any] = {
+    return entry(manager, owned.api_version, owned.time, sets.to_wire(owned.fields))
+
+
+def entry(manager: Manager, api_version: str, when: str, fields: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {
         "manager": manager.name,
         "operation": manager.operation,
-        "apiVersion": owned.api_version,
-        "time": owned.time,
+        "apiVersion": api_version,
+        "time": when,
         "fieldsType": "FieldsV1",
-        "fieldsV1": sets.to_wire(owned.fields),
+        "fieldsV1": fields,
         "subresource": manager.subresource,
     }
-    return {key: value for key, value in entry.items() if value != ""}
+    return {key: value for key, value in found.items() if value != ""}
 
 
 def is_reset(entries: list[Any] | None) -> bool:

@@ -35,8 +35,6 @@ ABSENT: Final[Any] = _Absent()
 class Node:
     """A scalar, and everything that is changed as a whole."""
 
-    is_leaf = True
-
     def compare(self, old: Any, new: Any, changed: Set, removed: Set) -> None:
         """`changed` and `removed` are the sets at this place."""
         if old is ABSENT:
@@ -119,8 +117,6 @@ class Atomic(Node):
 
 class Branch(Node):
     """A struct or a map whose members have owners of their own."""
-
-    is_leaf = False
 
     def child(self, key: str) -> Node | None:
         raise NotImplementedError
@@ -288,8 +284,6 @@ class Repeated(list[Any]):
 
 class Items(Node):
     """A list of type map (`keys`) or set (no keys)."""
-
-    is_leaf = False
 
     def __init__(self, element: Node, keys: tuple[str, ...], defaults: Mapping[str, Any]) -> None:
         self._element = element
