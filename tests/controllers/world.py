@@ -31,6 +31,7 @@ ROUNDS = 60
 class World:
     def __init__(self, *objects: tuple[str, Object]) -> None:
         self.time = START
+        self.steady = 0.0
         self.events: list[tuple[str, str, str]] = []
         self.applied: list[a.Action] = []
         self._serial = itertools.count(1)
@@ -42,6 +43,9 @@ class World:
 
     def now(self) -> float:
         return self.time
+
+    def steady_since(self) -> float:
+        return self.steady
 
     def get(self, resource: str, key: Key) -> Object | None:
         return self._objects.get((resource, key))

@@ -23,6 +23,8 @@ from timonel.objects.meta import Key, Object, controller_of, key_of
 
 logger = logging.getLogger(__name__)
 
+JUMP = 5.0  # seconds that a clock is set by, from which on it counts as set
+
 Handler = Callable[[Object | None, Object | None], None]
 
 FIRST_DELAY = 0.8  # seconds; doubled after each failure in a row, with as much again of jitter
@@ -330,9 +332,19 @@ class Lister:
     def __init__(self, factory: InformerFactory, clock: Clock, resources: Iterable[str]) -> None:
         self._clock = clock
         self.informers = {text: factory.get(text) for text in resources}
+        self._steady_since: float | None = None
+        self._offset = 0.0
 
     def now(self) -> float:
         return self._clock.now()
+
+    def steady_since(self) -> float:
+        now = self._clock.now()
+        offset = now - self._clock.monotonic()
+        if self._steady_since is None or abs(offset - self._offset) > JUMP:
+            self._steady_since = now
+        self._offset = offset  # always the newest: a clock that is slewed does not jump
+        return self._steady_since
 
     def get(self, resource: str, key: Key) -> Object | None:
         return self.informers[resource].get(key)

@@ -23,6 +23,9 @@ class Cache(Protocol):
     def now(self) -> float:
         """Seconds since the epoch, from the cluster's clock; `observe` copies it into Observed where time matters."""
 
+    def steady_since(self) -> float:
+        """Since when that clock runs evenly under our eyes: times of before say nothing about how long nobody spoke."""
+
     def get(self, resource: str, key: Key) -> Object | None: ...
 
     def list(self, resource: str, namespace: str | None = None) -> Sequence[Object]:

@@ -1,7 +1,8 @@
 """Nodes that fell silent become Unknown, and a node's conditions become taints that keep or drive pods away.
 
 A heartbeat is a renewed Lease or a posted status. Without one for 50 s (60 s for a node that never posted any) the
-conditions turn Unknown; the next pass, which that wakes, sets the taints, and pods there stop being ready.
+conditions turn Unknown, but not within 50 s after the controller was started or the clock was set; the next pass, which
+that wakes, sets the taints, and pods there stop being ready.
 
 Watches   nodes; leases.coordination.k8s.io (of nodes); pods (read only)
 Writes    nodes (spec.taints), nodes/status, pods/status
@@ -35,11 +36,12 @@ _MANAGED = {nodes.NOT_READY, nodes.UNREACHABLE, nodes.UNSCHEDULABLE, *_PRESSURES
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """`pods`: those of a node that is not ready; of others nobody asks."""
+    """`pods`: those of a node that is not ready; of others nobody asks. `since`: when we began to listen."""
 
     lease: Object | None
     pods: Sequence[Object]
     now: float
+    since: float = 0.0
 
 
 def observe(desired: Object, cache: Cache) -> Observed:
@@ -47,22 +49,23 @@ def observe(desired: Object, cache: Cache) -> Observed:
     here: Sequence[Object] = ()
     if not nodes.is_ready(desired):
         here = [p for p in cache.list("pods") if pods.node_of(p) == name]
-    return Observed(cache.get(LEASES, Key(LEASE_NAMESPACE, name)), here, cache.now())
+    lease = cache.get(LEASES, Key(LEASE_NAMESPACE, name))
+    return Observed(lease, here, cache.now(), cache.steady_since())
 
 
-def expiry(desired: Object, lease: Object | None) -> float:
-    """When the node counts as silent."""
+def expiry(desired: Object, lease: Object | None, since: float) -> float:
+    """When the node counts as silent, which is not before we have listened long enough ourselves."""
     ready = nodes.condition_of(desired, "Ready")
     renewed = parse_time(nested(lease, "spec", "renewTime")) or 0.0
     posted = parse_time((ready or {}).get("lastHeartbeatTime")) or 0.0
     created = parse_time(desired["metadata"].get("creationTimestamp")) or 0.0
-    return max(renewed + MONITOR_GRACE, posted + MONITOR_GRACE, created + STARTUP_GRACE)
+    return max(max(renewed, posted, since) + MONITOR_GRACE, created + STARTUP_GRACE)
 
 
 def reconcile(desired: Object, observed: Observed) -> Plan:
     if is_deleting(desired):
         return Plan()
-    left = expiry(desired, observed.lease) - observed.now
+    left = expiry(desired, observed.lease, observed.since) - observed.now
     if left <= 0:
         silenced = _silence(desired, observed.now)
         if silenced:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 INITIAL = 10.0
 LIMIT = 300.0
+BEHIND = 1.0  # seconds that two readings of the same clock may differ
 RESET = 2 * LIMIT  # quiet for this long: forgotten
 
 
@@ -29,6 +30,8 @@ def advance(entry: Backoff | None, event: float, now: float) -> Backoff:
 def waits_until(entry: Backoff | None, event: float, now: float) -> float | None:
     """When the next attempt may be made after a failure at `event`; None if now."""
     if entry is None or event - entry.updated > RESET:
+        return None
+    if event > now + BEHIND:  # the clock was set back since: what is left to wait cannot be told
         return None
     due = event + entry.delay
     return due if due > now else None

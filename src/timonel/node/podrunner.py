@@ -64,6 +64,11 @@ class Surroundings:
     owners: dict[str, PodRunner]  # who a sandbox or container belongs to, by id
 
 
+def _is_ahead(until: float, now: float) -> bool:
+    """Whether to wait for it still. What lies further ahead than anyone waits is from before the clock was set back."""
+    return now < until <= now + backoff.LIMIT
+
+
 class PodRunner:
     """`run` lives as long as the pod matters here: until its object is gone and nothing is left of it."""
 
@@ -297,7 +302,7 @@ class PodRunner:
     def _sync(self) -> None:
         now = self._clock.now()
         self._restore()
-        held_back = {name for name, until in self._retry_at.items() if until > now}
+        held_back = {name for name, until in self._retry_at.items() if _is_ahead(until, now)}
         view = podactions.View(
             now=now,
             busy=self._operations.keys() | held_back,
@@ -315,7 +320,7 @@ class PodRunner:
         for start in actions.start:
             if start.name not in self._operations:
                 self._spawn(start.name, self._start(start))
-        for until in (*(t for t in self._retry_at.values() if t > now), actions.wake_at):
+        for until in (*(t for t in self._retry_at.values() if _is_ahead(t, now)), actions.wake_at):
             if until is not None:
                 self._wake_at(until)
         self._renew_tokens(now)
