@@ -4,7 +4,7 @@ import copy
 
 import pytest
 
-from timonel.apis.scheme import Scheme, UnknownType
+from timonel.apis.scheme import Scheme
 from timonel.machinery.errors import BadRequest, StatusError
 
 SCHEME = Scheme()
@@ -31,11 +31,8 @@ def test_resources_are_found_by_place_and_by_kind() -> None:
     assert [r.kind for r in SCHEME.kinds("Deployment")] == ["Deployment"]
 
 
-def test_groups_come_in_upstreams_order_and_versions_newest_first() -> None:
+def test_groups_come_in_upstreams_order() -> None:
     assert SCHEME.groups[:3] == ("", "apiregistration.k8s.io", "apps")
-    assert SCHEME.versions_of("autoscaling") == ("v2", "v1")
-    assert SCHEME.versions_of("networking.k8s.io") == ("v1",)
-    assert SCHEME.versions_of("networking.k8s.io", retired=True) == ("v1", "v1beta1")
 
 
 def test_a_group_is_imported_when_it_is_asked_for() -> None:
@@ -53,14 +50,6 @@ def test_two_schemes_share_nothing_that_changes() -> None:
 
     assert one.codec(rtype) is one.codec(rtype)
     assert one.codec(rtype) is not two.codec(rtype)
-
-
-def test_kinds_that_are_no_resource_have_code_too() -> None:
-    scale = SCHEME.codec_of("autoscaling", "v1", "Scale")
-
-    assert scale.normalize({"spec": {"replicas": 3}})[0]["spec"] == {"replicas": 3}
-    with pytest.raises(UnknownType):
-        SCHEME.codec_of("autoscaling", "v9", "Scale")
 
 
 def config_map(**data: str) -> dict[str, object]:

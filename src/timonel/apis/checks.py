@@ -15,8 +15,6 @@ from timonel.machinery import field, names
 from timonel.machinery.errors import Cause
 from timonel.machinery.quantity import Quantity
 
-Tree = dict[str, Any]
-
 NOT_NEGATIVE = "must be greater than or equal to 0"
 NOT_AN_INTEGER = "must be an integer"
 IMMUTABLE = "field is immutable"

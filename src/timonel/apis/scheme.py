@@ -189,11 +189,6 @@ class Scheme:
         """All resource types; imports every group."""
         return tuple(rtype for group in self.groups for rtype in self.resources_of(group))
 
-    def versions_of(self, group: str, *, retired: bool = False) -> tuple[str, ...]:
-        """The versions of a group, preferred one first."""
-        found = dict.fromkeys(r.version for r in self.resources_of(group) if retired or r.retired is None)
-        return tuple(sorted(found, key=_version_rank))
-
     def resource(self, group: str, version: str, plural: str) -> ResourceType | None:
         return next(
             (r for r in self.resources_of(group) if r.version == version and r.plural == plural), None
@@ -229,13 +224,6 @@ class Scheme:
         if found is None:
             found = self._type_codecs[key] = TypeCodec(rtype, self._type_name(rtype), self)
         return found
-
-    def codec_of(self, group: str, version: str, kind: str) -> Codec:
-        """The code of a kind that may be no resource of its own (Scale, Eviction, DeleteOptions)."""
-        name = self.schema.name_of(group, version, kind)
-        if name is None:
-            raise UnknownType(f"{group}/{version}, Kind={kind}")
-        return self.codecs.codec(name)
 
     def _type_name(self, rtype: ResourceType) -> str:
         name = self.schema.name_of(rtype.group, rtype.version, rtype.kind)

@@ -61,10 +61,6 @@ def invalid(path: str, value: Any, detail: str) -> Cause:
     )
 
 
-def type_invalid(path: str, value: Any, detail: str) -> Cause:
-    return Cause("FieldValueTypeInvalid", f"Invalid value: {show(value)}: {detail}", path)
-
-
 def not_supported(path: str, value: Any, valid: Iterable[str]) -> Cause:
     """The valid values are listed in the order given; pass them sorted where upstream sorts (it does, for sets)."""
     listed = ", ".join(quote(v) for v in valid)

@@ -197,14 +197,6 @@ def c_identifier(text: str) -> list[str]:
     return [regex_message(_C_IDENTIFIER_TEXT, _C_IDENTIFIER, "my_name", "MY_NAME", "MyName")]
 
 
-def env_var_name(text: str) -> list[str]:
-    """The strict rule; the API server applies `relaxed_env_var_name` to containers."""
-    found: list[str] = []
-    if not _is_env(text):
-        found.append(regex_message(_ENV_TEXT, _ENV, "my.env-name", "MY_ENV.NAME", "MyEnvName1"))
-    return found + _not_a_path_step(text)
-
-
 def relaxed_env_var_name(text: str) -> list[str]:
     found = [] if text else ["environment variable name must be non-empty"]
     if any(not " " <= c <= "~" or c == "=" for c in text):
@@ -253,13 +245,6 @@ def port_number(number: int) -> list[str]:
 
 def in_range(number: int, low: int, high: int) -> list[str]:
     return [] if low <= number <= high else [between(low, high)]
-
-
-def user_id(number: int) -> list[str]:
-    return in_range(number, 0, 0xFFFFFFFF)
-
-
-group_id = user_id
 
 
 def port_name(text: str) -> list[str]:
@@ -313,22 +298,8 @@ def ip_address(text: str) -> list[str]:
     return [] if parse_ip(text) else ["must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"]
 
 
-def ipv4_address(text: str) -> list[str]:
-    found = parse_ip(text)
-    return [] if found and found.version == 4 else ["must be a valid IPv4 address"]
-
-
-def ipv6_address(text: str) -> list[str]:
-    found = parse_ip(text)
-    return [] if found and found.version == 6 else ["must be a valid IPv6 address"]
-
-
 def cidr(text: str) -> list[str]:
     return [] if parse_cidr(text) else ["must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"]
-
-
-def absolute_path(text: str) -> list[str]:
-    return [] if text.startswith("/") else ["must be an absolute path"]
 
 
 def domain_prefixed_path(text: str) -> list[str]:
@@ -365,10 +336,6 @@ def name_is_dns_subdomain(name: str, prefix: bool = False) -> list[str]:
 
 def name_is_dns_label(name: str, prefix: bool = False) -> list[str]:
     return dns1123_label(_unfinished(name, prefix))
-
-
-def name_is_dns1035_label(name: str, prefix: bool = False) -> list[str]:
-    return dns1035_label(_unfinished(name, prefix))
 
 
 def generate_name(base: str) -> str:

@@ -56,10 +56,6 @@ class Quantity:
     def of(number: int, format: str = DECIMAL_SI) -> Quantity:
         return Quantity(number * NANO, format)
 
-    @staticmethod
-    def of_milli(number: int, format: str = DECIMAL_SI) -> Quantity:
-        return Quantity(number * 1_000_000, format)
-
     def value(self) -> int:
         """Whole units, rounded up (away from zero)."""
         return self._scaled(NANO)
@@ -170,6 +166,3 @@ def _interpret(suffix: str, exponent: str) -> tuple[int, int, str]:
     if not exponent and suffix in _BINARY:
         return 0, _BINARY.index(suffix), BINARY_SI
     raise QuantityError(_SUFFIX_WRONG)
-
-
-ZERO = Quantity(0)

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from timonel.aio.clock import Clock, wait_until
+from timonel.aio.clock import Clock
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import AlreadyExists, Conflict, NotFound, StatusError
 from timonel.node import nodestatus
@@ -43,7 +43,6 @@ class Heartbeat:
         self._clock = clock
         self._identity = identity
         self._observe = observe
-        self._look = asyncio.Event()
         self._sent_at = 0.0
         self._node: Object = {}
 
@@ -51,10 +50,6 @@ class Heartbeat:
     def node(self) -> Object:
         """The Node as last seen."""
         return self._node
-
-    def look_now(self) -> None:
-        """Something that the status shows has changed."""
-        self._look.set()
 
     async def register(self) -> None:
         """Until it succeeds: the Node exists with our labels and status."""
@@ -105,8 +100,7 @@ class Heartbeat:
 
     async def _report_for_ever(self) -> None:
         while True:
-            await wait_until(self._clock, self._look, STATUS_CHECK if self._is_ready() else UNREADY_CHECK)
-            self._look.clear()
+            await self._clock.sleep(STATUS_CHECK if self._is_ready() else UNREADY_CHECK)
             try:
                 await self._send(await self._observe())
             except NotFound:

@@ -17,7 +17,6 @@ IMAGES_LIMIT = 50
 MEMORY_RESERVED = 100 << 20  # hard eviction threshold: memory.available<100Mi
 DISK_RESERVED = 0.10  # nodefs.available<10%
 MEMORY_PRESSURE = 100 << 20
-PIDS_RESERVED = 0.0
 
 
 @dataclass(frozen=True, slots=True)

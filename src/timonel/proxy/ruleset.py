@@ -32,7 +32,6 @@ class Network:
 
     table: str
     cluster_cidr: str
-    cluster_name: str = "timonel"
 
 
 def base(network: Network) -> str:

@@ -44,7 +44,6 @@ _NAMED = {
     "props-or-array": _EXTENSIONS + "JSONSchemaPropsOrArray",
     "props-or-strings": _EXTENSIONS + "JSONSchemaPropsOrStringArray",
 }
-_FIELDS_V1 = _FULL + "apis.meta.v1.FieldsV1"
 
 
 class OpenApi:

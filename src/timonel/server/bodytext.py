@@ -18,8 +18,6 @@ import yaml
 from timonel.machinery.errors import BadRequest
 from timonel.machinery.field import quote
 
-MAX_DEPTH = 10_000
-
 
 class BodyError(BadRequest):
     """A body that is neither JSON nor YAML; the message ends with the parser's own words."""

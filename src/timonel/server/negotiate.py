@@ -27,7 +27,6 @@ class Form:
     protobuf: bool = False
     transform: str = ""
     version: str = "v1"
-    pretty: bool = False
 
     @property
     def as_stored(self) -> bool:

@@ -9,7 +9,7 @@ Upstream: apiserver/pkg/registry/generic/registry/store.go, apiserver/pkg/storag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -26,7 +26,6 @@ from timonel.server.watchcache import Caches, Entry, Kind, ResourceCache
 from timonel.store.base import KeyExists, KeyMissing, RevisionConflict, Store
 
 MODIFIED_SINCE = "the object has been modified; please apply your changes to the latest version and try again"
-REPLACED = "StorageError: invalid object, Code: 4"
 
 
 class TypeMachinery(Protocol):
@@ -241,8 +240,3 @@ class Registry:
             raise endpoint.not_found(old.name) from error
         await self.caches.reached(record.modified)
         return record.modified
-
-
-def fields_known(work: ResourceType) -> Mapping[str, object]:
-    """The labels that a field selector of this type may use."""
-    return {"metadata.name": None, "metadata.namespace": None, **work.selectable}

@@ -17,7 +17,6 @@ from timonel.server.registry import Endpoint, Registry
 from timonel.server.request import ActionCall, AdmissionCall, ConnectHandler, Operation
 from timonel.server.verbs.call import Call, Core, Result, check_namespace
 
-METHODS = ("POST", "GET", "HEAD", "PUT", "PATCH", "DELETE")
 STATUS_VERBS = ("get", "update", "patch")
 
 

@@ -12,7 +12,7 @@ from timonel.aio.clock import VirtualClock
 from timonel.objects.meta import Object
 from timonel.server.auth import jwt
 from timonel.server.auth.authn import RequestAuthenticator
-from timonel.server.auth.tokens import TokenError, Tokens, read_token_file
+from timonel.server.auth.tokens import TokenError, Tokens
 from timonel.server.request import Credentials, User
 
 ISSUER = "https://kubernetes.default.svc"
@@ -198,11 +198,3 @@ async def test_a_wrong_token_is_not_anonymous() -> None:
 
     with pytest.raises(Unauthorized, match=r"^Unauthorized$"):
         await RequestAuthenticator(World().tokens).authenticate(Credentials("Bearer wrong"))
-
-
-def test_a_token_file() -> None:
-    found = read_token_file(['t1,alice,1,"a,b"', "", "# none", "t2,bob,2"])
-
-    assert found == {"t1": User("alice", ("a", "b"), "1"), "t2": User("bob", (), "2")}
-    with pytest.raises(ValueError, match="line 1"):
-        read_token_file(["only-a-token"])

@@ -12,7 +12,6 @@ from timonel.objects.meta import Object, annotations_of
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 FAILURES = "batch.kubernetes.io/job-index-failure-count"
-IGNORED_FAILURES = "batch.kubernetes.io/job-index-ignored-failure-count"
 
 
 def is_indexed(job: Object) -> bool:

@@ -10,12 +10,6 @@ from typing import Any
 from timonel.objects.meta import Object, controller_of, controller_ref
 
 
-def is_kept(statefulset: Object) -> bool:
-    """Nothing deletes claims: the default."""
-    policy = statefulset["spec"].get("persistentVolumeClaimRetentionPolicy") or {}
-    return "Delete" not in policy.values()
-
-
 def owners(
     statefulset: Object, claim: Object, pod: Object | None, *, condemned: bool
 ) -> list[dict[str, Any]] | None:

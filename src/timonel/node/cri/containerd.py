@@ -22,9 +22,7 @@ from timonel.node.cri.runtime import (
     Container,
     ContainerConfig,
     ExecResult,
-    FsUsage,
     Image,
-    Resources,
     RuntimeEvent,
     Sandbox,
     SandboxConfig,
@@ -147,12 +145,6 @@ class Containerd:
         m = await self._call("ContainerStatus", pb.ContainerStatusRequest(container_id=container_id))
         return messages.container_of_status(m.status)
 
-    async def update_resources(self, container_id: str, resources: Resources) -> None:
-        request = pb.UpdateContainerResourcesRequest(
-            container_id=container_id, linux=messages.resources(resources)
-        )
-        await self._call("UpdateContainerResources", request)
-
     async def reopen_log(self, container_id: str) -> None:
         await self._call("ReopenContainerLog", pb.ReopenContainerLogRequest(container_id=container_id))
 
@@ -219,9 +211,3 @@ class Containerd:
 
     async def remove_image(self, image: str) -> None:
         await self._call("RemoveImage", pb.RemoveImageRequest(image=pb.ImageSpec(image=image)))
-
-    async def image_fs(self) -> Sequence[FsUsage]:
-        m = await self._call("ImageFsInfo", pb.ImageFsInfoRequest())
-        return [
-            FsUsage(f.fs_id.mountpoint, f.used_bytes.value, f.inodes_used.value) for f in m.image_filesystems
-        ]

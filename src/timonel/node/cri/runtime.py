@@ -243,13 +243,6 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
-class FsUsage:
-    mountpoint: str
-    used_bytes: int
-    inodes_used: int
-
-
-@dataclass(frozen=True, slots=True)
 class RuntimeEvent:
     """Something happened to a container or a sandbox (`id`): look at it again.
 
@@ -311,8 +304,6 @@ class Containers(Protocol):
 
     async def port_forward_url(self, sandbox_id: str, ports: Sequence[int]) -> str: ...
 
-    async def update_resources(self, container_id: str, resources: Resources) -> None: ...
-
     async def reopen_log(self, container_id: str) -> None: ...
 
     async def log_text(self, container_id: str) -> bytes | None:
@@ -336,8 +327,6 @@ class Images(Protocol):
     async def list_images(self) -> Sequence[Image]: ...
 
     async def remove_image(self, image: str) -> None: ...
-
-    async def image_fs(self) -> Sequence[FsUsage]: ...
 
 
 class Runtime(Containers, Images, Protocol):

@@ -28,9 +28,7 @@ from timonel.node.cri.runtime import (
     ContainerConfig,
     ContainerState,
     ExecResult,
-    FsUsage,
     Image,
-    Resources,
     RuntimeEvent,
     Sandbox,
     SandboxConfig,
@@ -300,9 +298,6 @@ class SimulatedRuntime:
             raise Missing(f'an error occurred when try to find container "{container_id}": not found')
         return found
 
-    async def update_resources(self, container_id: str, resources: Resources) -> None:
-        await self.container_status(container_id)
-
     async def reopen_log(self, container_id: str) -> None:
         await self.container_status(container_id)
 
@@ -356,9 +351,6 @@ class SimulatedRuntime:
 
     async def remove_image(self, image: str) -> None:
         self._images = {name: i for name, i in self._images.items() if image not in (name, i.id)}
-
-    async def image_fs(self) -> Sequence[FsUsage]:
-        return [FsUsage("/simulated", sum(i.size for i in self._images.values()), len(self._images))]
 
 
 def _matches(labels: Mapping[str, str], wanted: Mapping[str, str] | None) -> bool:

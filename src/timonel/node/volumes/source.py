@@ -58,9 +58,6 @@ class Context:
         return users.pop() if len(users) == 1 else None
 
 
-Volume = Mapping[str, Any]
-
-
 def pick_items(
     available: Mapping[str, bytes],
     source: Mapping[str, Any],

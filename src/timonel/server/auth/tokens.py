@@ -9,13 +9,12 @@ Upstream: pkg/serviceaccount/{claims,legacy}.go, plugin/pkg/auth/authenticator/t
 from __future__ import annotations
 
 import base64
-import csv
 import hashlib
 import hmac
 import re
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from timonel.aio.clock import Clock
@@ -319,16 +318,3 @@ def service_account_user(
     return User(
         f"system:serviceaccount:{namespace}:{name}", service_account_groups(namespace), uid, dict(extra or {})
     )
-
-
-def read_token_file(lines: Iterable[str]) -> dict[str, User]:
-    """Static tokens: `token,user,uid,"group1,group2"` per line. Upstream: --token-auth-file."""
-    found: dict[str, User] = {}
-    for number, row in enumerate(csv.reader(lines), 1):
-        if not row or not "".join(row).strip() or row[0].startswith("#"):
-            continue
-        if len(row) < 3 or not row[0] or not row[1]:
-            raise ValueError(f"line {number} of the token file must be: token,user,uid[,groups]")
-        groups = tuple(g.strip() for g in row[3].split(",") if g.strip()) if len(row) > 3 else ()
-        found[row[0].strip()] = User(row[1].strip(), groups, row[2].strip())
-    return found
