@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -167,7 +167,7 @@ def start(paths: Paths, config: ClusterConfig, report: Report) -> processes.Proc
             if event["event"] == "ready":
                 return process
             if event["event"] == "error":
-                process.send(signal.SIGTERM)
+                _wait_for_end(child)
                 raise LaunchError(event["text"], event.get("hint", ""))
             if event.get("step") in waiting:
                 waiting.remove(event["step"])
@@ -187,6 +187,15 @@ def start(paths: Paths, config: ClusterConfig, report: Report) -> processes.Proc
         "the server ended before it was ready:\n" + _since(paths.log, started_log),
         f"The whole log: {paths.log}",
     )
+
+
+def _wait_for_end(child: subprocess.Popen[bytes]) -> None:
+    """A server that has said that it cannot go on ends by itself; it must not be taken for one that runs."""
+    try:
+        child.wait(STOP_GRACE)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
 
 
 def _is_wanted(step: str, config: ClusterConfig) -> bool:
