@@ -87,6 +87,15 @@ async def test_a_log_is_asked_of_the_node_and_streamed() -> None:
     assert found.heads[0].startswith("GET /containerLogs/shop/p/c?follow=true&tailLines=5 HTTP/1.1\r\n")
 
 
+async def test_a_body_in_chunks_has_no_length() -> None:
+    reader = FakeReader()
+    async with node(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Own: yes\r\n\r\nok", reader):
+        answer = await connect(reader, call("log"))
+        await text_of(answer)
+
+    assert list(answer.headers) == [("X-Own", "yes")]
+
+
 async def test_credentials_never_reach_the_node() -> None:
     reader = FakeReader()
     async with node(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", reader) as found:

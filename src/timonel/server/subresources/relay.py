@@ -72,14 +72,13 @@ async def exchange(call: ConnectCall, backend: Backend, target: str, host: str) 
         raise
     if head.status == 101:
         return Upgraded(101, head.headers, lambda client: _relay(client, backend))
+    kept = [(k, v) for k, v in head.headers if k.lower() not in _HOP_BY_HOP]
     if call.method == "HEAD":
         backend.close()
-        return Answer(head.status, _answered(head))
-    return Answer(head.status, _answered(head), body_of(backend, head))
-
-
-def _answered(head: Head) -> Headers:
-    return [(k, v) for k, v in head.headers if k.lower() not in _HOP_BY_HOP]
+        return Answer(head.status, kept)
+    # A body goes on in chunks as it comes, which rules out a length beside it.
+    streamed = [(k, v) for k, v in kept if k.lower() != "content-length"]
+    return Answer(head.status, streamed, body_of(backend, head))
 
 
 async def _relay(client: Duplex, backend: Backend) -> None:
