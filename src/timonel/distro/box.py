@@ -28,6 +28,7 @@ from timonel.distro.config import ClusterConfig, NetworkConfig, Paths
 
 IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 SUBNETS = ipaddress.IPv4Network("172.30.0.0/16")
+POD_RANGES = [ipaddress.IPv4Network(f"10.{second}.0.0/16") for second in (*range(244, 256), *range(200, 244))]
 
 
 class BoxError(Exception):
@@ -57,16 +58,32 @@ def plan(config: ClusterConfig, name: str, number: int) -> Box:
     )
 
 
-def choose_network(cluster: str) -> NetworkConfig:
-    """A bridge name and a free subnet for a new cluster."""
+def choose_network(cluster: str, reserved: Iterable[str] = ()) -> NetworkConfig:
+    """A bridge name and a free subnet for a new cluster; `reserved` are those of clusters that do not run now."""
     digest = hashlib.sha256(cluster.encode()).digest()
-    taken = _taken_networks()
+    taken = [*_taken_networks(), *map(ipaddress.IPv4Network, reserved)]
     subnets = list(SUBNETS.subnets(new_prefix=24))
     for step in range(len(subnets)):
         subnet = subnets[(digest[0] + step) % len(subnets)]
         if not any(subnet.overlaps(other) for other in taken):
             return NetworkConfig(f"tmn{digest.hex()[:6]}", str(subnet), str(subnet[1]))
     raise BoxError(f"no free subnet in {SUBNETS}; remove a cluster (timonel down --delete)")
+
+
+def choose_pod_range(reserved: Iterable[str] = ()) -> str:
+    """A range for the pods of a new cluster that no route of this machine leads into, nor is reserved."""
+    taken = [*_taken_networks(), *_routed_networks(), *map(ipaddress.IPv4Network, reserved)]
+    for wanted in POD_RANGES:
+        if not any(wanted.overlaps(other) for other in taken):
+            return str(wanted)
+    raise BoxError(f"no free range for pods from {POD_RANGES[0]} to {POD_RANGES[-1]}; remove a cluster")
+
+
+def _routed_networks() -> list[ipaddress.IPv4Network]:
+    routes = json.loads(_output(["ip", "-json", "-4", "route", "show"]) or "[]")
+    return [
+        ipaddress.IPv4Network(r["dst"], strict=False) for r in routes if r.get("dst", "default") != "default"
+    ]
 
 
 def salvaged_network(cluster: str) -> NetworkConfig:
@@ -101,10 +118,12 @@ def make_network(config: ClusterConfig) -> None:
                 f"link set {network.bridge} up",
             ]
         )
-    if IP_FORWARD.read_text().strip() != "1":
+    ours = _state_file(config)
+    if IP_FORWARD.read_text().strip() != "1" or (ours.parent.is_dir() and any(ours.parent.iterdir())):
+        # It was off before the first cluster: each that needs it leaves a mark, the last to go switches it off again.
+        ours.parent.mkdir(parents=True, exist_ok=True)
+        ours.touch()
         IP_FORWARD.write_text("1")
-        _state_file(config).parent.mkdir(parents=True, exist_ok=True)
-        _state_file(config).touch()
     _nft(_machine_rules(config))
 
 
@@ -127,12 +146,11 @@ def remove_network(config: ClusterConfig) -> None:
     if not network.bridge:
         return
     _nft(f"table ip {_table(config)} {{}}\ndelete table ip {_table(config)}\n")
-    if Path(f"/sys/class/net/{network.bridge}").exists():
-        _ip([f"link delete {network.bridge}"])
-    if _state_file(config).exists():  # forwarding was off before the first cluster here
-        _state_file(config).unlink()
-        others = list(_state_file(config).parent.iterdir())
-        if not others and IP_FORWARD.read_text().strip() == "1":
+    _delete_link(network.bridge)
+    ours = _state_file(config)
+    if ours.exists():
+        ours.unlink()
+        if not any(ours.parent.iterdir()):
             IP_FORWARD.write_text("0")
 
 
@@ -156,8 +174,7 @@ def ensure(config: ClusterConfig, paths: Paths, box: Box) -> processes.Process:
     for program in ("unshare", "nsenter", "ip", "nft", "catatonit"):
         if shutil.which(program) is None:
             raise BoxError(f"{program} is not installed; `timonel doctor` says which packages are missing")
-    if Path(f"/sys/class/net/{box.interface}").exists():  # left by a box that was killed
-        _ip([f"link delete {box.interface}"])
+    _delete_link(box.interface)
     ready, told = os.pipe()
     try:
         child = processes.spawn(
@@ -223,8 +240,10 @@ def start_inside(pid: int, arguments: Sequence[str], log: Path) -> int:
     ready, told = os.pipe()
     try:
         # the shell says that it is there, with the pid that the program will have
-        script = f'echo > /proc/self/fd/{told}; exec "$@"'
-        child = processes.spawn(enter(pid, ["sh", "-c", script, "sh", *arguments]), log=log, pass_fds=(told,))
+        script = 'echo > /proc/self/fd/"$0"; exec "$@"'
+        child = processes.spawn(
+            enter(pid, ["sh", "-c", script, str(told), *arguments]), log=log, pass_fds=(told,)
+        )
     finally:
         os.close(told)
     with os.fdopen(ready, "rb") as pipe:
@@ -242,8 +261,7 @@ def kill(paths: Paths, name: str) -> None:
 
 def forget(config: ClusterConfig, paths: Paths, box: Box) -> None:
     """After the box is dead: its end of the cable, its route, its control groups."""
-    if Path(f"/sys/class/net/{box.interface}").exists():
-        _ip([f"link delete {box.interface}"])
+    _delete_link(box.interface)
     (paths.node(box.name) / "box.pid").unlink(missing_ok=True)
     remove_cgroups(f"kubepods-{box.name}")
 
@@ -259,6 +277,16 @@ def remove_cgroups(top: str) -> None:
 
 
 # ---- tools
+
+
+def _delete_link(name: str) -> None:
+    """It may go by itself while we look: the other end's namespace ends when the box does."""
+    if Path(f"/sys/class/net/{name}").exists():
+        try:
+            _ip([f"link delete {name}"])
+        except BoxError:
+            if Path(f"/sys/class/net/{name}").exists():
+                raise
 
 
 def _ip(commands: Iterable[str], *, inside: int | None = None) -> None:

@@ -88,7 +88,12 @@ def prepare(paths: Paths, name: str, wishes: Wishes) -> ClusterConfig:
     config = replace(config, runtime=_runtime(wishes.runtime, config, is_new=known is None))
     if config.runtime == "containerd" and "node" in config.components:
         if not config.network.bridge:
-            config = replace(config, network=box.choose_network(str(paths.root)))
+            others = list(_neighbours(paths))
+            subnets = [o.network.subnet for o in others if o.network.subnet]
+            config = replace(config, network=box.choose_network(str(paths.root), subnets))
+            if known is None:
+                pods = [o.cluster_cidr for o in others if o.network.subnet]
+                config = replace(config, cluster_cidr=box.choose_pod_range(pods))
     elif known is None:
         config = replace(config, network=NetworkConfig())
     if not config.port:  # asked for a free one, or not asked: then the usual one if it is free
@@ -98,6 +103,16 @@ def prepare(paths: Paths, name: str, wishes: Wishes) -> ClusterConfig:
         _check_port(config.address, config.port)
     settings.save(paths, config)
     return config
+
+
+def _neighbours(paths: Paths) -> Iterator[ClusterConfig]:
+    """The other clusters of the data directory, running or not; damaged ones are left out."""
+    for file in sorted(paths.root.parent.glob("*/cluster.json")):
+        if file.parent != paths.root:
+            with suppress(settings.ConfigError):
+                found = settings.load(Paths(file.parent))
+                if found is not None:
+                    yield found
 
 
 def _runtime(wanted: str | None, config: ClusterConfig, *, is_new: bool) -> str:

@@ -13,7 +13,7 @@ import json
 import logging
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from timonel.aio.clock import Clock
@@ -48,6 +48,8 @@ class BoxedNode:
         self.name = f"node {self.node}"
         self._config, self._paths, self._authority, self._clock = config, paths, authority, clock
         self._box = box.plan(config, self.node, number)
+        if config.container_runtime_endpoint:  # on the machine itself, at its end of the bridge
+            self._box = replace(self._box, address=config.network.gateway)
         self.failing = asyncio.Event()
         self.problem = ""
         self.found_running = False  # the agent is one that an earlier server has started
@@ -75,8 +77,10 @@ class BoxedNode:
     async def _live(self, threads: Threads, ready: asyncio.Event) -> str:
         """Box and agent for once; why it is over."""
         try:
-            first = await threads.run(box.ensure, self._config, self._paths, self._box)
-            agent = await threads.run(self._agent, first.pid)
+            # A runtime that is given lives outside of any box, and so must the agent that shares its mounts and network.
+            given = bool(self._config.container_runtime_endpoint)
+            first = None if given else await threads.run(box.ensure, self._config, self._paths, self._box)
+            agent = await threads.run(self._agent, first.pid if first is not None else None)
         except (box.BoxError, OSError, IndexError) as exc:
             return str(exc)
         ready.set()
@@ -88,7 +92,7 @@ class BoxedNode:
     def log(self) -> Path:
         return self._paths.node(self.node) / "agent.log"
 
-    def _agent(self, box_pid: int) -> processes.Process:
+    def _agent(self, box_pid: int | None) -> processes.Process:
         folder = self._paths.node(self.node)
         running = processes.find(folder / "agent.pid")
         if running is not None:
@@ -98,7 +102,12 @@ class BoxedNode:
         settings = folder / "agent.json"
         write_private(settings, json.dumps(asdict(self.agent_config()), default=str, indent=1).encode())
         command = [sys.executable, "-m", "timonel", "agent", "--config", str(settings)]
-        return processes.record(folder / "agent.pid", box.start_inside(box_pid, command, self.log))
+        pid = (
+            processes.spawn(command, log=self.log).pid
+            if box_pid is None
+            else box.start_inside(box_pid, command, self.log)
+        )
+        return processes.record(folder / "agent.pid", pid)
 
     def agent_config(self) -> AgentConfig:
         """The agent's settings, with credentials of its own for each of its parts."""
@@ -136,6 +145,7 @@ class BoxedNode:
             dns_address=config.dns_address,
             mirrors=config.mirrors,
             container_runtime_endpoint=config.container_runtime_endpoint,
+            proxy_table=f"timonel-{config.network.bridge}-services",
         )
 
 
