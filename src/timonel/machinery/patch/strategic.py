@@ -35,12 +35,16 @@ def strategic_merge_patch(document: Any, patch: Any, type_name: str, lookup: Loo
 class _Merge:
     def __init__(self, lookup: Lookup) -> None:
         self._lookup = lookup
+        self._fields: dict[str, dict[str, TypeData]] = {}
 
     def _field(self, kind: TypeData, key: str) -> TypeData:
         """What stands under `key` in a value of this kind; an unknown field is merged like JSON."""
         if kind["t"] == "ref":
-            found: TypeData = self._lookup(kind["ref"])["fields"].get(key, _ANY)
-            return found
+            name = kind["ref"]
+            fields = self._fields.get(name)
+            if fields is None:
+                fields = self._fields[name] = self._lookup(name)["fields"]
+            return fields.get(key, _ANY)
         return kind.get("of", _ANY) if kind["t"] == "map" else _ANY
 
     # ---- maps
@@ -163,6 +167,8 @@ _ANY: TypeData = {"t": "any"}
 
 
 def _strategy(field: TypeData) -> str:
+    if "strategy" not in field:
+        return ""
     strategies = str(field.get("strategy", "")).split(",")
     if "merge" in strategies:
         return "merge"
@@ -203,12 +209,14 @@ def _checked_order(order: Any, items: list[Any], key: str | None) -> list[Any]:
 def _placed(merged: list[Any], old: list[Any], wanted: list[Any], key: str | None) -> list[Any]:
     """What the patch puts in order, with the other items where they stood in relation to it."""
     place = {identity: i for i, identity in enumerate(wanted)}
-    server = {_identity(item, key): i for i, item in enumerate(old)}
     ours = [item for item in merged if _identity(item, key) not in place]
     theirs = sorted(
         (item for item in merged if _identity(item, key) in place),
         key=lambda item: place[_identity(item, key)],
     )
+    if not ours:
+        return theirs
+    server = {_identity(item, key): i for i, item in enumerate(old)}
     found: list[Any] = []
     left, right = 0, 0
     while left < len(ours) and right < len(theirs):

@@ -124,7 +124,7 @@ def finished(
     if tree.get("metadata") is None:
         tree["metadata"] = {}
     bodies.check_kind(tree, endpoint.rtype.kind, endpoint.rtype.api_version, endpoint.rtype.version)
-    shown = cloned(tree)
+    shown = orjson.dumps(tree)  # read again only where there is something to complain about
     try:
         obj = bodies.finish(
             endpoint,
@@ -136,7 +136,7 @@ def finished(
         )
     except errors.BadRequest as error:
         problem = error.message.split(f"cannot be handled as a {endpoint.rtype.kind}: ", 1)[-1]
-        text = as_go_prints(patch_shown) if patch_shown is not None else as_upstream_prints(shown)
+        text = as_go_prints(patch_shown) if patch_shown is not None else as_upstream_prints(orjson.loads(shown))
         cause = field.invalid("patch", text, problem)
         raise errors.invalid("", "", [cause]) from error
     check_name(obj, call.name)

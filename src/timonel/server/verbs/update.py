@@ -275,15 +275,16 @@ def prepare(endpoint: Endpoint, new: Object, old: Object, part: Part, warnings: 
     now["resourceVersion"] = before["resourceVersion"]
     if work.generation and part.subresource != "status" and content(new) != content(old):
         now["generation"] = before.get("generation", 0) + 1
-    again = (*objectmeta.validate(new, work), *objectmeta.validate_domains(new))
+    common, domains = [*objectmeta.validate_update(new, old)], [*objectmeta.validate_domains(new)]
     causes = [
         *objectmeta.validate(new, work, names.path_segment_name),
-        *objectmeta.validate_update(new, old),
-        *objectmeta.validate_update(new, old),  # the kinds' own rules begin with it once more
-        *objectmeta.validate_domains(new),
-        *(again if not work.group and not part.subresource else ()),  # and core's with all of it
-        *part.validate(new, old),
+        *common,
+        *common,  # the kinds' own rules begin with it once more
+        *domains,
     ]
+    if not work.group and not part.subresource:  # and core's with all of it
+        causes += (*objectmeta.validate(new, work), *domains)
+    causes += part.validate(new, old)
     if causes:
         raise errors.invalid(work.kind, now.get("name", ""), causes, work.group)
     warnings += part.warnings(new, old)
