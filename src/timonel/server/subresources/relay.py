@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from timonel.server.request import Answer, ConnectCall, Duplex, Upgraded
-from timonel.server.subresources.nodes import CHUNK, Backend, Head, Headers, body_of, send
+from timonel.server.subresources.nodes import CHUNK, Backend, Headers, body_of, send
 
 _HOP_BY_HOP = frozenset(
     (
