@@ -145,7 +145,8 @@ def remove_network(config: ClusterConfig) -> None:
     network = config.network
     if not network.bridge:
         return
-    _nft(f"table ip {_table(config)} {{}}\ndelete table ip {_table(config)}\n")
+    for table in (_table(config), services_table(config)):
+        _nft(f"table ip {table} {{}}\ndelete table ip {table}\n")
     _delete_link(network.bridge)
     ours = _state_file(config)
     if ours.exists():
@@ -160,6 +161,11 @@ def _state_file(config: ClusterConfig) -> Path:
 
 def _table(config: ClusterConfig) -> str:
     return f"timonel-{config.network.bridge}"
+
+
+def services_table(config: ClusterConfig) -> str:
+    """Where a node outside a box routes Services, on the machine itself."""
+    return f"timonel-{config.network.bridge}-services"
 
 
 # ---- a box

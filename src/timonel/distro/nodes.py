@@ -77,7 +77,7 @@ class BoxedNode:
     async def _live(self, threads: Threads, ready: asyncio.Event) -> str:
         """Box and agent for once; why it is over."""
         try:
-            # A runtime that is given lives outside of any box, and so must the agent that shares its mounts and network.
+            # A runtime that is given lives outside of any box; the agent must share its mounts and its network.
             given = bool(self._config.container_runtime_endpoint)
             first = None if given else await threads.run(box.ensure, self._config, self._paths, self._box)
             agent = await threads.run(self._agent, first.pid if first is not None else None)
@@ -145,7 +145,7 @@ class BoxedNode:
             dns_address=config.dns_address,
             mirrors=config.mirrors,
             container_runtime_endpoint=config.container_runtime_endpoint,
-            proxy_table=f"timonel-{config.network.bridge}-services",
+            proxy_table=box.services_table(config),
         )
 
 
