@@ -95,6 +95,11 @@ _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?").full
 _TRUE = frozenset(["y", "Y", "yes", "Yes", "YES", "on", "On", "ON", "true", "True", "TRUE"])
 _FALSE = frozenset(["n", "N", "no", "No", "NO", "off", "Off", "OFF", "false", "False", "FALSE"])
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
+FEW_ALIASED, FEW_VALUES = 100, 1000  # below these nobody minds
+MANY_VALUES, TOO_MANY_VALUES = (
+    400_000,
+    4_000_000,
+)  # between these aliases may make up less and less of the document
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -115,18 +120,43 @@ def read_yaml(raw: bytes, *, find_duplicates: bool = False) -> tuple[Any, list[s
 
 
 class _YamlReader:
+    """Each alias becomes a copy of its own, as in JSON; a few lines that stand for millions are refused.
+
+    Upstream: go.yaml.in/yaml/v2 decode.go (allowedAliasRatio).
+    """
+
     def __init__(self) -> None:
         self.duplicates: list[str] = []
-        self._aliases: dict[int, Any] = {}
+        self._seen: set[int] = set()
+        self._open: set[int] = set()
+        self._depth = 0  # of aliases
+        self._count = self._aliased = 0
 
     def value(self, node: yaml.Node) -> Any:
+        self._count += 1
+        if self._depth:
+            self._aliased += 1
+            if self._is_excessive():
+                raise yaml.YAMLError("document contains excessive aliasing")
         if isinstance(node, yaml.ScalarNode):
             return _scalar(node)
         known = id(node)
-        if known not in self._aliases:
-            built = self._mapping(node) if isinstance(node, yaml.MappingNode) else self._sequence(node)
-            self._aliases[known] = built
-        return self._aliases[known]
+        if known in self._open:
+            raise yaml.YAMLError("anchor value contains itself")
+        is_alias = known in self._seen
+        self._seen.add(known)
+        self._open.add(known)
+        self._depth += is_alias
+        built = self._mapping(node) if isinstance(node, yaml.MappingNode) else self._sequence(node)
+        self._depth -= is_alias
+        self._open.discard(known)
+        return built
+
+    def _is_excessive(self) -> bool:
+        if self._aliased <= FEW_ALIASED or self._count <= FEW_VALUES:
+            return False
+        beyond = min(max((self._count - MANY_VALUES) / (TOO_MANY_VALUES - MANY_VALUES), 0.0), 1.0)
+        return self._aliased / self._count > 0.99 - 0.89 * beyond
 
     def _sequence(self, node: yaml.Node) -> list[Any]:
         return [self.value(item) for item in node.value]
