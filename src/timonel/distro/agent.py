@@ -7,12 +7,9 @@ and waits for what it needs; cancelling stops it all and leaves the containers r
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
 
 from timonel.aio.clock import Clock, SystemClock
 from timonel.aio.lifecycle import Service, running_together
@@ -21,6 +18,7 @@ from timonel.client.https import Endpoint, HttpsTransport, tls_context
 from timonel.client.informer import InformerFactory
 from timonel.client.rest import Client
 from timonel.distro import host
+from timonel.distro.agentconfig import AgentConfig
 from timonel.dns.forward import Forwarder, upstreams
 from timonel.dns.publish import Publisher, endpoint_slice
 from timonel.dns.records import Zone
@@ -37,35 +35,6 @@ from timonel.proxy.shell import Proxy
 RESOLV_CONF = Path("/etc/resolv.conf")
 DNS_PORT = 53
 DNS_SERVICE = Key("kube-system", "kube-dns")
-
-
-@dataclass(frozen=True, slots=True)
-class AgentConfig:
-    """`credentials`: part (node, proxy, dns, storage, serving) -> files of certificate and key."""
-
-    node: str
-    address: str
-    pod_cidr: str
-    directory: Path
-    server: str
-    ca: Path
-    credentials: Mapping[str, tuple[Path, Path]]
-    cluster_cidr: str
-    cluster_domain: str
-    dns_address: str
-    mirrors: Mapping[str, str] = field(default_factory=dict)
-    container_runtime_endpoint: str = ""
-    proxy_table: str = "timonel"
-
-
-def load(file: Path) -> AgentConfig:
-    """Raises ValueError, KeyError or TypeError for a file that is not one."""
-    raw: dict[str, Any] = json.loads(file.read_text())
-    known = {f.name for f in fields(AgentConfig)}
-    values = {key: value for key, value in raw.items() if key in known}
-    values["directory"], values["ca"] = Path(values["directory"]), Path(values["ca"])
-    values["credentials"] = {part: (Path(c), Path(k)) for part, (c, k) in values["credentials"].items()}
-    return AgentConfig(**values)
 
 
 async def run_agent(config: AgentConfig) -> None:

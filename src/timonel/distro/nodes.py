@@ -19,7 +19,7 @@ from pathlib import Path
 from timonel.aio.clock import Clock
 from timonel.aio.threads import Threads
 from timonel.distro import box, processes
-from timonel.distro.agent import AgentConfig
+from timonel.distro.agentconfig import AgentConfig
 from timonel.distro.config import ClusterConfig, Paths, write_private
 from timonel.distro.pki import Authority
 

@@ -28,7 +28,8 @@ logger = logging.getLogger(__name__)
 def agent(config_file: Path, verbose: bool) -> None:
     """Run a node's agent: containerd, pods, Service routing, DNS. Ends on SIGTERM; containers go on."""
     from timonel.aio.lifecycle import leaves
-    from timonel.distro.agent import load, run_agent
+    from timonel.distro.agent import run_agent
+    from timonel.distro.agentconfig import load
     from timonel.distro.logs import set_up_logging
     from timonel.node.containerd import RuntimeMissing
 
