@@ -22,7 +22,7 @@ from timonel.control.actions import Outcome, Plan
 from timonel.control.declare import AnyControllerType, Watch
 from timonel.control.executors import Executor
 from timonel.control.workers import Workers
-from timonel.machinery.errors import Conflict, NotFound
+from timonel.machinery.errors import AlreadyExists, Conflict, NotFound
 from timonel.objects.meta import Key, Object
 
 WORTH_A_REST = 0.001  # seconds; deciding about most objects is quicker
@@ -44,7 +44,7 @@ class Controller:
     ) -> None:
         self.what, self.name = what, what.name
         self.resource = what.watches[0].resource
-        self._workers = Workers(self.name, self.sync, clock, passing=(Conflict, NotFound))
+        self._workers = Workers(self.name, self.sync, clock, passing=(AlreadyExists, Conflict, NotFound))
         self.queue = self._workers.queue
         self.recorder = EventRecorder(transport, clock, what.component or what.name)
         self._client = Client(transport, index)
