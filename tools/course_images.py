@@ -147,7 +147,13 @@ def images() -> list[Image]:
             "v1.1.2",
             ("prometheus-node-exporter",),
             {"Entrypoint": ["/bin/node_exporter"], "ExposedPorts": {"9100/tcp": {}}, "User": "nobody"},
-            links=(("bin/node_exporter", "/usr/bin/prometheus-node-exporter"),),
+            # The course passes --path.procfs=/host/proc and mounts nothing there; this version insists on finding it.
+            links=(
+                ("bin/node_exporter", "/usr/bin/prometheus-node-exporter"),
+                ("host/proc", "/proc"),
+                ("host/sys", "/sys"),
+            ),
+            folders=(("host", 0o755),),
         ),
     ]
 

@@ -94,9 +94,9 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[RunningCluster]:
         try:
             yield found
         finally:
-            logs = sorted(Path(folder).glob("**/*.log"))
             if request.session.testsfailed:
-                for log in logs:
+                patterns = ("*/*.log", "*/nodes/*/*.log", "*/nodes/*/containerd/*.log")
+                for log in sorted(log for pattern in patterns for log in Path(folder).glob(pattern)):
                     text = log.read_text(errors="replace")[-6000:]
                     if text:
                         print(f"\n---- {log.relative_to(folder)}\n{text}")

@@ -265,11 +265,18 @@ def kill(paths: Paths, name: str) -> None:
         process.send(signal.SIGKILL)
 
 
-def forget(config: ClusterConfig, paths: Paths, box: Box) -> None:
+def forget(paths: Paths, box: Box) -> None:
     """After the box is dead: its end of the cable, its route, its control groups."""
     _delete_link(box.interface)
     (paths.node(box.name) / "box.pid").unlink(missing_ok=True)
     remove_cgroups(f"kubepods-{box.name}")
+
+
+def unmount_below(folder: Path) -> None:
+    """What a node outside a box has left mounted; in a box, mounts end with it."""
+    mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for place in sorted((m for m in mounted if m.startswith(f"{folder}/")), reverse=True):
+        subprocess.run(["umount", "--lazy", place], check=False, stderr=subprocess.DEVNULL)
 
 
 def remove_cgroups(top: str) -> None:

@@ -85,7 +85,7 @@ def prepare(paths: Paths, name: str, wishes: Wishes) -> ClusterConfig:
         container_runtime_endpoint=wishes.container_runtime_endpoint,
         store=wishes.store,
     )
-    config = replace(config, runtime=_runtime(wishes.runtime, config, is_new=known is None))
+    config = replace(config, runtime=_runtime(wishes.runtime, config))
     if config.runtime == "containerd" and "node" in config.components:
         if not config.network.bridge:
             others = list(_neighbours(paths))
@@ -115,7 +115,7 @@ def _neighbours(paths: Paths) -> Iterator[ClusterConfig]:
                     yield found
 
 
-def _runtime(wanted: str | None, config: ClusterConfig, *, is_new: bool) -> str:
+def _runtime(wanted: str | None, config: ClusterConfig) -> str:
     chosen = wanted or config.runtime
     if "node" not in config.components:
         return chosen if chosen in ("containerd", "simulated") else "simulated"
@@ -270,5 +270,5 @@ async def stop_node(paths: Paths, config: ClusterConfig, name: str, clock: Clock
     (paths.node(name) / "agent.pid").unlink(missing_ok=True)
     if config.network.bridge:
         number = paths.nodes.index(name) + 1
-        box.forget(config, paths, box.plan(config, name, number))
+        box.forget(paths, box.plan(config, name, number))
     return agent is not None or first is not None

@@ -31,6 +31,7 @@ def down(name: str, data_dir: Path | None, delete: bool, yes: bool) -> None:
         steps.done(f"Stopped cluster {name}" if ran else f"Cluster {name} was not running")
         if delete:
             steps.begin(f"Deleting {where.root}")
+            box.unmount_below(where.root)
             shutil.rmtree(where.root)
 
 
