@@ -136,7 +136,8 @@ def import_image(arguments: argparse.Namespace) -> None:
         file.write(image_archive())
         file.flush()
         command = [arguments.timonel, "image", "import", "--name", arguments.name, file.name]
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+        if subprocess.run(command, check=False, stdout=subprocess.DEVNULL).returncode:
+            raise SystemExit("error: the image could not be imported; the reason is above")
 
 
 async def run(arguments: argparse.Namespace) -> None:

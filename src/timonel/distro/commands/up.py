@@ -97,12 +97,14 @@ def _greet(where: Paths, *, quiet: bool) -> None:
 def _start(where: Paths, config: ClusterConfig, *, quiet: bool) -> None:
     with Steps(WallClock(), quiet=quiet) as steps:
         steps.begin(f"Starting cluster {config.name}")
+        warned: list[str] = []
 
         def report(event: dict[str, Any]) -> None:
             if event["event"] == "done":
                 steps.done(event["text"])
                 steps.begin(event.get("next", "Waiting for the rest"))
             elif event["event"] == "warning":
+                warned.append(event["text"])
                 steps.failed(event["text"])
                 if event.get("hint"):
                     steps.note(event["hint"])
@@ -115,7 +117,10 @@ def _start(where: Paths, config: ClusterConfig, *, quiet: bool) -> None:
         except launch.LaunchError as exc:
             steps.failed()
             raise Failure(str(exc), exc.hint) from exc
-        steps.done("Ready")
+        if warned:
+            steps.failed("The cluster runs, but not all of it is ready")
+        else:
+            steps.done("Ready")
     if not quiet:
         _say_how_to_go_on(where, config)
 
