@@ -123,7 +123,7 @@ def render_network(layout: Layout) -> str:
     return json.dumps({"cniVersion": "1.0.0", "name": f"pods-{layout.node}", "plugins": plugins}, indent=1)
 
 
-def render_hosts(registry: str, url: str) -> str:
+def render_hosts(url: str) -> str:
     """hosts.toml of a registry that another one stands in for. The table is required by containerd 1.6."""
     return f'server = "{url}"\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n'
 
@@ -135,7 +135,7 @@ def write_mirrors(directory: Path, mirrors: Mapping[str, str]) -> None:
     for registry, url in mirrors.items():
         place = root / registry
         place.mkdir(exist_ok=True)
-        (place / "hosts.toml").write_text(render_hosts(registry, url))
+        (place / "hosts.toml").write_text(render_hosts(url))
 
 
 def write_files(layout: Layout) -> None:

@@ -52,7 +52,7 @@ def build(pod: Object, container: Mapping[str, Any], sources: Sources) -> dict[s
     services = service_variables(pod, sources.services)
     env = dict[str, str]()
     for source in container.get("envFrom") or ():
-        env.update(_from_source(pod, source, sources))
+        env.update(_from_source(source, sources))
     for entry in container.get("env") or ():
         value = _value(pod, container, entry, {**services, **env}, sources)
         if value is not None:
@@ -76,7 +76,7 @@ def secret_value(secret: Object, key: str) -> str | None:
     return None if found is None else base64.b64decode(found).decode("utf-8", "surrogateescape")
 
 
-def _from_source(pod: Object, source: Mapping[str, Any], sources: Sources) -> dict[str, str]:
+def _from_source(source: Mapping[str, Any], sources: Sources) -> dict[str, str]:
     prefix = source.get("prefix", "")
     found = dict[str, str]()
     ref = source.get("configMapRef")

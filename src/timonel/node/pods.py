@@ -234,12 +234,12 @@ class Pods:
         if not self._knows_pods or self._group is None:
             return
         for uid in list(self._found):
-            runtime = self._found.pop(uid)
+            del self._found[uid]
             if uid not in self._orphans and uid not in self._runners:
                 self._orphans.add(uid)
-                self._group.create_task(self._clear_orphan(uid, runtime), name=f"orphan {uid}")
+                self._group.create_task(self._clear_orphan(uid), name=f"orphan {uid}")
 
-    async def _clear_orphan(self, uid: str, runtime: PodRuntime) -> None:
+    async def _clear_orphan(self, uid: str) -> None:
         """A pod that the API server does not know any more: it was deleted while we were away."""
         logger.info("Removing a pod that is not wanted any more", extra={"pod": uid})
         while True:

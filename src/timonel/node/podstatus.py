@@ -95,7 +95,6 @@ def _container_status(
     if runtime.latest(name) is None and kept is not None:
         return kept
     latest, previous = runtime.latest(name), runtime.previous(name)
-    waiting = facts.waiting.get(name)
     last: Status = {}
     if previous is not None and previous.state is ContainerState.EXITED:
         last = {"terminated": terminated(previous, facts.runtime_name)}
@@ -107,7 +106,7 @@ def _container_status(
         "state": state,
         "lastState": last,
         "ready": _is_ready(c, latest, facts, init=init),
-        "restartCount": _restart_count(latest, waiting),
+        "restartCount": _restart_count(latest),
         "image": normalized(c["image"]) if latest is not None else c["image"],
         "imageID": "",
         "started": started,
@@ -143,7 +142,7 @@ def _mount_status(mount: Mapping[str, Any]) -> Status:
     return found
 
 
-def _restart_count(latest: Container | None, waiting: tuple[str, str] | None) -> int:
+def _restart_count(latest: Container | None) -> int:
     if latest is None:
         return 0
     return int(latest.annotations.get(RESTART_COUNT, latest.attempt))

@@ -84,10 +84,10 @@ def _wait(desired: Object, observed: Observed) -> list[Action]:
         return [Record("Normal", "FailedBinding", text)]
     if observed.storage_class is None:
         return [Record("Warning", "ProvisioningFailed", f'storageclass.storage.k8s.io "{name}" not found')]
-    return _ask_provisioner(desired, observed.storage_class["provisioner"], name)
+    return _ask_provisioner(desired, observed.storage_class["provisioner"])
 
 
-def _ask_provisioner(desired: Object, provisioner: str, name: str) -> list[Action]:
+def _ask_provisioner(desired: Object, provisioner: str) -> list[Action]:
     if provisioner == NO_PROVISIONER:
         return []
     marks = {PROVISIONER: provisioner, BETA_PROVISIONER: provisioner}

@@ -183,7 +183,7 @@ class Fields:
     ) -> Object:
         """The new object, with its managedFields. Raises ApplyConflict, BadRequest, StatusError."""
         self._check(config)
-        current = live if live is not None else self._fresh(config)
+        current = live if live is not None else self._fresh()
         try:
             managed = managing.decode(current["metadata"].get("managedFields") or ())
         except ManagedFieldsError as e:
@@ -224,7 +224,7 @@ class Fields:
             shown = self._gvk if "/" in self._gvk.split(",")[0] else f"/{self._gvk}"
             raise StatusError(f"failed to create typed patch object ({place}; {shown}): {text}")
 
-    def _fresh(self, config: Object) -> Object:
+    def _fresh(self) -> Object:
         """What an apply to a name that does not exist starts from."""
         return {**self._new, "kind": self._kind, "apiVersion": self._api_version, "metadata": {}}
 

@@ -37,7 +37,7 @@ class TokenRequest:
             raise errors.invalid(KIND, "", causes, GROUP)
         if not spec.get("audiences"):
             spec["audiences"] = list(self._tokens.audiences)
-        bound, node = await self._bound(call, account, spec.get("boundObjectRef"))
+        bound, node = await self._bound(call, spec.get("boundObjectRef"))
         spec.setdefault("boundObjectRef", None)
         issued = self._tokens.issue(
             account, audiences=spec["audiences"], seconds=seconds, bound=bound, node=node
@@ -51,9 +51,7 @@ class TokenRequest:
         status = {"token": issued.token, "expirationTimestamp": format_time(issued.expires)}
         return {**call.obj, "status": status}
 
-    async def _bound(
-        self, call: ActionCall, account: Object, ref: Object | None
-    ) -> tuple[Object | None, Object | None]:
+    async def _bound(self, call: ActionCall, ref: Object | None) -> tuple[Object | None, Object | None]:
         """The object that the token ends with, and the node of a pod."""
         if not ref:
             return None, None

@@ -194,7 +194,7 @@ async def _attempt(
     old = entry.decoded()
     old_served = endpoint.to_served(entry.decoded()) if endpoint.convert is not None else old
     new = produce(cloned(old_served))
-    version = version or _version_of(new, entry, part)
+    version = version or _version_of(new, entry)
     check_preconditions(endpoint, entry, old, version, uid)
     part.keep(endpoint, new, old_served)
     now = core.clock.now()
@@ -243,7 +243,7 @@ async def _attempt(
         raise
 
 
-def _version_of(new: Object, entry: Entry, part: Part) -> int:
+def _version_of(new: Object, entry: Entry) -> int:
     """A patch may name a version too; one that does not has the version that was read."""
     text = new["metadata"].get("resourceVersion", "")
     return wanted_version(new) if text and text != str(entry.revision) else 0
