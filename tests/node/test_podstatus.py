@@ -127,6 +127,18 @@ def test_a_failed_init_container_fails_a_pod_that_never_restarts() -> None:
     assert build(p, runtime(ran("i1", EXITED, code=1)), facts())["phase"] == "Failed"
 
 
+def test_a_container_that_never_had_its_turn_is_not_said_to_have_ended() -> None:
+    spec = pod(initContainers=[container("a")], restartPolicy="Never")
+
+    status = build(
+        spec, runtime(ran("a", state=EXITED, exit_code=1)), facts(ready=frozenset(), is_stopped=True)
+    )
+
+    assert status["phase"] == "Failed"
+    assert status["containerStatuses"][0]["state"] == {"waiting": {"reason": "PodInitializing"}}
+    assert conditions(status)["Initialized"][1] == "ContainersNotInitialized"
+
+
 def test_an_unready_sidecar_makes_the_pod_unready() -> None:
     p = pod(initContainers=[container("side", restartPolicy="Always")])
     status = build(p, runtime(ran("side"), ran()), facts(ready={"main-0"}))

@@ -42,7 +42,14 @@ def build(pod: Object, runtime: PodRuntime, facts: Facts) -> Status:
     old: Status = pod.get("status") or {}
     inits = spec.get("initContainers") or []
     init_statuses = [_container_status(pod, c, runtime, facts, init=True) for c in inits]
-    statuses = [_container_status(pod, c, runtime, facts, init=False) for c in spec["containers"]]
+    # As kubelet: what never had its turn is not said to have ended (status_manager.go TerminatePod)
+    had_its_turn = all(s["ready"] or s["started"] for s in init_statuses) or bool(
+        old.get("phase") == "Running"
+    )
+    statuses = [
+        _container_status(pod, c, runtime, facts, init=False, had_its_turn=had_its_turn)
+        for c in spec["containers"]
+    ]
     phase = _phase_now(pod, init_statuses, statuses, facts, old)
     if phase in ("Succeeded", "Failed"):
         for ended in statuses:
@@ -88,7 +95,13 @@ def _pod_ips(pod: Object, runtime: PodRuntime, facts: Facts) -> Sequence[str]:
 
 
 def _container_status(
-    pod: Object, c: Mapping[str, Any], runtime: PodRuntime, facts: Facts, *, init: bool
+    pod: Object,
+    c: Mapping[str, Any],
+    runtime: PodRuntime,
+    facts: Facts,
+    *,
+    init: bool,
+    had_its_turn: bool = False,
 ) -> Status:
     name = c["name"]
     kept = _kept(pod, name, init=init)
@@ -98,7 +111,7 @@ def _container_status(
     last: Status = {}
     if previous is not None and previous.state is ContainerState.EXITED:
         last = {"terminated": terminated(previous, facts.runtime_name)}
-    state, started = _state(pod, c, latest, facts, init=init)
+    state, started = _state(pod, c, latest, facts, init=init, had_its_turn=had_its_turn)
     if "waiting" in state and latest is not None and latest.state is ContainerState.EXITED:
         last = {"terminated": terminated(latest, facts.runtime_name)}
     status: Status = {
@@ -149,13 +162,19 @@ def _restart_count(latest: Container | None) -> int:
 
 
 def _state(
-    pod: Object, c: Mapping[str, Any], latest: Container | None, facts: Facts, *, init: bool
+    pod: Object,
+    c: Mapping[str, Any],
+    latest: Container | None,
+    facts: Facts,
+    *,
+    init: bool,
+    had_its_turn: bool,
 ) -> tuple[Status, bool]:
     """The container's state and whether it counts as started."""
     waiting = facts.waiting.get(c["name"])
     if latest is not None and latest.state is ContainerState.RUNNING and not facts.is_stopped:
         return {"running": {"startedAt": format_time(latest.started_at)}}, latest.id in facts.started
-    if facts.is_stopped:
+    if facts.is_stopped and (latest is not None or had_its_turn):
         return {"terminated": _ended(latest, facts)}, False
     if latest is not None and latest.state is ContainerState.EXITED:
         again = podactions.should_restart(pod, c, latest, init=init)
