@@ -131,7 +131,7 @@ def test_a_container_that_never_had_its_turn_is_not_said_to_have_ended() -> None
     spec = pod(initContainers=[container("a")], restartPolicy="Never")
 
     status = build(
-        spec, runtime(ran("a", state=EXITED, exit_code=1)), facts(ready=frozenset(), is_stopped=True)
+        spec, runtime(ran("a", EXITED, code=1)), facts(ready=frozenset(), is_stopped=True)
     )
 
     assert status["phase"] == "Failed"
