@@ -332,7 +332,10 @@ def validate_validating_binding(obj: Object) -> Iterator[Cause]:
         if action in actions[:index]:
             yield field.duplicate(f"{path}[{index}]", action)
     if {"Deny", "Warn"} <= set(actions):
-        message = "must not contain both Deny and Warn (repeating the same validation failure information in the API response and headers serves no purpose)"  # noqa: E501
+        message = (
+            "must not contain both Deny and Warn (repeating the same validation failure information in the API "
+            "response and headers serves no purpose)"
+        )
         yield field.invalid(path, actions, message)
 
 

@@ -8,9 +8,11 @@ Upstream: client-go restmapper/{discovery,shortcut}.go.
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from timonel.client.transport import Resource, Transport
@@ -163,7 +165,7 @@ async def discover(transport: Transport) -> ResourceIndex:
     for group in groups.get("groups") or ():
         preferred = group.get("preferredVersion", {}).get("groupVersion")
         served = [v["groupVersion"] for v in group.get("versions") or ()]
-        versions += sorted(served, key=lambda v, preferred=preferred: v != preferred)  # type: ignore[misc]
+        versions += sorted(served, key=partial(operator.ne, preferred))
     for api_version in versions:
         path = f"/apis/{api_version}" if "/" in api_version else f"/api/{api_version}"
         try:

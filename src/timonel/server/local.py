@@ -103,7 +103,7 @@ class LocalTransport:
                     obj = call.endpoint.obj(entry)
                     yield WatchEvent(type_, tables.partial(obj, PLAIN) if metadata_only else obj)
         finally:
-            await deliveries.aclose()  # type: ignore[attr-defined]
+            await deliveries.aclose()
 
     async def create(
         self, resource: Resource, obj: Object, *, namespace: str = "", name: str = "", subresource: str = ""

@@ -158,7 +158,7 @@ class Frames:
         except errors.StatusError as error:
             yield self.error(error)
         finally:
-            await deliveries.aclose()  # type: ignore[attr-defined]
+            await deliveries.aclose()
 
     async def refused(self, error: errors.StatusError) -> AsyncIterator[bytes]:
         """A watch that ends before it begins: its error comes as an event."""

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 
 import click
@@ -95,8 +95,8 @@ def explained(error: BaseException, where: Paths) -> Failure:
     return Failure(f"the server failed: {error!r}", f"The log: {where.log}")
 
 
-def _run(main: object) -> int:
+def _run(main: Callable[[], Coroutine[None, None, int]]) -> int:
     """On uvloop where there is one."""
     import uvloop
 
-    return int(uvloop.run(main()))  # type: ignore[operator]
+    return int(uvloop.run(main()))

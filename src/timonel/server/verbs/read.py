@@ -21,8 +21,8 @@ from timonel.machinery.errors import Cause
 from timonel.server.options import ListOptions, list_options, unsigned
 from timonel.server.registry import Endpoint
 from timonel.server.verbs.call import Call, Core, ListResult, Result
-from timonel.server.verbs.selection import Matches, predicate
-from timonel.server.watchcache import Entry
+from timonel.server.verbs.selection import predicate
+from timonel.server.watchcache import Entry, Matches
 from timonel.store.base import Compacted, FutureRevision
 
 TOKEN_VERSION = "meta.k8s.io/v1"

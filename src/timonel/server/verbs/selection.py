@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 
 from timonel.machinery import errors, field, selectors
 from timonel.machinery.selectors import FieldSelector, LabelSelector
 from timonel.server.registry import Endpoint
-from timonel.server.watchcache import Entry
-
-Matches = Callable[[Entry], bool]
+from timonel.server.watchcache import Entry, Matches
 
 
 @lru_cache(maxsize=1024)

@@ -6,7 +6,7 @@ Upstream: apiserver/pkg/endpoints/handlers/watch.go, apiserver/pkg/storage/cache
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 
 from timonel.machinery import errors
@@ -16,7 +16,7 @@ from timonel.server.registry import Endpoint
 from timonel.server.verbs.call import Call, Core
 from timonel.server.verbs.read import scope, too_large
 from timonel.server.verbs.selection import predicate
-from timonel.server.watchcache import ADDED, BOOKMARK, Change, Delivery, Entry, Watcher
+from timonel.server.watchcache import ADDED, BOOKMARK, Change, Delivery, Entry, Matches, Watcher
 from timonel.store.base import Compacted
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
@@ -35,7 +35,7 @@ class WatchStream:
     core: Core
     timeout: float
 
-    async def deliveries(self) -> AsyncIterator[Iterable[Delivery | Object]]:
+    async def deliveries(self) -> AsyncGenerator[Iterable[Delivery | Object], None]:
         """Batches of deliveries and bookmarks (trees). Raises Expired when the watcher was too slow."""
         watcher, caches = self.watcher, self.core.registry.caches
         timer = self.core.clock.call_later(self.timeout, watcher.end)
@@ -70,6 +70,10 @@ class WatchStream:
         return {"kind": rtype.kind, "apiVersion": rtype.api_version, "metadata": metadata}
 
 
+def _within(namespace: str, matches: Matches | None) -> Matches:
+    return lambda entry: entry.namespace == namespace and (matches is None or matches(entry))
+
+
 async def watch(core: Core, call: Call) -> WatchStream:
     """Open a watch. Raises BadRequest, Invalid and, for what is too old, Expired."""
     endpoint, info, caches = call.endpoint, call.info, core.registry.caches
@@ -84,8 +88,7 @@ async def watch(core: Core, call: Call) -> WatchStream:
     await caches.ensure(endpoint.cache)
     prefix = scope(endpoint, call.namespace)
     if call.namespace and endpoint.rtype.namespaced:
-        inner, namespace = matches, call.namespace
-        matches = lambda e: e.namespace == namespace and (inner is None or inner(e))  # noqa: E731
+        matches = _within(call.namespace, matches)
     initial = _wants_initial(options, version)
     entries: list[Entry] = []
     if initial:
