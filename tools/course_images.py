@@ -172,11 +172,10 @@ def download(packages: Iterable[str], folder: Path) -> list[Path]:
         "APT::Sandbox::User": "root",
     }
     flags = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
-    subprocess.run(
-        ["apt-get", "install", "-y", "-qq", "--download-only", *flags, *packages],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
+    command = ["apt-get", "install", "-y", "-qq", "--download-only", *flags, *packages]
+    if subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode:
+        subprocess.run(["apt-get", "update", "-qq"], check=True)  # the lists were missing, or old
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return sorted(folder.glob("*.deb"))
 
 
