@@ -52,7 +52,7 @@ class Executor:
                     await self._in_batches(owner, plan.actions, at, run, results)
                 else:
                     results[at] = await self.execute(owner, plan.actions[at])
-            except Exception as exc:
+            except Exception as exc:  # whatever it is, the status says so before it is raised
                 return a.Outcome(plan, exc, results)
             at += run
         return a.Outcome(plan, None, results)
@@ -73,7 +73,7 @@ class Executor:
             async def one(index: int, failures: list[Exception] = failures) -> None:
                 try:
                     results[index] = await self.execute(owner, actions[index])
-                except Exception as exc:
+                except Exception as exc:  # the others of the batch are not stopped halfway
                     failures.append(exc)
 
             async with asyncio.TaskGroup() as group:

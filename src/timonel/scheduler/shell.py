@@ -163,7 +163,7 @@ class Scheduler:
         except cycle.Unschedulable as exc:
             group.create_task(self._tell(self._put_back(queued, exc), exc))
             return
-        except Exception as exc:
+        except Exception as exc:  # the queue goes on
             logger.exception("Could not decide about a pod", extra={"pod": str(queued.info.key)})
             group.create_task(self._tell(self._put_back(queued, exc), exc))
             return
@@ -181,7 +181,7 @@ class Scheduler:
             for pre_bind in self.profile.pre_bind:
                 await pre_bind.pre_bind(state, node)
             await self.profile.bind[0].bind(state, node)
-        except Exception as exc:
+        except Exception as exc:  # of any plugin: the pod is tried again, and the next one is not held up
             self._forget(info, state)
             await self._tell(self._put_back(queued, exc), exc)
             return

@@ -247,7 +247,7 @@ class Connection(asyncio.Protocol):
         self._current = request
         try:
             response = self._handler.now(request)
-        except Exception as error:
+        except Exception as error:  # the answer says so, and the connection goes on
             response = self._handler.failed(request, error)
         if response is not None and isinstance(response.body, bytes):
             self._write_response(request, response)

@@ -65,7 +65,7 @@ class LocalTransport:
         call = self._permitted(info)[0]
         try:
             found = read.list_now(self._core, call) or await read.list_(self._core, call)
-        except Exception as error:
+        except Exception as error:  # callers get what they would over HTTPS
             raise from_exception(error) from error
         call.endpoint.cache.shared = True
         items = [call.endpoint.obj(entry) for entry in found.entries]
@@ -164,7 +164,7 @@ class LocalTransport:
         call = self._permitted(info)[0]
         try:
             await delete.delete_collection(self._core, call)
-        except Exception as error:
+        except Exception as error:  # callers get what they would over HTTPS
             raise from_exception(error) from error
 
     async def raw(
@@ -228,7 +228,7 @@ class LocalTransport:
             result = read.get_now(call) if info.verb == "get" and not info.subresource else None
             if result is None:
                 result = await dispatch.carry_out(self._core, call, route)
-        except Exception as error:
+        except Exception as error:  # callers get what they would over HTTPS
             raise from_exception(error) from error
         return _tree(call, result)
 

@@ -12,7 +12,7 @@ Upstream: pkg/controller/job/job_controller.go (trackJobStatusAndRemoveFinalizer
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from timonel.controllers.job import indexes, policy
@@ -137,8 +137,7 @@ def count(job: Object, owned: Sequence[Object], now: float) -> Tally:
         lost=lost - done,
         verdict=None,
     )
-    verdict = _verdict(job, tally, owned, now)
-    return Tally(**{**{f: getattr(tally, f) for f in Tally.__slots__}, "verdict": verdict})
+    return replace(tally, verdict=_verdict(job, tally, owned, now))
 
 
 def _is_index_lost(job: Object, pod: Object, action: str) -> bool:

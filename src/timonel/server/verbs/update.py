@@ -190,8 +190,7 @@ async def _attempt(
     managed: bool,
     entry: Entry,
 ) -> Result:
-    endpoint, registry = call.endpoint, core.registry
-    old = entry.decoded()
+    endpoint, old = call.endpoint, entry.decoded()
     old_served = endpoint.to_served(entry.decoded()) if endpoint.convert is not None else old
     new = produce(cloned(old_served))
     version = version or _version_of(new, entry)
@@ -217,6 +216,13 @@ async def _attempt(
         options=options.to_tree("UpdateOptions"),
         warnings=call.warnings,
     )
+    return await _written(core, call, admission, part, entry)
+
+
+async def _written(core: Core, call: Call, admission: AdmissionCall, part: Part, entry: Entry) -> Result:
+    """The object that is wanted, admitted and stored."""
+    endpoint, old = call.endpoint, admission.old
+    assert old is not None
     given_warnings = len(call.warnings)
     try:
         await core.admission.admit(admission)
@@ -225,7 +231,7 @@ async def _attempt(
         call.warnings += objectmeta.deduplicate_owners(new)
         prepare(endpoint, new, old, part, call.warnings)
         await core.admission.validate(admission)
-        if options.dry_run:
+        if admission.dry_run:
             undone(admission)
             return Result(200, obj=endpoint.to_served(new))
         if is_same(new, old):
@@ -233,7 +239,7 @@ async def _attempt(
             return Result(200, entry)
         if is_finished(new):
             return await _last_update(core, call, new, entry)
-        return Result(200, await registry.update(endpoint, new, entry))
+        return Result(200, await core.registry.update(endpoint, new, entry))
     except Stale:
         del call.warnings[given_warnings:]
         undone(admission)
