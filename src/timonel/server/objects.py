@@ -96,14 +96,15 @@ class ServerObjects:
         for _ in range(ATTEMPTS):
             obj = entry.decoded()
             change(obj)
-            if dry_run or obj == entry.decoded():
+            if dry_run or obj == entry.obj:
                 return obj
             if manager:
                 now = self._core.clock.now()
-                old = entry.decoded()
-                fieldmanager.updated(endpoint, old, obj, manager=manager, now=now, subresource=subresource)
+                fieldmanager.updated(
+                    endpoint, entry.obj, obj, manager=manager, now=now, subresource=subresource
+                )
             try:
-                return (await registry.update(endpoint, obj, entry)).decoded()
+                return (await registry.update(endpoint, obj, entry)).obj
             except Stale:
                 entry = await registry.reread(endpoint, namespace, name)
         raise endpoint.conflict(name)

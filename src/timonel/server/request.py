@@ -162,7 +162,7 @@ class Objects(Protocol):
         manager: str = "",
         subresource: str = "",
     ) -> Object:
-        """Read, `change` in place, write if it differs; again when somebody else was faster.
+        """Read, `change` in place, write if it differs; again when somebody else was faster. The result is shared.
 
         `change` may be called several times and may raise. Skips the hooks of the resource type. Managed fields are
         kept as they are, unless a `manager` is named.

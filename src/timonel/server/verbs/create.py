@@ -6,6 +6,8 @@ validating admission → store. Upstream: apiserver/pkg/endpoints/handlers/creat
 
 from __future__ import annotations
 
+import orjson
+
 from timonel.apis.resource import ResourceType
 from timonel.machinery import errors, names
 from timonel.objects.meta import Object
@@ -13,7 +15,7 @@ from timonel.server import bodies, fieldmanager, objectmeta
 from timonel.server.options import WriteOptions, write_options
 from timonel.server.registry import Endpoint
 from timonel.server.request import AdmissionCall, Operation
-from timonel.server.verbs.call import Call, Core, Result, check_namespace, cloned, undone
+from timonel.server.verbs.call import Call, Core, Result, check_namespace, undone
 
 GENERATE_ATTEMPTS = 8  # a generated name that is taken is drawn again, as upstream's RetryGenerateName
 
@@ -42,9 +44,12 @@ async def store_new(core: Core, call: Call, obj: Object, options: WriteOptions) 
     endpoint, work = call.endpoint, call.endpoint.work
     endpoint.to_work(obj)
     generates = obj["metadata"].get("generateName") and not obj["metadata"].get("name")
+    again = orjson.dumps(obj) if generates else b""  # for the rare case that the name drawn is taken
     for attempt in range(GENERATE_ATTEMPTS if generates else 1):
+        if attempt:
+            obj = orjson.loads(again)
         try:
-            return await _store_new(core, call, cloned(obj) if generates else obj, options)
+            return await _store_new(core, call, obj, options)
         except errors.AlreadyExists as error:
             if not generates or attempt + 1 == GENERATE_ATTEMPTS:
                 if obj["metadata"].get("generateName"):
