@@ -175,6 +175,13 @@ def resource_quantity(path: str, resource: str, value: Any) -> Iterator[Cause]:
         yield field.invalid(path, str(value), NOT_AN_INTEGER)
 
 
+def token_lifetime(path: str, seconds: int) -> Iterator[Cause]:
+    if seconds < 600:
+        yield field.invalid(path, seconds, "may not specify a duration less than 10 minutes")
+    if seconds > 1 << 32:
+        yield field.invalid(path, seconds, "may not specify a duration larger than 2^32 seconds")
+
+
 def each(
     path: str, items: Iterable[Any] | None, rule: Callable[[str, Any], Iterable[Cause]]
 ) -> Iterator[Cause]:

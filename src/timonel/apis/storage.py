@@ -192,14 +192,8 @@ def _validate_token_requests(requests: list[Object]) -> Iterator[Cause]:
             yield field.duplicate(f"{path}.audience", audience)
             continue
         seen.add(audience)
-        if seconds is None:
-            continue
-        if seconds < 600:
-            message = "may not specify a duration less than 10 minutes"
-            yield field.invalid(f"{path}.expirationSeconds", seconds, message)
-        if seconds > 1 << 32:
-            message = "may not specify a duration larger than 2^32 seconds"
-            yield field.invalid(f"{path}.expirationSeconds", seconds, message)
+        if seconds is not None:
+            yield from checks.token_lifetime(f"{path}.expirationSeconds", seconds)
 
 
 def csi_driver_warnings(obj: Object) -> Iterator[str]:

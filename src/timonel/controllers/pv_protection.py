@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from timonel.control.actions import Plan, Update
 from timonel.control.declare import Cache, ControllerType, Watch
-from timonel.objects.meta import Object, is_deleting, nested
+from timonel.objects.meta import Object, nested, protected
 
 RESOURCE = "persistentvolumes"
 FINALIZER = "kubernetes.io/pv-protection"
@@ -20,16 +20,8 @@ def observe(desired: Object, cache: Cache) -> None:
 
 
 def reconcile(desired: Object, observed: None) -> Plan:
-    finalizers: list[str] = desired["metadata"].get("finalizers") or []
-    if is_deleting(desired):
-        if nested(desired, "status", "phase") == "Bound" or FINALIZER not in finalizers:
-            return Plan()
-        changed = [f for f in finalizers if f != FINALIZER]
-    elif FINALIZER not in finalizers:
-        changed = [*finalizers, FINALIZER]
-    else:
-        return Plan()
-    return Plan((Update(RESOURCE, {**desired, "metadata": {**desired["metadata"], "finalizers": changed}}),))
+    changed = protected(desired, FINALIZER, in_use=nested(desired, "status", "phase") == "Bound")
+    return Plan() if changed is None else Plan((Update(RESOURCE, changed),))
 
 
 PV_PROTECTION = ControllerType(

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from timonel.control.actions import Plan, Update
 from timonel.control.declare import Cache, ControllerType, Watch
 from timonel.objects import pods
-from timonel.objects.meta import Key, Object, is_deleting, nested
+from timonel.objects.meta import Key, Object, is_deleting, nested, protected
 
 RESOURCE = "persistentvolumeclaims"
 FINALIZER = "kubernetes.io/pvc-protection"
@@ -38,16 +38,8 @@ def observe(desired: Object, cache: Cache) -> bool:
 
 
 def reconcile(desired: Object, in_use: bool) -> Plan:
-    finalizers: list[str] = desired["metadata"].get("finalizers") or []
-    if is_deleting(desired):
-        if in_use or FINALIZER not in finalizers:
-            return Plan()
-        changed = [f for f in finalizers if f != FINALIZER]
-    elif FINALIZER not in finalizers:
-        changed = [*finalizers, FINALIZER]
-    else:
-        return Plan()
-    return Plan((Update(RESOURCE, {**desired, "metadata": {**desired["metadata"], "finalizers": changed}}),))
+    changed = protected(desired, FINALIZER, in_use=in_use)
+    return Plan() if changed is None else Plan((Update(RESOURCE, changed),))
 
 
 def _its_claims(pod: Object, cache: Cache) -> Iterable[Key]:

@@ -39,6 +39,18 @@ def annotations_of(obj: Object) -> dict[str, str]:
     return found
 
 
+def protected(obj: Object, finalizer: str, *, in_use: bool) -> Object | None:
+    """`obj` with a finalizer, or without it once it is deleted and not in use; None where it is so already."""
+    finalizers: list[str] = obj["metadata"].get("finalizers") or []
+    if not is_deleting(obj):
+        changed = [*finalizers, finalizer] if finalizer not in finalizers else finalizers
+    else:
+        changed = finalizers if in_use else [f for f in finalizers if f != finalizer]
+    if changed == finalizers:
+        return None
+    return {**obj, "metadata": {**obj["metadata"], "finalizers": changed}}
+
+
 def is_deleting(obj: Object) -> bool:
     return bool(obj["metadata"].get("deletionTimestamp"))
 

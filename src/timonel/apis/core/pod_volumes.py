@@ -205,12 +205,7 @@ def _projected_files(volume: str, path: str, source: Object, taken: set[str]) ->
 
 def _token(volume: str, path: str, token: Object) -> Iterator[Cause]:
     seconds = token.get("expirationSeconds", 0)
-    if seconds < 600:
-        message = "may not specify a duration less than 10 minutes"
-        yield field.invalid(f"{path}.expirationSeconds", seconds, message)
-    if seconds > 1 << 32:
-        message = "may not specify a duration larger than 2^32 seconds"
-        yield field.invalid(f"{path}.expirationSeconds", seconds, message)
+    yield from checks.token_lifetime(f"{path}.expirationSeconds", seconds)
     if not token.get("path"):
         yield field.required(f"{volume}.path")
     else:
