@@ -2,6 +2,9 @@
 
 `follow` yields the whole set first and after every gap, single changes in between. `Watched` keeps single named
 objects (ConfigMaps and Secrets that pods here use) for as long as somebody holds them.
+
+An informer would serve, but pods wait for what is seen here: it is looked for again sooner, and a gap is told as one
+whole set, by which the agent knows that what it still runs is not wanted any more.
 """
 
 from __future__ import annotations
