@@ -87,13 +87,24 @@ async def test_a_log_is_asked_of_the_node_and_streamed() -> None:
     assert found.heads[0].startswith("GET /containerLogs/shop/p/c?follow=true&tailLines=5 HTTP/1.1\r\n")
 
 
-async def test_a_body_in_chunks_has_no_length() -> None:
+async def test_a_small_body_goes_on_whole() -> None:
     reader = FakeReader()
     async with node(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Own: yes\r\n\r\nok", reader):
         answer = await connect(reader, call("log"))
-        await text_of(answer)
 
-    assert list(answer.headers) == [("X-Own", "yes")]
+    assert isinstance(answer, Answer)
+    assert (answer.headers, answer.body) == ([("X-Own", "yes")], b"ok")
+
+
+async def test_a_large_body_goes_on_in_chunks_without_a_length() -> None:
+    reader, body = FakeReader(), b"x" * 100_000
+    async with node(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n" + body, reader):
+        answer = await connect(reader, call("log"))
+
+        assert await text_of(answer) == body
+    assert isinstance(answer, Answer)
+    assert answer.headers == []
+    assert not isinstance(answer.body, bytes)
 
 
 async def test_credentials_never_reach_the_node() -> None:

@@ -76,9 +76,14 @@ async def exchange(call: ConnectCall, backend: Backend, target: str, host: str) 
     if call.method == "HEAD":
         backend.close()
         return Answer(head.status, kept)
-    # A body goes on in chunks as it comes, which rules out a length beside it.
-    streamed = [(k, v) for k, v in kept if k.lower() != "content-length"]
-    return Answer(head.status, streamed, body_of(backend, head))
+    # A small body goes on whole: clients that asked for an upgrade read no chunks, and would miss why they got none.
+    # Others go on in chunks as they come, which rules out a length beside it.
+    length = head.get("content-length")
+    kept = [(k, v) for k, v in kept if k.lower() != "content-length"]
+    body = body_of(backend, head)
+    if length.isdigit() and int(length) <= CHUNK:
+        return Answer(head.status, kept, b"".join([part async for part in body]))
+    return Answer(head.status, kept, body)
 
 
 async def _relay(client: Duplex, backend: Backend) -> None:
