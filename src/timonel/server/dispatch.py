@@ -6,20 +6,49 @@ decisions in the same order.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from timonel.machinery import errors
 from timonel.server import negotiate, render, routes
 from timonel.server.chain import authentication, authorization
 from timonel.server.chain.info import Info, parse
-from timonel.server.http import Request, Response
+from timonel.server.http import Header, Request, Response
 from timonel.server.negotiate import Form
 from timonel.server.paths import Paths
-from timonel.server.request import Answer, Authenticator, Authorizer, ConnectCall, Upgraded, User
+from timonel.server.request import (
+    Answer,
+    Attributes,
+    Authenticator,
+    Authorizer,
+    ConnectCall,
+    Credentials,
+    Upgraded,
+    User,
+)
 from timonel.server.responses import NOT_FOUND_PAGE, from_exception, status_response, warning_headers
 from timonel.server.routes import Route
 from timonel.server.verbs import create, delete, patch, read, scale, update, watch
 from timonel.server.verbs.call import Call, Core, Result
 
 REMEMBERED = 8192  # parsed targets and Accept headers that are kept
+
+
+@dataclass(slots=True)
+class _Target:
+    """What is asked for, and who asked last: mostly the same one asks again, and the question is the same object."""
+
+    info: Info
+    asked: Attributes | None = None
+
+
+@dataclass(slots=True)
+class _Told:
+    """What the headers of a request say about it. A connection's next request mostly has the same ones."""
+
+    headers: list[Header]
+    credentials: Credentials
+    impersonates: bool
+    form: Form | None = None  # worked out when the request is known to be allowed
 
 
 class Dispatcher:
@@ -32,23 +61,32 @@ class Dispatcher:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._paths = paths
-        self._infos: dict[tuple[str, str, str], Info] = {}
+        self._targets: dict[tuple[str, str, str], _Target] = {}
         self._forms: dict[str, Form] = {}
 
     # ---- http.Handler
 
     def now(self, request: Request) -> Response | None:
-        if request.method != "GET" or authentication.impersonates(request):
+        if request.method != "GET":
             return None
-        info = self._info(request)
+        target = self._target(request)
+        info = target.info
         if not info.is_resource or info.verb not in ("get", "list") or info.subresource:
             return None
-        user = authentication.user_now(self._authenticator, authentication.credentials(request))
+        told = self._told(request)
+        if told.impersonates:
+            return None
+        user = authentication.user_now(self._authenticator, told.credentials)
         if user is None:
             return None
-        authorization.check(self._authorizer, user, info)
+        asked = target.asked
+        if asked is None or asked.user is not user:
+            asked = target.asked = authorization.attributes(user, info)
+        authorization.check_asked(self._authorizer, asked)
         route = routes.find(self._core.registry, info)
-        form = self._form(request)
+        form = told.form
+        if form is None:
+            form = told.form = self._form(request)
         call = Call(user, info, route.endpoint, warnings=[])
         if info.verb == "get":
             result = read.get_now(call)
@@ -97,13 +135,29 @@ class Dispatcher:
     # ---- parts
 
     def _info(self, request: Request) -> Info:
+        return self._target(request).info
+
+    def _target(self, request: Request) -> _Target:
         key = (request.method, request.path, request.query)
-        info = self._infos.get(key)
-        if info is None:
-            if len(self._infos) >= REMEMBERED:
-                self._infos.clear()
-            info = self._infos[key] = parse(*key)
-        return info
+        target = self._targets.get(key)
+        if target is None:
+            if len(self._targets) >= REMEMBERED:
+                self._targets.clear()
+            target = self._targets[key] = _Target(parse(*key))
+        return target
+
+    def _told(self, request: Request) -> _Told:
+        connection = request.connection
+        told: _Told | None = connection.remembered if connection is not None else None
+        if told is None or told.headers != request.headers:
+            told = _Told(
+                request.headers,
+                authentication.credentials(request),
+                authentication.impersonates(request),
+            )
+            if connection is not None:
+                connection.remembered = told
+        return told
 
     def _form(self, request: Request) -> Form:
         accept = request.header(b"accept")

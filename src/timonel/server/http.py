@@ -134,6 +134,7 @@ class Connection(asyncio.Protocol):
         self._relay_ended = False
         self._readable = asyncio.Event()
         self.certificate: bytes | None = None
+        self.remembered: Any = None  # the handler's own, about the last request
 
     # ---- asyncio.Protocol
 

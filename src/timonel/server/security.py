@@ -7,8 +7,9 @@ circle. Until then nobody is let in.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from timonel.aio.clock import Clock
 from timonel.apis.resource import ResourceType
@@ -98,10 +99,10 @@ class _Authenticator:
     def __init__(self) -> None:
         self.inner: RequestAuthenticator | None = None
 
-    async def authenticate(self, credentials: Credentials) -> User | None:
+    def authenticate(self, credentials: Credentials) -> Coroutine[Any, Any, User | None]:
         if self.inner is None:
             raise unauthorized()
-        return await self.inner.authenticate(credentials)
+        return self.inner.authenticate(credentials)
 
 
 class _Authorizer:

@@ -30,7 +30,11 @@ def attributes(user: User, info: Info) -> Attributes:
 
 def check(authorizer: Authorizer, user: User, info: Info) -> None:
     """Raises Forbidden."""
-    asked = attributes(user, info)
+    check_asked(authorizer, attributes(user, info))
+
+
+def check_asked(authorizer: Authorizer, asked: Attributes) -> None:
+    """Raises Forbidden."""
     decision = authorizer.authorize(asked)
     if decision.verdict is Verdict.ALLOW:
         return
