@@ -75,6 +75,6 @@ def test_a_cluster_does_not_start_on_a_full_disk_and_says_why(disk: Path) -> Non
 
     assert said.returncode == 1
     assert "No space left on device" in said.stdout
-    assert "--data-dir" in said.stdout
+    assert "Free some space there, or choose another place: --data-dir DIR" in said.stdout
     assert "Traceback" not in said.stdout
     others.unlink()

@@ -314,7 +314,9 @@ class SqliteStore:
 
         def committed(results: asyncio.Future[builtins.list[Result]]) -> None:
             self._writing = False
-            self._answer(batch, results.result())
+            error = results.exception()
+            failed = Unreachable(f"the write failed: {error!r}")
+            self._answer(batch, [failed] * len(batch) if error is not None else results.result())
             if self._pending:
                 self._flush()
 

@@ -89,6 +89,8 @@ def explained(error: BaseException, where: Paths) -> Failure:
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
         hint = "Choose another one: --port 0 takes a free one"
         return Failure(f"its port is taken by another process: {error}", hint)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        return Failure(str(error), f"Free some space in {where.root}.")
     if isinstance(error, OSError | StoreError | BoxError):
         return Failure(str(error), f"The log: {where.log}")
     logger.error("The server failed", exc_info=error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def up(
     except OSError as exc:
         raise Failure(
             f"{exc.filename or where.root} cannot be used: {exc.strerror or exc}",
-            "Choose another place: --data-dir DIR",
+            f"{'Free some space there, or choose' if exc.errno == errno.ENOSPC else 'Choose'} "
+            "another place: --data-dir DIR",
         ) from exc
     from timonel.distro.commands.server import serve
 
