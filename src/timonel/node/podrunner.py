@@ -26,6 +26,7 @@ from timonel.node.cri.runtime import Container, ContainerState, Runtime, Sandbox
 from timonel.node.environment import ConfigError
 from timonel.node.hooks import HookFailed, Hooks
 from timonel.node.images import ImageError
+from timonel.node.podending import PodEnding
 from timonel.node.podprobes import PodProbes
 from timonel.node.podruntime import PodRuntime, merged
 from timonel.node.podspec import NodeFacts
@@ -35,13 +36,10 @@ from timonel.node.probes import Prober
 from timonel.node.references import containers_of
 from timonel.node.statuswriter import StatusWriter
 from timonel.node.volumes.source import VolumeError
-from timonel.objects import pods as podlib
 from timonel.objects.meta import Object, format_time, is_deleting, parse_time
 
 logger = logging.getLogger(__name__)
 
-MINIMUM_GRACE = 2.0  # what is left for a container at the least after its preStop hook
-LEAVE, LEAVE_FROM = 0.3, 5.0  # seconds left to routing to forget a pod; grace periods long enough for that
 RETRY = 1.0  # first delay after a failure that nothing else will wake us from
 CONFIG_RETRY = 10.0
 LAG = 0.01  # the runtime's event may come before its own status shows it
@@ -98,6 +96,7 @@ class PodRunner:
         self._failure: tuple[str, str] | None = None
         self._start_time = (pod.get("status") or {}).get("startTime") or format_time(self._clock.now())
         self._probes = PodProbes(self, around)
+        self._ending = PodEnding(self, around, self._probes, preparation)
         self._restored = {c.id for c in runtime.containers if c.state is ContainerState.RUNNING}
 
     # ---- what happens to it
@@ -522,7 +521,7 @@ class PodRunner:
                 self.pod, "Warning", "FailedPostStartHook", "PostStartHook failed", container=spec["name"]
             )
             logger.info("postStart hook failed", extra={"pod": self.uid, "error": str(e)})
-            await self._stop_container(container, spec, "FailedPostStartHook", self._grace())
+            await self._ending.stop(container, spec, "FailedPostStartHook")
             return
         self._probes.begin(container, spec)
 
@@ -533,51 +532,14 @@ class PodRunner:
 
     # ---- killing
 
-    def _grace(self) -> float:
-        return float(self.pod["spec"].get("terminationGracePeriodSeconds", 30))
-
     async def _kill_one(self, kill: podactions.Kill) -> None:
         container = self.runtime.find(kill.container_id)
         if container is None:
             return
         spec = self._spec(kill.name)
-        grace = self._grace()
-        if kill.probe:
-            probe = spec.get(f"{kill.probe}Probe") or {}
-            grace = float(probe.get("terminationGracePeriodSeconds") or grace)
-        await self._stop_container(container, spec, kill.message, grace)
-
-    async def _stop_container(
-        self, container: Container, spec: Mapping[str, Any], message: str, grace: float
-    ) -> None:
-        self._probes.stop(container.id)
-        self._around.records.record(self.pod, "Normal", "Killing", message, container=spec["name"])
-        hook = (spec.get("lifecycle") or {}).get("preStop")
-        begun = self._clock.monotonic()
-        if hook is not None and grace > 0:
-            await self._pre_stop(hook, spec, container, grace)
-        left = grace - (self._clock.monotonic() - begun)
-        await self._around.runtime.stop_container(container.id, max(left, MINIMUM_GRACE) if grace > 0 else 0)
-        try:
-            self.remember(await self._around.runtime.container_status(container.id))
-        except Missing:
-            self.runtime = self.runtime.without(container.id)
-
-    async def _pre_stop(
-        self, hook: Mapping[str, Any], spec: Mapping[str, Any], container: Container, grace: float
-    ) -> None:
-        work = self._around.hooks.run(hook, spec, container.id, self.ip())
-        try:
-            async with asyncio.timeout(grace):
-                await work
-        except HookFailed as e:
-            records = self._around.records
-            records.record(
-                self.pod, "Warning", "FailedPreStopHook", "PreStopHook failed", container=spec["name"]
-            )
-            logger.info("preStop hook failed", extra={"pod": self.uid, "error": str(e)})
-        except TimeoutError:
-            logger.info("preStop hook took longer than the grace period", extra={"pod": self.uid})
+        probe = spec.get(f"{kill.probe}Probe") or {}
+        grace = float(probe.get("terminationGracePeriodSeconds") or self._ending.grace)
+        await self._ending.stop(container, spec, kill.message, grace=grace)
 
     def _start_kill(self, grace: float) -> None:
         assert self._group is not None
@@ -589,57 +551,11 @@ class PodRunner:
         self._kill = self._group.create_task(self._kill_pod(grace), name=f"{self.uid} kill")
 
     async def _kill_pod(self, grace: float) -> None:
-        """Containers first, all at once; then sidecars, the last one first. Repeated until the runtime agrees."""
-        if grace >= LEAVE_FROM and podlib.is_ready(self.pod):
-            # Differs from upstream: whoever routes to a ready pod hears of its end as we do; stopping at once would
-            # refuse the connections that are still on their way to it.
-            await self._clock.sleep(LEAVE)
-            grace -= LEAVE
-        failures = 0
-        while True:
-            try:
-                self.runtime = await self._preparation.reread(self.runtime)
-                sidecars = [
-                    c["name"]
-                    for c in self.pod["spec"].get("initContainers") or ()
-                    if podactions.is_sidecar(c)
-                ]
-                await self._kill_all([c for c in self._running() if c.name not in sidecars], grace)
-                for name in reversed(sidecars):
-                    await self._kill_all([c for c in self._running() if c.name == name], grace)
-                for sandbox in self.runtime.sandboxes:
-                    await self._around.runtime.stop_sandbox(sandbox.id)
-                break
-            except RuntimeFailure as e:
-                logger.warning("Could not kill pod, retrying", extra={"pod": self.uid, "error": e.message})
-                failures += 1
-                await self._clock.sleep(min(0.2 * 2**failures, 10))
+        await self._ending.stop_all(grace)
         self._worker, orders = podworker.step(self._worker, podworker.ContainersGone())
         for order in orders:
             if order.verb is Verb.FREE:
                 await self._free()
-
-    def _running(self) -> list[Container]:
-        return [
-            c for c in self.runtime.containers if c.state in (ContainerState.RUNNING, ContainerState.UNKNOWN)
-        ]
-
-    async def _kill_all(self, containers: list[Container], grace: float) -> None:
-        specs = {c["name"]: c for c in containers_of(self.pod)}
-        async with asyncio.TaskGroup() as group:
-            for container in containers:
-                spec = specs.get(container.name, {"name": container.name})
-                message = f"Stopping container {container.name}"
-                group.create_task(self._kill_quietly(container, spec, message, grace))
-
-    async def _kill_quietly(
-        self, container: Container, spec: Mapping[str, Any], message: str, grace: float
-    ) -> None:
-        try:
-            await self._stop_container(container, spec, message, grace)
-        except RuntimeFailure as e:
-            logger.warning("Could not stop container", extra={"pod": self.uid, "error": e.message})
-            await self._clock.sleep(RETRY)
 
     async def _free(self) -> None:
         await self._preparation.free()
