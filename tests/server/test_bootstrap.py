@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.server.fakes import FakeObjects, FakeReader
+from timonel.aio.clock import SystemClock
 from timonel.server import bootstrap
 from timonel.server.bootstrap import Settings
 
@@ -77,3 +80,19 @@ async def test_the_service_of_the_api_follows_its_address(world: tuple[FakeReade
     assert endpoints is not None
     assert endpoints["subsets"][0]["addresses"] == [{"ip": "192.0.2.2"}]
     assert endpoints["subsets"][0]["ports"][0]["port"] == 7443
+
+
+async def test_what_must_not_be_missing_is_made_again(world: tuple[FakeReader, FakeObjects]) -> None:
+    reader, objects = world
+    await bootstrap.ensure(objects, reader, SETTINGS)
+    keeper = bootstrap.Keeper(objects, reader, SystemClock(), lambda: SETTINGS)
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(keeper.run())
+        await asyncio.sleep(0)
+        objects.created.clear()
+        reader.remove("services", "default", "kubernetes")
+        await asyncio.sleep(2 * bootstrap.KEEP_DELAY)
+        task.cancel()
+
+    assert objects.created == [("services", "kubernetes")]

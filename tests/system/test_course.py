@@ -345,14 +345,7 @@ def test_what_people_do_with_kubectl(cluster: RunningCluster, website: str, tmp_
     k("label", "pod", "hello", "-n", "backend", "course=yes")
     assert "hello" in k("get", "pods", "-n", "backend", "-l", "course=yes", "-o", "name")
     k("scale", "deployment", "website", "-n", "frontend", "--replicas=3")
-    k(
-        "wait",
-        "deployment/website",
-        "-n",
-        "frontend",
-        "--for=jsonpath={.status.readyReplicas}=3",
-        "--timeout=60s",
-    )
+    eventually(lambda: cluster.get("deploy", "website", "-n", "frontend")["status"].get("readyReplicas") == 3)
     k("scale", "deployment", "website", "-n", "frontend", "--replicas=2")
     editor = tmp_path / "editor"
     editor.write_text("#!/bin/sh\nsed -i 's/APP_ENV: production/APP_ENV: edited/' \"$1\"\n")

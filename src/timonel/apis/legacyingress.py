@@ -17,6 +17,12 @@ WARNING = (
     "use networking.k8s.io/v1 Ingress"
 )
 
+# What the old shape adds to the published v1 types: field -> type data, as in `timonel.schema`.
+PUBLISHED: dict[str, dict[str, dict[str, Any]]] = {
+    "networking.v1.IngressBackend": {"serviceName": {"t": "string"}, "servicePort": {"t": "intstr"}},
+    "networking.v1.HTTPIngressPath": {"pathType": {"t": "string", "ptr": 1}},  # no longer required
+}
+
 
 def to_v1(obj: Object) -> None:
     """Rewrites a v1beta1 Ingress as v1."""

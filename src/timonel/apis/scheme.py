@@ -12,7 +12,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-from timonel.apis import GROUPS
+from timonel.apis import GROUPS, legacyingress
 from timonel.apis.resource import ResourceType
 from timonel.machinery import protobuf
 from timonel.machinery.apply import sets
@@ -212,9 +212,10 @@ class Scheme:
     def protobuf_encoder(self) -> protobuf.Encoder:
         return protobuf.Encoder(self._messages.fields)
 
-    @cached_property
-    def openapi(self) -> OpenApi:
-        return OpenApi(self.schema, groups=self.groups)
+    def published(self, *, legacy: bool) -> OpenApi:
+        """The OpenAPI documents. With `legacy`, old shapes that are still accepted are published too: old clients
+        validate by these documents before they send anything."""
+        return OpenApi(self.schema, groups=self.groups, widened=legacyingress.PUBLISHED if legacy else None)
 
     # ---- code of types
 

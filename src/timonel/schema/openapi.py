@@ -9,7 +9,7 @@ Upstream: kube-openapi/pkg/{builder,builder3,handler,handler3}.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
@@ -47,9 +47,19 @@ _NAMED = {
 
 
 class OpenApi:
-    def __init__(self, schema: Schema, *, groups: Iterable[str] | None = None) -> None:
-        """`groups` are those that are served; None: all that the schema has."""
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        groups: Iterable[str] | None = None,
+        widened: Mapping[str, Mapping[str, TypeData]] | None = None,
+    ) -> None:
+        """`groups` are those that are served; None: all that the schema has.
+
+        `widened`: type -> fields that are published beside, or instead of, those of the schema.
+        """
         self._schema = schema
+        self._widened = dict(widened or {})
         self._served = None if groups is None else frozenset(groups)
         self._v3: dict[tuple[str, str], bytes] = {}
         self._docs: dict[str, dict[str, dict[str, str]]] = {}
@@ -65,7 +75,11 @@ class OpenApi:
         paths = {}
         for group, version in self.group_versions():
             at = _place(group, version)
-            digest = hashlib.sha256(f"{self._schema.digest} {at}".encode()).hexdigest().upper()
+            digest = (
+                hashlib.sha256(f"{self._schema.digest} {at} {sorted(self._widened)}".encode())
+                .hexdigest()
+                .upper()
+            )
             paths[at] = {"serverRelativeURL": f"/openapi/v3/{at}?hash={digest}"}
         return orjson.dumps({"paths": paths})
 
@@ -122,7 +136,9 @@ class OpenApi:
     # ---- what the writer asks
 
     def type(self, name: str) -> TypeData:
-        return self._schema.type(name)
+        found = self._schema.type(name)
+        more = self._widened.get(name)
+        return found if more is None else {**found, "fields": {**found["fields"], **more}}
 
     def name_of(self, group: str, version: str, kind: str) -> str | None:
         return self._schema.name_of(group, version, kind)

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import Protocol
+from typing import Any, Protocol
 
 from timonel.aio.clock import Clock
 from timonel.apis.resource import ResourceType
@@ -47,8 +47,7 @@ class Scheme(Protocol):
 
     @property
     def resources(self) -> Iterable[ResourceType]: ...
-    @property
-    def openapi(self) -> OpenApi: ...
+    def published(self, *, legacy: bool) -> OpenApi: ...
     def codec(self, rtype: ResourceType) -> TypeMachinery: ...
 
 
@@ -76,6 +75,7 @@ class Extensions:
     bootstrap: Sequence[
         Callable[[], Awaitable[None]]
     ] = ()  # before the server listens, with its caches filled
+    background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()  # from then on, for as long as it runs
 
 
 class ApiServer:
@@ -101,6 +101,7 @@ class ApiServer:
         vault = Vault(config.encryption_key) if config.encryption_key else None
         self.registry = Registry(store, self._caches, clock, vault)
         self._bootstrap: list[Callable[[], Awaitable[None]]] = []
+        self._background: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._scheme = scheme
         self._serve(scheme, config.legacy_apis)
         self.core = Core(self.registry, Admission(()), clock, config.legacy_apis)
@@ -145,6 +146,7 @@ class ApiServer:
             self.paths.add(path, answer)
         self._checks.update(extensions.checks)
         self._bootstrap += extensions.bootstrap
+        self._background += extensions.background
 
     def _body_of(self, kind: tuple[str, str, str], bodies: Iterable[ResourceType]) -> Endpoint:
         """The type of an action's body that is no resource itself (TokenRequest, Eviction)."""
@@ -175,6 +177,8 @@ class ApiServer:
             await self.reader.load()
             for step in self._bootstrap:
                 await step()
+            for task in self._background:
+                group.create_task(task())
             group.create_task(self._upkeep.run(), name="upkeep")
             group.create_task(server.run(listening, self.clock.sleep), name="http")
 
@@ -185,7 +189,7 @@ class ApiServer:
             Health(name, self._checks).add_to(paths)
         paths.add("/version", fixed(VERSION))
         discovery.add_to(paths, self.registry, lambda: f"{self.config.hosts[0]}:{self.port}")
-        openapi.Documents(self._scheme.openapi).add_to(paths)
+        openapi.Documents(self._scheme.published(legacy=self.config.legacy_apis)).add_to(paths)
 
 
 class _Date:

@@ -10,16 +10,21 @@ Upstream: pkg/controlplane/{controller/systemnamespaces,reconcilers}, pkg/regist
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from timonel.aio.clock import Clock
 from timonel.machinery import errors
-from timonel.objects.meta import Object, annotations_of
+from timonel.objects.meta import Key, Object, annotations_of, key_of
 from timonel.server.auth import bootstrap_policy
 from timonel.server.auth import rules as rulelib
 from timonel.server.request import Objects, Reader
 
+logger = logging.getLogger(__name__)
+
+KEEP_DELAY = 0.5  # seconds between a deletion and its repair, so that `delete --all` is one
 NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
 AUTOUPDATE = "rbac.authorization.kubernetes.io/autoupdate"
 AUTHENTICATION = "extension-apiserver-authentication"
@@ -56,6 +61,40 @@ async def ensure(objects: Objects, reader: Reader, settings: Settings) -> None:
     """Namespaces first; the rest all at once, so that the store commits them together."""
     await _apply(objects, reader, _namespaces())
     await _apply(objects, reader, (*_policy(), *_cluster_objects(settings)))
+
+
+class Keeper:
+    """Makes again what must never be missing and was deleted while the server runs: system namespaces, the service
+    of the API itself and its endpoints."""
+
+    def __init__(
+        self, objects: Objects, reader: Reader, clock: Clock, settings: Callable[[], Settings]
+    ) -> None:
+        self._objects, self._reader, self._clock, self._settings = objects, reader, clock, settings
+
+    async def run(self) -> None:
+        wanted = (*_namespaces(), *_kubernetes_service(self._settings()))
+        missing = asyncio.Event()
+        for resource in {each.resource for each in wanted}:
+            keys = {key_of(each.obj) for each in wanted if each.resource == resource}
+            self._reader.on_change(resource, _when_deleted(keys, missing.set))
+        while True:
+            await missing.wait()
+            await self._clock.sleep(KEEP_DELAY)
+            missing.clear()
+            try:
+                await _apply(self._objects, self._reader, wanted)
+            except* errors.StatusError as failures:
+                logger.warning("Could not make a system object again: %s", failures.exceptions[0])
+                missing.set()
+
+
+def _when_deleted(keys: set[Key], then: Callable[[], None]) -> Callable[[Object | None, Object | None], None]:
+    def changed(old: Object | None, new: Object | None) -> None:
+        if new is None and old is not None and key_of(old) in keys:
+            then()
+
+    return changed
 
 
 async def _apply(objects: Objects, reader: Reader, wanted: Iterable[_Wanted]) -> None:

@@ -57,16 +57,20 @@ def compose(
     pod = server.registry.by_qualified["pods"].work
     attached = security.attach(reader=server.reader, objects=server.objects, pod=pod)
 
-    async def first_objects() -> None:
+    def wanted() -> bootstrap.Settings:
         ranges = settings.security.service_ranges
-        wanted = bootstrap.Settings(
+        return bootstrap.Settings(
             service_address=first_address(ranges[0]),
             service_ranges=ranges,
             address=settings.advertised,
             port=settings.advertised_port or server.port,
             client_ca=settings.client_ca,
         )
-        await bootstrap.ensure(server.objects, server.reader, wanted)
+
+    async def first_objects() -> None:
+        await bootstrap.ensure(server.objects, server.reader, wanted())
+
+    keeper = bootstrap.Keeper(server.objects, server.reader, clock, wanted)
 
     async def discovery(request: Request, info: Info, user: User) -> Response:
         where = f"{settings.advertised}:{settings.advertised_port or server.port}"
@@ -81,6 +85,7 @@ def compose(
             connects=attached.connects,
             paths={DISCOVERY: discovery, JWKS: fixed(attached.tokens.jwks())},
             bootstrap=(first_objects,),
+            background=(keeper.run,),
         )
     )
     return server

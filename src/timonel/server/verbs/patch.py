@@ -136,7 +136,9 @@ def finished(
         )
     except errors.BadRequest as error:
         problem = error.message.split(f"cannot be handled as a {endpoint.rtype.kind}: ", 1)[-1]
-        text = as_go_prints(patch_shown) if patch_shown is not None else as_upstream_prints(orjson.loads(shown))
+        text = (
+            as_go_prints(patch_shown) if patch_shown is not None else as_upstream_prints(orjson.loads(shown))
+        )
         cause = field.invalid("patch", text, problem)
         raise errors.invalid("", "", [cause]) from error
     check_name(obj, call.name)
