@@ -5,7 +5,7 @@ The scheduler decided on what it saw; the node has the last word. Upstream: pkg/
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,8 +51,32 @@ def fits_anywhere(pod: Object) -> bool:
     return pod["spec"].get("hostUsers") is not False and not any(requested(pod, r) for r in RESOURCES)
 
 
-def admit(pod: Object, others: Iterable[Object], allocatable: Mapping[str, str]) -> Refusal | None:
-    """`others` are the pods that the node already carries."""
+class Requests:
+    """`requested`, worked out once per pod and generation: each new pod is held against all others."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[int, dict[str, int]]] = {}  # by uid
+
+    def __call__(self, pod: Object, resource: str) -> int:
+        metadata = pod["metadata"]
+        generation = metadata.get("generation", 0)
+        known = self._known.get(metadata["uid"])
+        if known is None or known[0] != generation:
+            found = {name: requested(pod, name) for name in RESOURCES}
+            known = self._known[metadata["uid"]] = (generation, found)
+        return known[1][resource]
+
+    def forget(self, uid: str) -> None:
+        self._known.pop(uid, None)
+
+
+def admit(
+    pod: Object,
+    others: Iterable[Object],
+    allocatable: Mapping[str, str],
+    asks: Callable[[Object, str], int] = requested,
+) -> Refusal | None:
+    """`others` are the pods that the node already carries, `asks` is `requested` or remembers what that said."""
     here = list(others)
     if pod["spec"].get("hostUsers") is False:
         return Refusal("UnsupportedUserNamespaces", "Pod was rejected: the runtime has no user namespaces")
@@ -60,10 +84,10 @@ def admit(pod: Object, others: Iterable[Object], allocatable: Mapping[str, str])
     if len(here) + 1 > limit:
         return _out_of("pods", 1, len(here), limit)
     for resource in RESOURCES:
-        wanted = requested(pod, resource)
+        wanted = asks(pod, resource)
         if wanted == 0:
             continue
-        used = sum(requested(other, resource) for other in here)
+        used = sum(asks(other, resource) for other in here)
         capacity = _amount(allocatable.get(resource), resource)
         if used + wanted > capacity:
             return _out_of(resource, wanted, used, capacity)

@@ -43,6 +43,7 @@ class Pods:
         self._clock: Clock = around.clock
         self._runners: dict[str, PodRunner] = {}
         self._found: dict[str, PodRuntime] = {}  # what an earlier life of the agent left running, by uid
+        self._asks = admission.Requests()
         self._group: asyncio.TaskGroup | None = None
         self._knows_pods = False
         self._orphans: set[str] = set()
@@ -141,7 +142,7 @@ class Pods:
         if admission.fits_anywhere(runner.pod) and len(self._runners) < int(allocatable["pods"]):
             return
         others = [r.pod for r in self._runners.values() if r.holds_resources]
-        refusal = admission.admit(runner.pod, others, allocatable)
+        refusal = admission.admit(runner.pod, others, allocatable, self._asks)
         if refusal is not None:
             message = refusal.message.removeprefix("Pod was rejected: ")
             self._around.records.record(runner.pod, "Warning", refusal.reason, message)
@@ -161,6 +162,7 @@ class Pods:
         if self._runners.get(uid) is runner:
             del self._runners[uid]
             self._around.statuses.forget(uid)
+            self._asks.forget(uid)
 
     # ---- the runtime's side
 
