@@ -19,6 +19,7 @@ from timonel.server.request import Reader
 PREFERRED = ("InternalIP", "InternalDNS", "Hostname", "ExternalIP", "ExternalDNS")
 KUBELET_PORT = 10250
 CHUNK = 1 << 16
+DIAL_TIMEOUT = 30.0
 _MOST_HEAD = 1 << 16
 
 Headers = Sequence[tuple[str, str]]
@@ -92,13 +93,16 @@ def preferred_address(addresses: Sequence[Object]) -> str:
 
 
 async def connect(host: str, port: int, tls: ssl.SSLContext | None) -> Backend:
+    shown = f"[{host}]" if ":" in host else host
     try:
-        reader, writer = await asyncio.open_connection(host, port, ssl=tls, limit=_MOST_HEAD)
+        async with asyncio.timeout(DIAL_TIMEOUT):
+            reader, writer = await asyncio.open_connection(host, port, ssl=tls, limit=_MOST_HEAD)
+    except TimeoutError as e:
+        raise Unreachable(f"dial tcp {shown}:{port}: i/o timeout") from e
     except ssl.SSLError as e:
         raise Unreachable(f"tls: {getattr(e, 'verify_message', '') or e.reason or e}") from e
     except OSError as e:
         reason = "connection refused" if isinstance(e, ConnectionRefusedError) else (e.strerror or str(e))
-        shown = f"[{host}]" if ":" in host else host
         raise Unreachable(f"dial tcp {shown}:{port}: connect: {reason}") from e
     return Backend(reader, writer)
 
