@@ -65,6 +65,17 @@ def test_a_port_that_is_taken(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "nothing is left of a cluster that did not come to be"
 
 
+def test_a_port_that_is_taken_when_the_server_comes_to_it(tmp_path: Path) -> None:
+    (tmp_path / "late").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        settings = {"name": "late", "port": taken.getsockname()[1], "components": ["api"]}
+        (tmp_path / "late" / "cluster.json").write_text(json.dumps(settings))
+
+        done = timonel("server", "--name", "late", "--data-dir", str(tmp_path))
+
+    check(done, REFUSED, "its port is taken by another process: ", "address already in use", "--port 0")
+
+
 def test_real_containers_where_something_is_missing(tmp_path: Path) -> None:
     """Nothing is on the PATH; as root that is the first thing missing, else it is root."""
     done = timonel(

@@ -16,7 +16,7 @@ import pytest
 from timonel.aio.clock import SystemClock
 from timonel.distro import launch, pki, processes, server
 from timonel.distro.cluster import Cluster, Secrets, why_not_ready
-from timonel.distro.config import ClusterConfig, NetworkConfig, paths_of
+from timonel.distro.config import ClusterConfig, NetworkConfig, load, paths_of
 from timonel.distro.nodes import BoxedNode
 from timonel.objects.meta import format_time
 from timonel.store.memory import MemoryStore
@@ -90,6 +90,22 @@ def test_a_server_that_gives_up_says_why_and_is_gone_then(tmp_path: Path, stand_
 
     assert caught.value.hint == "bake"
     assert over.exists(), "it was not waited for"
+
+
+def test_a_port_that_was_taken_meanwhile_is_given_up_for_another(tmp_path: Path, stand_in: Any) -> None:
+    taken = tell('{"event": "error", "text": "taken", "port_taken": true}')
+    ready = tell('{"event": "ready"}')
+    stand_in(f"if test -e {tmp_path}/once; then {ready}; else : > {tmp_path}/once; {taken}; fi")
+    paths = paths_of(tmp_path, "late")
+
+    with pytest.raises(launch.PortTaken):
+        launch.start(paths, CONFIG, print)
+    (tmp_path / "once").unlink()
+    paths.root.mkdir(exist_ok=True)
+    config = launch.start(paths, CONFIG, print, any_port=True)
+
+    assert config.port not in (0, CONFIG.port)
+    assert load(paths) == config
 
 
 def test_reports_in_pieces_are_put_together() -> None:

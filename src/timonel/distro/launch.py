@@ -39,6 +39,10 @@ class LaunchError(Exception):
         self.hint = hint
 
 
+class PortTaken(LaunchError):
+    """Somebody else took the port after it was found to be free."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """What the user asked for; None means: as it was, or the default for a new cluster."""
@@ -160,8 +164,24 @@ def _check_port(address: str, port: int) -> None:
             ) from exc
 
 
-def start(paths: Paths, config: ClusterConfig, report: Report) -> processes.Process:
-    """Start the server in the background and wait until it says that it is ready. Raises LaunchError."""
+def start(paths: Paths, config: ClusterConfig, report: Report, *, any_port: bool = False) -> ClusterConfig:
+    """Start the server and wait until it is ready; the settings that it runs with. Raises LaunchError.
+
+    With `any_port` it moves on when the port that was chosen has been taken meanwhile.
+    """
+    try:
+        _start(paths, config, report)
+        return config
+    except PortTaken:
+        if not any_port:
+            raise
+    config = replace(config, port=_free_port(config.address, (0,)))
+    settings.save(paths, config)
+    _start(paths, config, report)
+    return config
+
+
+def _start(paths: Paths, config: ClusterConfig, report: Report) -> None:
     ready, told = os.pipe()
     started_log = paths.log.stat().st_size if paths.log.exists() else 0
     try:
@@ -177,13 +197,13 @@ def start(paths: Paths, config: ClusterConfig, report: Report) -> processes.Proc
         os.close(told)
     waiting = [step for step in STEPS if _is_wanted(step, config)]
     try:
-        process = processes.of(child.pid)  # it writes its pid file itself
         for event in _events(ready, START_WAIT):
             if event["event"] == "ready":
-                return process
+                return
             if event["event"] == "error":
                 _wait_for_end(child)
-                raise LaunchError(event["text"], event.get("hint", ""))
+                kind = PortTaken if event.get("port_taken") else LaunchError
+                raise kind(event["text"], event.get("hint", ""))
             if event.get("step") in waiting:
                 waiting.remove(event["step"])
             report(event)
@@ -194,8 +214,6 @@ def start(paths: Paths, config: ClusterConfig, report: Report) -> processes.Proc
             f"It goes on starting: `timonel status --name {config.name}` shows whether it runs, `timonel down "
             f"--name {config.name}` ends it. The log: {paths.log}",
         ) from exc
-    except ProcessLookupError:  # it has ended already
-        pass
     finally:
         os.close(ready)
     raise LaunchError(

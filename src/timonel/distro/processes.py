@@ -74,19 +74,13 @@ def find(pid_file: Path) -> Process | None:
     return process if process.is_alive() else None
 
 
-def of(pid: int) -> Process:
+def record(pid_file: Path, pid: int) -> Process:
     """Raises ProcessLookupError."""
     started = start_time(pid)
     if started is None:
         raise ProcessLookupError(pid)
+    write_private(pid_file, f"{pid} {started}".encode())
     return Process(pid, started)
-
-
-def record(pid_file: Path, pid: int) -> Process:
-    """Raises ProcessLookupError."""
-    process = of(pid)
-    write_private(pid_file, f"{pid} {process.started}".encode())
-    return process
 
 
 def spawn(

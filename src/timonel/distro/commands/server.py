@@ -55,7 +55,9 @@ def serve(
         except* Exception as group:
             for error in leaves(group):
                 failure = explained(error, where)
-                report({"event": "error", "text": failure.message, "hint": failure.hint})
+                is_port = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+                told = {"text": failure.message, "hint": failure.hint, "port_taken": is_port}
+                report({"event": "error", **told})
                 failure.show()
             code = 1
         return code

@@ -72,9 +72,10 @@ def up(
             if processes.find(where.pid) is not None:
                 _greet(where, quiet=quiet)
                 return
+            any_port = not port and not where.settings.exists()  # nobody has been told of one yet
             config = launch.prepare(where, name, wishes)
             if not foreground:
-                _start(where, config, quiet=quiet)
+                _start(where, config, quiet=quiet, any_port=any_port)
                 return
     except (ConfigError, launch.LaunchError, BoxError) as exc:
         raise Failure(str(exc), getattr(exc, "hint", "")) from exc
@@ -96,7 +97,7 @@ def _greet(where: Paths, *, quiet: bool) -> None:
         _say_how_to_go_on(where, config)
 
 
-def _start(where: Paths, config: ClusterConfig, *, quiet: bool) -> None:
+def _start(where: Paths, config: ClusterConfig, *, quiet: bool, any_port: bool) -> None:
     with Steps(WallClock(), quiet=quiet) as steps:
         steps.begin(f"Starting cluster {config.name}")
         warned: list[str] = []
@@ -115,7 +116,7 @@ def _start(where: Paths, config: ClusterConfig, *, quiet: bool) -> None:
                 steps.note(event["text"])
 
         try:
-            launch.start(where, config, report)
+            config = launch.start(where, config, report, any_port=any_port)
         except launch.LaunchError as exc:
             steps.failed()
             raise Failure(str(exc), exc.hint) from exc
