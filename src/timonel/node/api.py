@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from timonel.aio.clock import Clock
 from timonel.aio.threads import Threads
 from timonel.node import figures, httpserver, logreader, logs
-from timonel.node.cri.errors import RuntimeFailure
+from timonel.node.cri.errors import NotSupported, RuntimeFailure
 from timonel.node.cri.runtime import Container, ContainerState, Runtime, Streams
 from timonel.node.heartbeat import Heartbeat
 from timonel.node.http1 import HEAD_LIMIT
@@ -148,6 +148,8 @@ class NodeApi:
                 return await route(request, *(group or "" for group in match.groups()))
             except Refused as e:
                 return Response(e.status, e.message.encode())
+            except NotSupported as e:
+                return Response(500, e.message.encode())
             except RuntimeFailure as e:
                 return Response(500, e.text.encode())
         return Response(404, b"404 page not found\n")
