@@ -94,10 +94,10 @@ def cluster(request: pytest.FixtureRequest) -> Iterator[RunningCluster]:
         try:
             yield found
         finally:
+            found.timonel("down")
             if request.session.testsfailed:
                 patterns = ("*/*.log", "*/nodes/*/*.log", "*/nodes/*/containerd/*.log")
                 for log in sorted(log for pattern in patterns for log in Path(folder).glob(pattern)):
                     text = log.read_text(errors="replace")[-6000:]
                     if text:
                         print(f"\n---- {log.relative_to(folder)}\n{text}")
-            found.timonel("down")

@@ -11,6 +11,7 @@ Facts behind the order of things: docs/design/node.md.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import ipaddress
 import json
@@ -283,10 +284,8 @@ def remove_cgroups(top: str) -> None:
     """The node's control groups in every hierarchy; those with processes left stay."""
     for hierarchy in Path("/sys/fs/cgroup").glob(f"**/{top}"):
         for folder, _, _ in os.walk(hierarchy, topdown=False):
-            try:
+            with contextlib.suppress(OSError):
                 Path(folder).rmdir()
-            except OSError:
-                break
 
 
 # ---- tools
