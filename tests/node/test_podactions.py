@@ -9,6 +9,7 @@ from timonel.node.backoff import Backoff
 from timonel.node.cri.runtime import SandboxState
 from timonel.node.podactions import (
     SANDBOX,
+    Discard,
     Kill,
     PodActions,
     Start,
@@ -172,8 +173,26 @@ def test_a_finished_pod_needs_no_new_sandbox(policy: str) -> None:
     assert compute(pod(restartPolicy=policy), done, NOW) == PodActions()
 
 
-def test_a_container_that_was_made_but_never_started_is_made_again() -> None:
-    assert compute(pod(), runtime(ran(state=CREATED)), NOW).start == (Start("main", 1),)
+def test_a_container_that_was_made_but_never_started_is_removed_and_made_again() -> None:
+    left = ran(state=CREATED)
+    first = compute(pod(), runtime(left), NOW)
+    then = compute(pod(), runtime(), NOW)
+
+    assert (first.discard, first.start) == ((Discard(left.id, "main"),), ())
+    assert (then.discard, then.start) == ((), (Start("main", 0),))
+
+
+def test_an_interrupted_creation_keeps_no_pod_from_a_new_sandbox() -> None:
+    gone = runtime(ran(state=CREATED), sandboxes=(sandbox(state=SandboxState.NOT_READY),))
+
+    assert compute(pod(restartPolicy="Never"), gone, NOW).new_sandbox == 1
+
+
+def test_attempts_go_on_from_the_highest_known_one() -> None:
+    view = View(now=NOW.now, attempts={"main": 3})
+
+    assert compute(pod(), runtime(), view).start == (Start("main", 3),)
+    assert compute(pod(), runtime(ran(state=EXITED, code=1, attempt=4)), view).start == (Start("main", 5),)
 
 
 def test_every_life_of_a_job_ends() -> None:

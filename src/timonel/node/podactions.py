@@ -34,6 +34,9 @@ class View:
     started: AbstractSet[str] = frozenset()  # ids of containers whose startup probe passed, or that have none
     failed: Mapping[str, str] = field(default_factory=dict)  # container id -> "liveness" or "startup"
     backoffs: Mapping[str, Backoff] = field(default_factory=dict)  # by container name
+    attempts: Mapping[str, int] = field(
+        default_factory=dict
+    )  # container name -> its next attempt, at the least
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +54,21 @@ class Kill:
 
 
 @dataclass(frozen=True, slots=True)
+class Discard:
+    """Remove a container that was made and never started: whoever made it was interrupted. It holds the name."""
+
+    container_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class PodActions:
     """`new_sandbox` is the attempt number of the sandbox to make. `waits`: containers in back-off, with their delay."""
 
     new_sandbox: int | None = None
     start: tuple[Start, ...] = ()
     kill: tuple[Kill, ...] = ()
+    discard: tuple[Discard, ...] = ()
     waits: Mapping[str, float] = field(default_factory=dict)
     wake_at: float | None = None
 
@@ -143,6 +155,7 @@ def has_failed_init(pod: Object, runtime: PodRuntime) -> bool:
 
 def _has_work(pod: Object, runtime: PodRuntime) -> bool:
     """Whether a fresh sandbox would have something to run."""
+    runtime = _without_leftovers(runtime)
     if not runtime.containers:
         return True
     if pod["spec"].get("restartPolicy") == "Never" and runtime.sandbox is not None:
@@ -153,26 +166,33 @@ def _has_work(pod: Object, runtime: PodRuntime) -> bool:
     )
 
 
+def _without_leftovers(runtime: PodRuntime) -> PodRuntime:
+    return runtime.without(*(c.id for c in runtime.containers if c.state is ContainerState.CREATED))
+
+
 def _as_lost(found: Container | None) -> Container | None:
     """A container that ran in a dead sandbox does not run any more, whatever the last look said."""
     return None if found is not None and found.state is ContainerState.RUNNING else found
 
 
-_Step = Start | Kill | tuple[str, float, float]  # the last: in back-off (name, delay, until)
+_Step = Start | Kill | Discard | tuple[str, float, float]  # the last: in back-off (name, delay, until)
 
 
 def _gather(steps: Iterator[_Step]) -> PodActions:
-    start, kill, waits, wake_at = list[Start](), list[Kill](), dict[str, float](), list[float]()
+    start, kill, discard = list[Start](), list[Kill](), list[Discard]()
+    waits, wake_at = dict[str, float](), list[float]()
     for step in steps:
         if isinstance(step, Start):
             start.append(step)
         elif isinstance(step, Kill):
             kill.append(step)
+        elif isinstance(step, Discard):
+            discard.append(step)
         else:
             name, delay, until = step
             waits[name] = delay
             wake_at.append(until)
-    return PodActions(None, tuple(start), tuple(kill), waits, min(wake_at, default=None))
+    return PodActions(None, tuple(start), tuple(kill), tuple(discard), waits, min(wake_at, default=None))
 
 
 def _container_steps(pod: Object, runtime: PodRuntime, view: View) -> Iterator[_Step]:
@@ -213,7 +233,12 @@ def _one(pod: Object, c: ContainerSpec, runtime: PodRuntime, view: View, *, init
     name = c["name"]
     if name in view.busy:
         return
+    left = [c for c in runtime.containers if c.name == name and c.state is ContainerState.CREATED]
+    if left:
+        yield from (Discard(c.id, name) for c in left)
+        return
     latest = runtime.latest(name)
+    attempt = max(latest.attempt + 1 if latest else 0, view.attempts.get(name, 0))
     found = _current(name, runtime)
     if found is not None and found.state is ContainerState.RUNNING:
         yield from _kill_if_wrong(pod, c, found, view)
@@ -221,7 +246,7 @@ def _one(pod: Object, c: ContainerSpec, runtime: PodRuntime, view: View, *, init
     if found is not None and found.state is ContainerState.UNKNOWN:
         yield Kill(found.id, name, f"Container {name} is in unknown state, try killing it before restart")
     if found is None and (init or latest is None or latest.state is not ContainerState.EXITED):
-        yield Start(name, latest.attempt + 1 if latest else 0)  # in a new sandbox init containers run anew
+        yield Start(name, attempt)  # in a new sandbox init containers run anew
         return
     assert latest is not None
     if not should_restart(pod, c, latest, init=init):
@@ -231,7 +256,7 @@ def _one(pod: Object, c: ContainerSpec, runtime: PodRuntime, view: View, *, init
         if until is not None:
             yield (name, view.backoffs[name].delay, until)
             return
-    yield Start(name, latest.attempt + 1)
+    yield Start(name, attempt)
 
 
 def _kill_if_wrong(pod: Object, c: ContainerSpec, found: Container, view: View) -> Iterator[Kill]:

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from timonel.node import podactions
-from timonel.node.cri.errors import Missing, RuntimeFailure
+from timonel.node.cri.errors import Missing, RuntimeFailure, RuntimeGone
 from timonel.node.cri.runtime import Container, ContainerState
 from timonel.node.hooks import HookFailed
 from timonel.node.podprobes import PodProbes
 from timonel.node.preparation import Preparation
 from timonel.node.references import containers_of
+from timonel.node.relist import insist
 from timonel.objects import pods as podlib
 
 if TYPE_CHECKING:
@@ -56,9 +57,12 @@ class PodEnding:
         if hook is not None and grace > 0:
             await self._pre_stop(hook, spec, container, grace)
         left = grace - (self._clock.monotonic() - begun)
-        await self._around.runtime.stop_container(container.id, max(left, MINIMUM_GRACE) if grace > 0 else 0)
+        left = max(left, MINIMUM_GRACE) if grace > 0 else 0
+        runtime, id_ = self._around.runtime, container.id
+        await insist(self._clock, lambda: runtime.stop_container(id_, left), only=RuntimeGone)
         try:
-            self._runner.remember(await self._around.runtime.container_status(container.id))
+            status = await insist(self._clock, lambda: runtime.container_status(id_), only=RuntimeGone)
+            self._runner.remember(status)
         except Missing:
             self._runner.runtime = self._runner.runtime.without(container.id)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from timonel.aio.clock import Clock, Timer, wait_until
@@ -28,12 +28,13 @@ from timonel.node.hooks import HookFailed, Hooks
 from timonel.node.images import ImageError
 from timonel.node.podending import PodEnding
 from timonel.node.podprobes import PodProbes
-from timonel.node.podruntime import PodRuntime, merged
+from timonel.node.podruntime import CONTAINER_NAME, POD_UID, PodRuntime, merged
 from timonel.node.podspec import NodeFacts
 from timonel.node.podworker import State, Verb
 from timonel.node.preparation import Preparation
 from timonel.node.probes import Prober
 from timonel.node.references import containers_of
+from timonel.node.relist import insist, read_pod
 from timonel.node.statuswriter import StatusWriter
 from timonel.node.volumes.source import VolumeError
 from timonel.objects.meta import Object, format_time, is_deleting, parse_time
@@ -98,6 +99,10 @@ class PodRunner:
         self._probes = PodProbes(self, around)
         self._ending = PodEnding(self, around, self._probes, preparation)
         self._restored = {c.id for c in runtime.containers if c.state is ContainerState.RUNNING}
+        self._strays: dict[
+            str, str
+        ] = {}  # containers that a list showed and we did not know -> their sandbox
+        self._attempts = podstatus.next_attempts(pod, runtime)
 
     # ---- what happens to it
 
@@ -142,11 +147,16 @@ class PodRunner:
         for id_ in self._ids():
             self._around.owners.pop(id_, None)
 
-    def compare(self, states: Mapping[str, object]) -> None:
-        """Look at whatever is not in the state that we believe it to be in."""
-        believed: dict[str, object] = {s.id: s.state for s in self.runtime.sandboxes}
-        believed |= {c.id: c.state for c in self.runtime.containers}
-        self.look_at(*(id_ for id_, state in believed.items() if states.get(id_) != state))
+    def compare(self, listed: PodRuntime) -> None:
+        """Look at whatever is not in the state that we believe it to be in, or not known here at all."""
+        states, believed = (
+            {s.id: s.state for s in r.sandboxes} | {c.id: c.state for c in r.containers}
+            for r in (listed, self.runtime)
+        )
+        self.look_at(*(id_ for id_, state in believed.items() if states.get(id_) is not state))
+        if self._worker.state is State.SYNCING:
+            self._strays = {c.id: c.sandbox_id for c in listed.containers if c.id not in believed}
+            self.look_at(*(id_ for id_ in states if id_ not in believed))
 
     def refuse(self, reason: str, message: str) -> None:
         """The pod is not to run here (any more)."""
@@ -187,7 +197,7 @@ class PodRunner:
             await self._look()
             await self._handle(self._next_event())
             if self.is_finished and self._is_gone:
-                await self._preparation.remove(self.runtime)
+                await insist(self._clock, lambda: self._preparation.remove(self.runtime))
                 return
 
     def _next_event(self) -> podworker.Event:
@@ -245,22 +255,34 @@ class PodRunner:
     # ---- what the runtime knows
 
     async def _look(self) -> None:
+        unanswered = set[str]()
         while self._dirty:
             found = self._dirty.pop()
             try:
                 await self._look_at(found)
             except Missing:
-                self.runtime = self.runtime.without(found)
+                self._lost(found)
             except RuntimeFailure as e:
                 logger.info("Could not look at %s", found, extra={"error": e.message})
-                self._wake_at(self._clock.now() + RETRY)
+                unanswered.add(found)
+        if unanswered:
+            self._dirty |= unanswered
+            self._wake_at(self._clock.now() + RETRY)
+
+    def _lost(self, id_: str) -> None:
+        """The runtime has it no more. A container that ran counts nevertheless."""
+        container = self.runtime.find(id_)
+        if container is not None:
+            self._probes.stop(id_)
+            if container.state is not ContainerState.CREATED:
+                self._attempts[container.name] = container.attempt + 1
+        self.runtime = self.runtime.without(id_)
 
     async def _look_at(self, found: str) -> None:
-        sandbox = next((s for s in self.runtime.sandboxes if s.id == found), None)
-        if sandbox is not None:
+        known = self.runtime.find(found)
+        if known is None and found not in self._strays:
             await self._look_at_sandbox(found)
             return
-        known = self.runtime.find(found)
         container = await self._around.runtime.container_status(found)
         for tries in range(LAG_TRIES):
             if (
@@ -271,7 +293,11 @@ class PodRunner:
                 break
             await self._clock.sleep(LAG * 2**tries)
             container = await self._around.runtime.container_status(found)
-        self.remember(container)
+        if known is not None:
+            self.remember(container)
+        elif container.name not in self._operations:  # an operation takes note of what it makes by itself
+            self.remember(container, self._strays[found])
+            self._restored.add(found)
 
     async def _look_at_sandbox(self, sandbox_id: str) -> None:
         fresh = await self._around.runtime.sandbox_status(sandbox_id)
@@ -280,7 +306,41 @@ class PodRunner:
                 break
             await self._clock.sleep(LAG * 2**tries)
             fresh = await self._around.runtime.sandbox_status(sandbox_id)
-        self.runtime = self.runtime.with_sandbox(fresh)
+        if (
+            podactions.SANDBOX not in self._operations
+        ):  # what it makes and replaces it takes note of by itself
+            self.runtime = self.runtime.with_sandbox(fresh)
+            self._around.owners[fresh.id] = self
+
+    async def _take_stock(self, operation: str) -> None:
+        """An operation failed or broke off: see how far it went. What others are busy with they take note of."""
+        if operation == podactions.SANDBOX:
+            await self._read_again()
+        elif operation in self._names():
+            await self._read_again(operation)
+
+    async def _read_again(self, name: str = "") -> None:
+        """The containers of one name; or the sandboxes, and all containers that nothing is being done with."""
+        runtime, labels = self._around.runtime, {POD_UID: self.uid}
+        names = self._names() - self._operations.keys()
+        if name:
+            labels[CONTAINER_NAME] = name
+            names = {name}
+        self.publish()
+        fresh = await insist(self._clock, lambda: read_pod(runtime, labels, self.runtime))
+        for container in self.runtime.containers:
+            if container.name in names and fresh.find(container.id) is None:
+                self._lost(container.id)
+        for container in fresh.containers:
+            if container.name in names:
+                self.remember(container, container.sandbox_id)
+                self._restored.add(container.id)
+        if not name:
+            self.runtime = replace(self.runtime, sandboxes=fresh.sandboxes)
+            self._own()
+
+    def _names(self) -> set[str]:
+        return {c["name"] for c in containers_of(self.pod)}
 
     def remember(self, container: Container, sandbox_id: str = "") -> None:
         """Take over a container's fresh status; a status does not say which sandbox it belongs to."""
@@ -308,12 +368,15 @@ class PodRunner:
             started=self._probes.started,
             failed=self._probes.failed,
             backoffs=self._backoffs,
+            attempts=self._attempts,
         )
         actions = podactions.compute(self.pod, self.runtime, view)
         if actions.new_sandbox is not None and podactions.SANDBOX not in held_back:
             self._spawn(podactions.SANDBOX, self._make_sandbox(actions.new_sandbox))
         for kill in actions.kill:
             self._spawn(kill.name, self._kill_one(kill))
+        for discard in actions.discard:
+            self._spawn(discard.name, self._discard(discard))
         for name, delay in actions.waits.items():
             self._say_backoff(name, delay)
         for start in actions.start:
@@ -379,9 +442,11 @@ class PodRunner:
             except RuntimeFailure as e:
                 logger.warning("Operation failed", extra={"pod": self.uid, "what": name, "error": e.message})
                 self._retry_at[name] = self._clock.now() + RETRY
+                await self._take_stock(name)
             except Exception:
                 logger.exception("Operation failed", extra={"pod": self.uid, "what": name})
                 self._retry_at[name] = self._clock.now() + CONFIG_RETRY
+                await self._take_stock(name)
             finally:
                 self._operations.pop(name, None)
                 self._wake.set()
@@ -399,7 +464,7 @@ class PodRunner:
             message = "Pod sandbox changed, it will be killed and re-created."
             self._around.records.record(self.pod, "Normal", "SandboxChanged", message)
             await self._around.runtime.stop_sandbox(old.id)
-            self.runtime = await self._preparation.reread(self.runtime)
+            await self._read_again()
         if self._preparation.needs_set_up:
             self._spawn(":volumes", self._make_volumes())
         try:
@@ -408,6 +473,7 @@ class PodRunner:
             message = f"Failed to create pod sandbox: {e.text}"
             self._around.records.record(self.pod, "Warning", "FailedCreatePodSandBox", message)
             self._hold_back(podactions.SANDBOX)
+            await self._take_stock(podactions.SANDBOX)
             return
         self._failures.pop(podactions.SANDBOX, None)
         self.runtime = self.runtime.with_sandbox(sandbox)
@@ -447,6 +513,8 @@ class PodRunner:
             container_id = await self._create(spec, start.attempt)
         except (ImageError, ConfigError, VolumeError, RuntimeFailure) as e:
             self._could_not_start(name, e)
+            if isinstance(e, RuntimeFailure):
+                await self._take_stock(name)
             return
         records.record(self.pod, "Normal", "Created", "Container created", container=name)
         sandbox = self.runtime.sandbox
@@ -454,9 +522,12 @@ class PodRunner:
         try:
             await self._around.runtime.start_container(container_id)
         except RuntimeFailure as e:
-            self.remember(await self._around.runtime.container_status(container_id), sandbox.id)
             self._waiting[name] = ("RunContainerError", e.message)
             records.record(self.pod, "Warning", "Failed", f"Error: {e.message}", container=name)
+            await self._take_stock(name)
+            found = self.runtime.find(container_id)
+            if found is None or found.state is ContainerState.CREATED:
+                self._hold_back(name)  # one that ended has its back-off
             return
         records.record(self.pod, "Normal", "Started", "Container started", container=name)
         container = await self._around.runtime.container_status(container_id)
@@ -540,6 +611,14 @@ class PodRunner:
         probe = spec.get(f"{kill.probe}Probe") or {}
         grace = float(probe.get("terminationGracePeriodSeconds") or self._ending.grace)
         await self._ending.stop(container, spec, kill.message, grace=grace)
+
+    async def _discard(self, discard: podactions.Discard) -> None:
+        logger.info(
+            "Removing a container that was never started", extra={"pod": self.uid, "what": discard.name}
+        )
+        await self._around.runtime.remove_container(discard.container_id)
+        self.runtime = self.runtime.without(discard.container_id)
+        self._around.owners.pop(discard.container_id, None)
 
     def _start_kill(self, grace: float) -> None:
         assert self._group is not None

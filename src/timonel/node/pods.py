@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections import defaultdict
+from collections.abc import Sequence
 
 from timonel.aio.clock import Clock
 from timonel.client.transport import Resource
 from timonel.node import admission
-from timonel.node.cri.errors import Missing, RuntimeFailure
-from timonel.node.cri.runtime import ContainerState
+from timonel.node.cri.errors import RuntimeFailure
+from timonel.node.cri.runtime import Container, ContainerState, Sandbox
 from timonel.node.follow import Changed, Replaced, follow
 from timonel.node.podrunner import PodRunner, Surroundings
-from timonel.node.podruntime import GRACE, POD_UID, PodRuntime, merged, pod_runtime
+from timonel.node.podruntime import GRACE, POD_UID, PodRuntime, pod_runtime
 from timonel.node.preparation import Preparation, Workshop
 from timonel.node.references import references
+from timonel.node.relist import insist, read_pod
 from timonel.node.statuswriter import PODS
 from timonel.objects.meta import Key, Object, uid_of
 
@@ -28,10 +29,7 @@ logger = logging.getLogger(__name__)
 
 RELIST = 60.0
 ORPHAN_RETRY = 5.0
-ASK_AGAIN = 0.2
 REMEMBERED_EXITS = 512
-
-T = TypeVar("T")
 
 
 class Pods:
@@ -50,7 +48,7 @@ class Pods:
 
     async def run(self, listening: asyncio.Event) -> None:
         """`listening` is set once the pods' first list was taken in."""
-        self._found = await self._insist(self._left_running)
+        self._found = await insist(self._clock, self._left_running)
         async with asyncio.TaskGroup() as group:
             self._group = group
             group.create_task(self._hear_runtime(), name="runtime events")
@@ -158,22 +156,13 @@ class Pods:
             await self._clock.sleep(1)
             if self._runners.get(uid) is runner:
                 del self._runners[uid]
-                self._begin(runner.pod, await self._insist(lambda: self._read(uid)))
+                self._begin(runner.pod, await insist(self._clock, lambda: self._read(uid)))
         if self._runners.get(uid) is runner:
             del self._runners[uid]
             self._around.statuses.forget(uid)
             self._asks.forget(uid)
 
     # ---- the runtime's side
-
-    async def _insist(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What cannot be done without is asked for until the runtime answers: it may just be starting again."""
-        while True:
-            try:
-                return await ask()
-            except RuntimeFailure as e:
-                logger.info("Asking the runtime again", extra={"error": e.message})
-                await self._clock.sleep(ASK_AGAIN)
 
     async def _left_running(self) -> dict[str, PodRuntime]:
         """By uid, what runs here already from before the agent started."""
@@ -183,19 +172,7 @@ class Pods:
         return found | {uid: PodRuntime() for uid in await self._shop.leftovers() - uids}
 
     async def _read(self, uid: str) -> PodRuntime:
-        runtime, labels = self._around.runtime, {POD_UID: uid}
-        sandboxes, containers = [], []
-        for listed in await runtime.list_sandboxes(labels):
-            try:
-                sandboxes.append(await runtime.sandbox_status(listed.id))
-            except Missing:
-                continue
-        for found in await runtime.list_containers(labels):
-            try:
-                containers.append(merged(await runtime.container_status(found.id), found.sandbox_id))
-            except Missing:
-                continue
-        return pod_runtime(sandboxes, containers)
+        return await read_pod(self._around.runtime, {POD_UID: uid}, PodRuntime())
 
     async def _hear_runtime(self) -> None:
         async for event in self._around.runtime.events():
@@ -216,20 +193,18 @@ class Pods:
 
     async def _relist(self) -> None:
         """Compare everything with what is believed; each difference makes its pod look."""
-        try:
-            sandboxes = await self._around.runtime.list_sandboxes()
-            containers = await self._around.runtime.list_containers()
-        except RuntimeFailure as e:
-            logger.info("Could not list containers", extra={"error": e.message})
-            return
-        states: dict[str, object] = {s.id: s.state for s in sandboxes}
-        states |= {c.id: c.state for c in containers}
-        for runner in self._runners.values():
-            runner.compare(states)
+        sandboxes = await insist(self._clock, self._around.runtime.list_sandboxes)
+        containers = await insist(self._clock, self._around.runtime.list_containers)
+        by_uid = defaultdict[str, tuple[list[Sandbox], list[Container]]](lambda: ([], []))
         for sandbox in sandboxes:
-            uid = sandbox.labels.get(POD_UID)
-            if uid and uid not in self._runners and uid not in self._found:
-                self._found[uid] = pod_runtime([sandbox], ())
+            by_uid[sandbox.labels.get(POD_UID, "")][0].append(sandbox)
+        for container in containers:
+            by_uid[container.labels.get(POD_UID, "")][1].append(container)
+        for uid, runner in self._runners.items():
+            runner.compare(pod_runtime(*by_uid[uid]))
+        for uid, (known_sandboxes, _) in by_uid.items():
+            if uid and known_sandboxes and uid not in self._runners and uid not in self._found:
+                self._found[uid] = pod_runtime(known_sandboxes, ())
         self._clear_orphans()
 
     def _clear_orphans(self) -> None:

@@ -147,6 +147,17 @@ def _kept(pod: Object, name: str, *, init: bool) -> Status | None:
     return None
 
 
+def next_attempts(pod: Object, runtime: PodRuntime) -> dict[str, int]:
+    """By container, the attempt that follows what the API server knows, where the runtime has forgotten all of them."""
+    known = pod.get("status") or {}
+    found = dict[str, int]()
+    for status in (*(known.get("initContainerStatuses") or ()), *(known.get("containerStatuses") or ())):
+        has_run = "waiting" not in (status.get("state") or {"waiting": {}})
+        if runtime.latest(status["name"]) is None:
+            found[status["name"]] = int(status.get("restartCount", 0)) + has_run
+    return found
+
+
 def _mount_status(mount: Mapping[str, Any]) -> Status:
     found = {"name": mount["name"], "mountPath": mount["mountPath"]}
     if mount.get("readOnly"):

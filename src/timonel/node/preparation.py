@@ -18,14 +18,14 @@ from timonel.aio.threads import Threads
 from timonel.client.transport import Resource, Transport
 from timonel.machinery.errors import NotFound
 from timonel.node import cgroups, environment, podspec
-from timonel.node.cri.errors import Missing
 from timonel.node.cri.runtime import Container, Device, Image, Mount, Runtime, Sandbox
 from timonel.node.environment import Sources
 from timonel.node.follow import Watched
 from timonel.node.images import ImageManager
-from timonel.node.podruntime import POD_UID, PodRuntime, merged, pod_runtime
+from timonel.node.podruntime import POD_UID, PodRuntime
 from timonel.node.podspec import ContainerParts, NodeFacts
 from timonel.node.references import references
+from timonel.node.relist import read_pod
 from timonel.node.tokens import Tokens
 from timonel.node.volumes.manager import PodVolumes, container_mounts
 from timonel.node.volumes.source import Context, VolumeError
@@ -281,23 +281,3 @@ class Preparation:
         shutil.rmtree(logs, ignore_errors=True)
         if self._root is not None:
             shutil.rmtree(self._root, ignore_errors=True)
-
-
-async def read_pod(runtime: Runtime, labels: Mapping[str, str], known: PodRuntime) -> PodRuntime:
-    """A pod's sandboxes and containers with their full status."""
-    sandboxes = []
-    for listed in await runtime.list_sandboxes(labels):
-        try:
-            fresh = await runtime.sandbox_status(listed.id)
-        except Missing:
-            continue
-        sandboxes.append(fresh)
-    containers = []
-    for found in await runtime.list_containers(labels):
-        try:
-            status = await runtime.container_status(found.id)
-        except Missing:
-            continue
-        before = known.find(found.id)
-        containers.append(merged(status, found.sandbox_id, before.message if before else ""))
-    return pod_runtime(sandboxes, containers)
