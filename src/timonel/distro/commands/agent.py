@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
 import sys
 from pathlib import Path
 
@@ -27,7 +26,7 @@ logger = logging.getLogger(__name__)
 @click.option("--verbose", is_flag=True, help="Log more.")
 def agent(config_file: Path, verbose: bool) -> None:
     """Run a node's agent: containerd, pods, Service routing, DNS. Ends on SIGTERM; containers go on."""
-    from timonel.aio.lifecycle import leaves
+    from timonel.aio.lifecycle import until_signalled
     from timonel.distro.agent import run_agent
     from timonel.distro.agentconfig import load
     from timonel.distro.logs import set_up_logging
@@ -39,21 +38,10 @@ def agent(config_file: Path, verbose: bool) -> None:
     except (ValueError, KeyError, TypeError) as exc:
         raise Failure(f"{config_file} cannot be used: {exc}", "Let `timonel up` write it anew.") from exc
 
-    async def main() -> int:
-        task = asyncio.current_task()
-        assert task is not None
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        code = 0
-        try:
-            await run_agent(config)
-        except* Exception as group:
-            for error in leaves(group):  # the last line is what `timonel up` shows
-                if not isinstance(error, OSError | RuntimeMissing):
-                    logger.error("The agent failed", exc_info=error)
-                click.echo(f"error: {error}", err=True)
-            code = 1
-        return code
+    def tell(error: BaseException) -> None:
+        if not isinstance(error, OSError | RuntimeMissing):
+            logger.error("The agent failed", exc_info=error)
+        click.echo(f"error: {error}", err=True)  # the last line is what `timonel up` shows
 
     with contextlib.suppress(asyncio.CancelledError):
-        sys.exit(asyncio.run(main()))
+        sys.exit(asyncio.run(until_signalled(run_agent(config), tell)))

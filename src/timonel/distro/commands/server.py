@@ -7,7 +7,6 @@ import contextlib
 import errno
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
@@ -36,34 +35,26 @@ def serve(
     where: Paths, config: ClusterConfig, *, report_fd: int | None = None, verbose: bool = False
 ) -> None:
     """Until a signal ends it, alone on the cluster's folder."""
-    from timonel.aio.lifecycle import leaves
+    from timonel.aio.lifecycle import until_signalled
     from timonel.distro.logs import set_up_logging
     from timonel.distro.server import report_to, run_server
 
     set_up_logging(verbose=verbose)
     report = report_to(report_fd)
 
-    async def main() -> int:
-        task = asyncio.current_task()
-        assert task is not None
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-        code = 0
-        try:
-            with _as_running(where):
-                await run_server(config, where, report)
-        except* Exception as group:
-            for error in leaves(group):
-                failure = explained(error, where)
-                is_port = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
-                told = {"text": failure.message, "hint": failure.hint, "port_taken": is_port}
-                report({"event": "error", **told})
-                failure.show()
-            code = 1
-        return code
+    async def work() -> None:
+        with _as_running(where):
+            await run_server(config, where, report)
+
+    def tell(error: BaseException) -> None:
+        failure = explained(error, where)
+        is_port = isinstance(error, OSError) and error.errno == errno.EADDRINUSE
+        told = {"text": failure.message, "hint": failure.hint, "port_taken": is_port}
+        report({"event": "error", **told})
+        failure.show()
 
     with contextlib.suppress(asyncio.CancelledError):
-        sys.exit(_run(main))
+        sys.exit(_run(lambda: until_signalled(work(), tell)))
 
 
 @contextlib.contextmanager
