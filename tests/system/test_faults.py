@@ -149,6 +149,24 @@ def test_a_killed_agent_comes_back_alone(cluster: RunningCluster) -> None:
     assert "Traceback" not in (cluster.folder / cluster.name / "server.log").read_text()
 
 
+def test_a_killed_server_is_missed_by_no_container_and_found_again_by_its_node(
+    cluster: RunningCluster,
+) -> None:
+    start_pod(cluster, "through")
+    eventually(lambda: container(cluster, "through").get("ready"))
+    before = container(cluster, "through")
+    agent = (node_folder(cluster) / "agent.pid").read_text()
+
+    os.kill(int((cluster.folder / cluster.name / "server.pid").read_text().split()[0]), signal.SIGKILL)
+    cluster.timonel("up")
+
+    start_pod(cluster, "afterwards")
+    eventually(lambda: container(cluster, "afterwards").get("ready"))
+    after = container(cluster, "through")
+    assert (after["containerID"], after["restartCount"]) == (before["containerID"], before["restartCount"])
+    assert (node_folder(cluster) / "agent.pid").read_text() == agent
+
+
 def test_a_mirror_that_does_not_answer_is_named_and_hurts_nobody_else(cluster: RunningCluster) -> None:
     said = cluster.timonel("image", "mirror", "silent.example", "http://127.0.0.1:9")
     assert "warning: no answer from http://127.0.0.1:9" in said
