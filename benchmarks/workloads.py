@@ -40,7 +40,7 @@ def deployment(name: str, replicas: int) -> Object:
     container = {
         "name": "web",
         "image": "registry.example/web:1",
-        "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
+        "resources": {"requests": {"cpu": "10m", "memory": "64Mi"}},
     }
     return {
         "apiVersion": "apps/v1",

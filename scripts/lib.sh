@@ -49,9 +49,11 @@ make_environment() {
     local extras=$1 wanted stamp
     find_python
     stamp=$venv/.timonel-installed
-    wanted=$(cat pyproject.toml tools/*.py src/timonel/schema/*.py 2>/dev/null | sha256sum)" $extras"
-    if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && [ -f src/timonel/schema/types.bin ]; then
-        return
+    wanted=$(cat pyproject.toml tools/*.py src/timonel/schema/*.py 2>/dev/null | sha256sum)
+    if [ -f "$stamp" ] && [ -f src/timonel/schema/types.bin ]; then
+        case "$(cat "$stamp")" in
+            "$wanted $extras" | "$wanted dev") return ;;  # dev has everything in it
+        esac
     fi
     if [ ! -x "$venv/bin/python" ]; then
         step "Making a virtual environment in ${venv#"$root"/} with $($python --version)"
@@ -64,7 +66,7 @@ make_environment() {
     step "Installing Timonel [$extras] and what it needs from PyPI (a minute, the first time)"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$extras]" \
         || fail "pip could not install Timonel; its message is above"
-    printf '%s' "$wanted" > "$stamp"
+    printf '%s' "$wanted $extras" > "$stamp"
 }
 
 # find_kubectl: kubectl on the PATH, else Debian's.
