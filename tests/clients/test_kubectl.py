@@ -73,6 +73,12 @@ def every(request: pytest.FixtureRequest, kubeconfig: Path) -> Kubectl:
     return found
 
 
+@pytest.fixture(scope="module", params=sorted({0, len(binaries()) - 1, min(1, len(binaries()) - 1)}))
+def some(request: pytest.FixtureRequest, kubeconfig: Path) -> Kubectl:
+    """The one on the PATH, and the oldest and the newest of the others."""
+    return Kubectl(binaries()[request.param], "default")
+
+
 @pytest.fixture
 def kubectl(request: pytest.FixtureRequest, kubeconfig: Path) -> Kubectl:
     """The one on the PATH, in a namespace per test."""
@@ -93,7 +99,7 @@ def settings(**data: str) -> str:
     return json.dumps(found)
 
 
-# ---- every version
+# ---- every version, or some
 
 
 def test_an_application_is_applied_changed_and_taken_back(every: Kubectl) -> None:
@@ -136,28 +142,28 @@ def test_a_pod_is_run_looked_at_and_deleted(every: Kubectl) -> None:
     assert removed.startswith('pod "one" deleted')
 
 
-def test_the_api_is_explained(every: Kubectl) -> None:
-    resources = every.run("api-resources", "--verbs=list,watch", "-o", "name").splitlines()
-    old = ["--output=plaintext-openapiv2"] if every.minor >= 27 else []
-    explained = every.run("explain", "deployment.spec.strategy", *old)
-    server = json.loads(every.run("version", "-o", "json"))["serverVersion"]
+def test_the_api_is_explained(some: Kubectl) -> None:
+    resources = some.run("api-resources", "--verbs=list,watch", "-o", "name").splitlines()
+    old = ["--output=plaintext-openapiv2"] if some.minor >= 27 else []
+    explained = some.run("explain", "deployment.spec.strategy", *old)
+    server = json.loads(some.run("version", "-o", "json"))["serverVersion"]
 
     assert {"pods", "deployments.apps", "ingresses.networking.k8s.io"} <= set(resources)
     assert "RESOURCE: strategy <Object>" in explained
-    if every.minor >= 27:  # from OpenAPI v3
-        strategy = every.run("explain", "deployment.spec.strategy")
+    if some.minor >= 27:  # from OpenAPI v3
+        strategy = some.run("explain", "deployment.spec.strategy")
         assert "rollingUpdate\t<RollingUpdateDeployment>" in strategy
     assert server["gitVersion"].startswith("v1.36.")
 
 
-def test_what_is_not_there_or_not_allowed(every: Kubectl) -> None:
-    assert every.fail("get", "pods", "nope") == 'Error from server (NotFound): pods "nope" not found'
-    assert every.fail("get", "nope") == 'error: the server doesn\'t have a resource type "nope"'
-    assert every.fail("get", "secrets", "--as=jane") == (
+def test_what_is_not_there_or_not_allowed(some: Kubectl) -> None:
+    assert some.fail("get", "pods", "nope") == 'Error from server (NotFound): pods "nope" not found'
+    assert some.fail("get", "nope") == 'error: the server doesn\'t have a resource type "nope"'
+    assert some.fail("get", "secrets", "--as=jane") == (
         'Error from server (Forbidden): secrets is forbidden: User "jane" cannot list resource "secrets" '
-        f'in API group "" in the namespace "{every.namespace}"'
+        f'in API group "" in the namespace "{some.namespace}"'
     )
-    unknown = every.fail("create", "-f", "-", stdin=web().replace('"replicas"', '"replica"'))
+    unknown = some.fail("create", "-f", "-", stdin=web().replace('"replicas"', '"replica"'))
     # by the server, or by kubectl itself before 1.27
     assert 'unknown field "spec.replica"' in unknown or 'unknown field "replica" in io.k8s' in unknown
 

@@ -63,7 +63,7 @@ async def test_what_needs_a_process_is_refused_in_words() -> None:
         first, body = await answer(server, "/exec/default/web/main?command=ls&output=1", "POST")
 
     assert first == "HTTP/1.1 500 Internal Server Error"
-    assert body == "this node simulates its containers: there is no process to run a command in"
+    assert body == "this node simulates its containers, there is no process to run a command in"
 
 
 async def test_nobody_serves_before_and_after() -> None:

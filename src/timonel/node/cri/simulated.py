@@ -45,7 +45,9 @@ MOMENT = 1.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PIECE = re.compile(r"([0-9.]+)(ms|s|m|h)")
 IMAGE_SIZE = 4_194_304
-NO_PROCESS = "this node simulates its containers: there is no process to run a command in"
+# No colons: kubectl reads what a node refuses an upgrade with as YAML first, and shows it only if it is none.
+NO_PROCESS = "this node simulates its containers, there is no process to run a command in"
+NO_PORT = "this node simulates its containers, there is no port to forward to"
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,7 +328,7 @@ class SimulatedRuntime:
         raise NotSupported(NO_PROCESS)
 
     async def port_forward_url(self, sandbox_id: str, ports: Sequence[int]) -> str:
-        raise NotSupported("this node simulates its containers: there is no port to forward to")
+        raise NotSupported(NO_PORT)
 
     # ---- images
 
