@@ -40,6 +40,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
         ("up --components api,kitchen", REFUSED, ["unknown component 'kitchen'; there are: api, controllers"]),
         ("up --components node", REFUSED, ["the API server (component `api`) is needed"]),
         ("up --name ../a", REFUSED, ["cannot be the name of a cluster", "--name two"]),
+        ("up --name Upper", REFUSED, ["'Upper' cannot be the name of a cluster", "lower-case letters"]),
+        (f"up --name {'x' * 300}", REFUSED, ["cannot be the name of a cluster", "at most 50 lower-case"]),
         ("up --port 70000", WRONG_USE, ["70000 is not in the range"]),
         ("up --ports 1", WRONG_USE, ["No such option", "--port"]),
         ("upp", WRONG_USE, ["There is no command 'upp'", "up"]),

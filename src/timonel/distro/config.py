@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from typing import Any
 COMPONENTS = ("api", "controllers", "scheduler", "node")
 RUNTIMES = ("auto", "containerd", "simulated")
 DEFAULT_PORT = 6443
+NAME_LENGTH = 50
+NAME = re.compile(f"[a-z0-9]([a-z0-9.-]{{0,{NAME_LENGTH - 2}}}[a-z0-9])?")
 KUBERNETES_VERSION = "v1.36.2"
 
 
@@ -133,6 +136,14 @@ def paths_of(data_dir: Path, name: str) -> Paths:
         hint = "A name holds no slash and does not begin with a dot, such as: --name two"
         raise ConfigError(f"{name!r} cannot be the name of a cluster", hint)
     return Paths((data_dir / name).resolve())
+
+
+def check_new_name(paths: Paths, name: str) -> None:
+    """Raises ConfigError for a new cluster whose nodes could not be named after it; those that exist stay usable."""
+    if os.path.exists(paths.settings) or NAME.fullmatch(name):
+        return
+    hint = f"Nodes are named after it: at most {NAME_LENGTH} lower-case letters, digits and dashes, such as: --name two"
+    raise ConfigError(f"{name!r} cannot be the name of a cluster", hint)
 
 
 def load(paths: Paths) -> ClusterConfig | None:

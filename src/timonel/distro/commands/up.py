@@ -68,6 +68,7 @@ def up(
             container_runtime_endpoint=container_runtime_endpoint,
             store=store,
         )
+        settings.check_new_name(where, name)
         with launch.alone(where):
             if processes.find(where.pid) is not None:
                 _greet(where, quiet=quiet)
