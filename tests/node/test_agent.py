@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -258,3 +259,26 @@ async def test_a_node_is_ready_soon_after_its_runtime(
         after = is_ready()
 
     assert (before, after) == (False, True)
+
+
+async def test_what_the_control_plane_wrote_while_the_node_was_away_is_put_right(
+    api: FakeApi, agent: Agent
+) -> None:
+    def ready() -> str:
+        return next(str(c["status"]) for c in status(api)["conditions"] if c["type"] == "Ready")
+
+    async with agent():
+        api.put("pods", pod())
+        await until_phase(api, "Running")
+        await asyncio.sleep(1)
+        doubted = copy.deepcopy(api.find("pods", "default", "web"))
+        assert doubted is not None
+        next(c for c in doubted["status"]["conditions"] if c["type"] == "Ready")["status"] = "False"
+        api.put("pods", doubted)
+        before = ready()
+        await asyncio.sleep(1)
+        writes = len(api.writes)
+        await asyncio.sleep(60)
+
+    assert (before, ready()) == ("False", "True")
+    assert len([w for w in api.writes[writes:] if w[0] == "pods"]) == 0

@@ -435,8 +435,11 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Status:
             patch[key] = None
     if old.get("podIPs") and patch.get("podIPs"):
         patch["podIPs"] = [{"$patch": "replace"}, *patch["podIPs"]]  # else the list is merged by its key
-    if _without_nulls(patch.get("conditions")) == _without_nulls(old.get("conditions")):
-        patch.pop("conditions", None)
+    if (
+        "conditions" in patch
+        and _by_type(patch["conditions"]).items() <= _by_type(old.get("conditions")).items()
+    ):
+        del patch["conditions"]  # others may have conditions of their own besides
     elif "conditions" in patch:
         patch["conditions"] = _merging(old.get("conditions") or (), patch["conditions"])
     for key in ("containerStatuses", "initContainerStatuses"):
@@ -449,6 +452,10 @@ def _merging(old: Iterable[Status], new: Iterable[Status]) -> list[Status]:
     """Conditions are merged by type: what is not said any more has to be taken away."""
     before = {c["type"]: c for c in old}
     return [{**{key: None for key in before.get(c["type"], {}) if key not in c}, **c} for c in new]
+
+
+def _by_type(conditions: Iterable[Status] | None) -> dict[str, Status]:
+    return {c["type"]: _without_nulls(c) for c in conditions or ()}
 
 
 def _without_nulls(value: Any) -> Any:

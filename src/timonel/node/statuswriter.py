@@ -28,6 +28,7 @@ class _Entry:
     pod: Object
     wanted: podstatus.Status
     acknowledged: podstatus.Status | None = None
+    version: int = 0  # of the object that our last write made
     is_doomed: bool = False
     failures: int = field(default=0)
 
@@ -93,12 +94,19 @@ class StatusWriter:
     async def _send(self, entry: _Entry) -> None:
         pod, wanted = entry.pod, entry.wanted
         key, uid = key_of(pod), uid_of(pod)
-        base = entry.acknowledged if entry.acknowledged is not None else pod.get("status") or {}
+        base = entry.acknowledged
+        if base is None or _version(pod) > entry.version:  # someone else may have written what is ours since
+            base = pod.get("status") or {}
         patch = podstatus.changes(base, wanted)
         if patch:
             body = {"metadata": {"uid": uid}, "status": patch}
-            await self._transport.patch(PODS, key, body, kind="strategic", subresource="status")
+            written = await self._transport.patch(PODS, key, body, kind="strategic", subresource="status")
+            entry.version = _version(written)
         entry.acknowledged = wanted
         entry.failures = 0
         if entry.is_doomed and entry.wanted is wanted:
             await self._transport.delete(PODS, key, uid=uid, grace_period=0)
+
+
+def _version(pod: Object) -> int:
+    return int(pod["metadata"].get("resourceVersion") or 0)
