@@ -106,9 +106,7 @@ class ResourceType:
     categories: tuple[str, ...] = ()
     verbs: tuple[str, ...] = ALL_VERBS
     columns: tuple[Column, ...] = ()  # without Name; empty: Name and Age
-    subresources: tuple[
-        str, ...
-    ] = ()  # besides status and scale, e.g. ("log", "exec", "binding", "eviction")
+    subresources: tuple[str, ...] = ()  # besides status and scale, as ("log", "exec", "binding", "eviction")
 
     # has /status: updates of the object keep the stored status, updates of /status keep the stored rest
     status: bool = False

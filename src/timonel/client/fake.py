@@ -28,8 +28,8 @@ Fault = Callable[[str, Resource, Key], None]
 class MemoryTransport:
     """`fault(verb, resource, key)`, if set, is called before each request and may raise what the request shall."""
 
-    def __init__(self, clock: Clock, kinds: Mapping[Resource, str] | None = None) -> None:
-        self._clock, self._kinds = clock, dict(kinds or {})
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
         self._objects: dict[Resource, dict[Key, Object]] = {}
         self._log: list[tuple[int, Resource, str, Object]] = []
         self._version = 0

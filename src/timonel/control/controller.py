@@ -51,10 +51,7 @@ class Controller:
         self._cache = Lister(informers, clock, dict.fromkeys(w.resource for w in what.watches))
         self._index, self._clock = index, clock
         self._resting: dict[Key, float] = {}  # until when
-        self._current: dict[
-            asyncio.Task[Any], dict[str, str]
-        ] = {}  # worker -> newest version it wrote, by resource
-        self._written: dict[Key, dict[str, str]] = {}
+        self._written: dict[Key, dict[str, str]] = {}  # the newest version that a pass wrote, by resource
 
     async def run(self, ready: asyncio.Event) -> None:
         for informer in self._cache.informers.values():

@@ -34,9 +34,8 @@ class ImageManager:
         self._clock = clock
         self._records = records
         self._locks: dict[str, asyncio.Lock] = {}
-        self._backoffs: dict[
-            tuple[str, str], tuple[Backoff, str]
-        ] = {}  # (pod uid, image) -> entry, last message
+        # (pod uid, image) -> entry, last message
+        self._backoffs: dict[tuple[str, str], tuple[Backoff, str]] = {}
 
     async def ensure(self, pod: Object, container: Mapping[str, Any], secrets: Sequence[Object]) -> Image:
         """The image of a container, pulled if its policy says so."""

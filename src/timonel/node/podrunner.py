@@ -99,9 +99,7 @@ class PodRunner:
         self._probes = PodProbes(self, around)
         self._ending = PodEnding(self, around, self._probes, preparation)
         self._restored = {c.id for c in runtime.containers if c.state is ContainerState.RUNNING}
-        self._strays: dict[
-            str, str
-        ] = {}  # containers that a list showed and we did not know -> their sandbox
+        self._strays: dict[str, str] = {}  # containers that a list showed, unknown to us -> their sandbox
         self._attempts = podstatus.next_attempts(pod, runtime)
 
     # ---- what happens to it
@@ -306,9 +304,7 @@ class PodRunner:
                 break
             await self._clock.sleep(LAG * 2**tries)
             fresh = await self._around.runtime.sandbox_status(sandbox_id)
-        if (
-            podactions.SANDBOX not in self._operations
-        ):  # what it makes and replaces it takes note of by itself
+        if podactions.SANDBOX not in self._operations:  # it takes note of what it makes and replaces
             self.runtime = self.runtime.with_sandbox(fresh)
             self._around.owners[fresh.id] = self
 

@@ -52,9 +52,7 @@ class Nodes:
         self.pods: list[dict[str, PodInfo]] = []  # per node, by uid
         self.ports: list[set[HostPort] | None] = []  # worked out when asked for
         self.images: dict[str, dict[str, int]] = {}  # image -> node -> bytes
-        self.repelling: dict[
-            str, tuple[str, PodInfo]
-        ] = {}  # by uid: pods that keep others away, and their node
+        self.repelling: dict[str, tuple[str, PodInfo]] = {}  # by uid: node, and pod that keeps others away
         self.attracting: dict[str, tuple[str, PodInfo]] = {}  # by uid: pods that have wishes about others
         self._taint_numbers: dict[Taints, int] = {}
         self._columns: dict[str, LabelColumn] = {}

@@ -59,9 +59,7 @@ class Scheduler:
         self._cache = Lister(
             self._informers, clock, ("pods", "nodes", "namespaces", CLAIMS, VOLUMES, CLASSES)
         )
-        self._placed: dict[
-            str, str
-        ] = {}  # uid -> node, of pods counted in the columns, assumed ones included
+        self._placed: dict[str, str] = {}  # uid -> node: what the columns count, assumed pods included
         self._bindings = asyncio.Semaphore(MOST_BINDINGS)
         for plugin in self.profile.plugins:
             if isinstance(plugin, VolumeBinding):

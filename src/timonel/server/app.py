@@ -67,14 +67,12 @@ class Extensions:
     actions: Sequence[ActionType] = ()
     bodies: Sequence[ResourceType] = ()  # kinds that are sent to subresources only, and have defaults
     partials: Sequence[PartialUpdate] = ()
-    connects: Mapping[tuple[str, str], ConnectHandler] = field(
-        default_factory=dict
-    )  # (qualified plural, subresource)
+    # (qualified plural, subresource) -> what takes the connection over
+    connects: Mapping[tuple[str, str], ConnectHandler] = field(default_factory=dict)
     paths: Mapping[str, Answer] = field(default_factory=dict)
     checks: Mapping[str, Check] = field(default_factory=dict)
-    bootstrap: Sequence[
-        Callable[[], Awaitable[None]]
-    ] = ()  # before the server listens, with its caches filled
+    # before the server listens, with its caches filled
+    bootstrap: Sequence[Callable[[], Awaitable[None]]] = ()
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()  # from then on, for as long as it runs
 
 
@@ -96,7 +94,6 @@ class ApiServer:
     ) -> None:
         self.config = config
         self.clock = clock
-        self._store = store
         self._caches = Caches(store)
         vault = Vault(config.encryption_key) if config.encryption_key else None
         self.registry = Registry(store, self._caches, clock, vault)

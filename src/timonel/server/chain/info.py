@@ -36,7 +36,6 @@ class Info:
     subresource: str = ""
     name: str = ""
     rest: str = ""  # what follows the subresource, with its slash
-    watch_path: bool = False  # the old /watch/ prefix
     named: bool = False  # the name stands in the path, not in a field selector
 
     def first(self, key: str) -> str:
@@ -87,7 +86,7 @@ def parse(method: str, raw_path: str, raw_query: str) -> Info:
     if not name and verb in ("list", "watch", "deletecollection"):
         name = name_in_selector(query)
     return Info(
-        method, path, verb, query, True, group, version, namespace, resource, subresource, name, rest, watch_path, named
+        method, path, verb, query, True, group, version, namespace, resource, subresource, name, rest, named
     )  # fmt: skip
 
 
