@@ -34,9 +34,7 @@ class View:
     started: AbstractSet[str] = frozenset()  # ids of containers whose startup probe passed, or that have none
     failed: Mapping[str, str] = field(default_factory=dict)  # container id -> "liveness" or "startup"
     backoffs: Mapping[str, Backoff] = field(default_factory=dict)  # by container name
-    attempts: Mapping[str, int] = field(
-        default_factory=dict
-    )  # container name -> its next attempt, at the least
+    attempts: Mapping[str, int] = field(default_factory=dict)  # by container name: the next, at the least
 
 
 @dataclass(frozen=True, slots=True)

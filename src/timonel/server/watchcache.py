@@ -165,9 +165,8 @@ class Change:
 
 
 Matches = Callable[[Entry], bool]
-Delivery = tuple[
-    str, Entry, Change | None
-]  # type, object, and the change it came with (None for initial events)
+# type, object, and the change it came with (None for initial events)
+Delivery = tuple[str, Entry, Change | None]
 
 
 class Watcher:

@@ -37,9 +37,8 @@ class Part:
     """What an update may write: everything but status, the status, or what a subresource says."""
 
     subresource: str
-    keep: Callable[
-        [Endpoint, Object, Object], None
-    ]  # (new, old), served form: put back what is not of this part
+    # (new, old), served form: put back what is not of this part
+    keep: Callable[[Endpoint, Object, Object], None]
     prepare: Callable[[Object, Object], None]
     validate: Callable[[Object, Object], Iterable[Cause]]
     warnings: Callable[[Object, Object], Iterable[str]]
