@@ -66,6 +66,8 @@ make_environment() {
     step "Installing Timonel [$extras] and what it needs from PyPI (a minute, the first time)"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --editable ".[$extras]" \
         || fail "pip could not install Timonel; its message is above"
+    # An editable install has no compiled modules yet, and where Python is told to write none it never would.
+    "$venv/bin/python" -m compileall -q src/timonel
     printf '%s' "$wanted $extras" > "$stamp"
 }
 
