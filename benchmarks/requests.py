@@ -29,8 +29,8 @@ SERVICE_ACCOUNTS = "/api/v1/namespaces/default/serviceaccounts"
 def _note(measured: Measured) -> str:
     report = measured.report
     return (
-        f"p50 {report.p50:.1f} ms, p99 {report.p99:.1f} ms; server {measured.processor * 1e6:,.0f} µs of CPU each, "
-        f"generator {report.busy:.0%} busy"
+        f"p50 {report.p50:.1f} ms, p99 {report.p99:.1f} ms; server {measured.processor * 1e6:,.0f} µs of CPU each "
+        f"({1 / measured.processor:,.0f} /s a whole processor), generator {report.busy:.0%} busy"
     )
 
 
