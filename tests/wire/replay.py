@@ -96,7 +96,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--only", default="", help="regular expression on 'scenarios/NAME' or 'manifests/NAME'"
+        "--only", default=SERVED, help="regular expression on 'scenarios/NAME' or 'manifests/NAME'"
     )
     parser.add_argument("--show", type=int, default=3, help="differences shown per file")
     parser.add_argument("--update", action="store_true", help="write counts that grew into ratchet.json")
