@@ -227,6 +227,12 @@ class SimulatedRuntime:
         owner = await self.sandbox_status(sandbox_id)
         if owner.state is not SandboxState.READY:
             raise RuntimeFailure(f"sandbox {sandbox_id} is not running")
+        for other in map(self._containers.__getitem__, self._by_sandbox[sandbox_id]):
+            if (other.name, other.attempt) == (config.name, config.attempt):
+                raise RuntimeFailure(
+                    f'failed to reserve container name "{config.name}_{config.attempt}": '
+                    f'name is reserved for "{other.id}"'
+                )
         image = await self.image_status(config.image)
         runs_to_end = config.annotations.get(RUNS_TO_END) == "true"
         behaviour = behaviour_of(config.name, owner.annotations, runs_to_end=runs_to_end)
