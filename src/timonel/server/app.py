@@ -160,7 +160,9 @@ class ApiServer:
     async def run(self, ready: asyncio.Event) -> None:
         self._add_paths()
         dispatcher = Dispatcher(self.core, self._authenticator, self._authorizer, self.paths)
-        server = HttpServer(dispatcher, self._tls, self.config.hosts, self.config.port, self._date)
+        server = HttpServer(
+            dispatcher, self._tls, self.config.hosts, self.config.port, self._date, self.clock.call_later
+        )
         following = asyncio.Event()
 
         def listening(port: int) -> None:

@@ -31,6 +31,7 @@ from timonel.server.verbs import create, delete, patch, read, scale, update, wat
 from timonel.server.verbs.call import Call, Core, Result
 
 REMEMBERED = 8192  # parsed targets and Accept headers that are kept
+RETAINED = 1024  # characters of one that is
 
 
 @dataclass(slots=True)
@@ -141,9 +142,11 @@ class Dispatcher:
         key = (request.method, request.path, request.query)
         target = self._targets.get(key)
         if target is None:
-            if len(self._targets) >= REMEMBERED:
-                self._targets.clear()
-            target = self._targets[key] = _Target(parse(*key))
+            target = _Target(parse(*key))
+            if len(request.path) + len(request.query) <= RETAINED:
+                if len(self._targets) >= REMEMBERED:
+                    self._targets.clear()
+                self._targets[key] = target
         return target
 
     def _told(self, request: Request) -> _Told:
@@ -163,9 +166,11 @@ class Dispatcher:
         accept = request.header(b"accept")
         form = self._forms.get(accept)
         if form is None:
-            if len(self._forms) >= REMEMBERED:
-                self._forms.clear()
-            form = self._forms[accept] = negotiate.negotiate(accept, protobuf=True)
+            form = negotiate.negotiate(accept, protobuf=True)
+            if len(accept) <= RETAINED:
+                if len(self._forms) >= REMEMBERED:
+                    self._forms.clear()
+                self._forms[accept] = form
         return form
 
     @staticmethod
@@ -229,7 +234,7 @@ def answered(answer: Answer | Upgraded) -> Response | Upgraded:
     if isinstance(answer, Upgraded):
         return answer
     headers = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers)
-    return Response(answer.status, answer.body, b"", headers)
+    return Response(answer.status, answer.body, b"", headers, patient=True)
 
 
 def connect_call(user: User, info: Info, request: Request) -> ConnectCall:

@@ -6,6 +6,9 @@ them; everything else runs as a task of the server's group. A handler may take t
 
     data_received ─> httptools ─> Request ─> Handler.now ──> Response ─────────────> write
                                                 └─ None ──> task: Handler.later ──> Response | Upgraded
+
+A client gets time and memory in measure: for the head of a request, for the whole of it, between two requests, and for
+reading its answers. Nothing more is answered while it does not read what it was told.
 """
 
 from __future__ import annotations
@@ -22,12 +25,21 @@ from typing import Any, Protocol, cast
 
 import httptools
 
+from timonel.aio.clock import Timer
 from timonel.server.request import Upgraded
 
 logger = logging.getLogger(__name__)
 
 BODY_LIMIT = 3 * 1024 * 1024
 HEAD_LIMIT = 1024 * 1024  # as Go's DefaultMaxHeaderBytes
+HEADER_COST = 64  # bytes that a header counts for beside its own
+LOOK = 30.0  # seconds between two looks at a connection that owes us a request
+ARRIVING_LOOKS = 2  # looks at the same unfinished request, then the connection is closed
+IDLE_LOOKS = 3  # looks at a connection without a request
+STALL = 120.0  # seconds in which a client must have read something of what was sent
+HANDSHAKE = 15.0  # seconds for TLS to begin
+GOODBYE = 5.0  # seconds for TLS to end
+LINGER = 0.5  # seconds that a refused client may still send: a reset would take the answer from it
 PIPELINE_LIMIT = 16  # requests waiting on a connection before it is no longer read
 RELAY_LIMIT = 1024 * 1024  # unread bytes of a relayed connection before it is no longer read
 LARGE = 64 * 1024  # bytes of a body that is not copied to join it with its head
@@ -94,6 +106,7 @@ class Response:
     body: bytes | AsyncIterator[bytes] = b""
     content_type: bytes = JSON
     headers: Sequence[Header] = ()
+    patient: bool = False  # its reader may pause as long as it likes, such as a log in a pager
 
 
 class Handler(Protocol):
@@ -119,15 +132,26 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._target = b""
         self._headers: list[Header] = []
-        self._body: list[bytes] = []
+        self._body: bytes | bytearray = b""
         self._size = 0
         self._head_size = 0
+        self._in_head = False
+        self._arriving = False  # a request has begun and is not complete
+        self._begun = 0  # requests so far
+        self._seen = -1  # what `_begun` was at the last look
+        self._looks = 0
+        self._look_timer: Timer | None = None
+        self._stall_timer: Timer | None = None
+        self._unread = 0  # bytes that the client had not read when its answers began to stall
         self._queue: deque[Request] = deque()
         self._current: Request | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
         self._lost = False
         self._streaming = False
+        self._rejected = False
+        self._relaying = False
+        self._patient = False
         self._writable = asyncio.Event()
         self._writable.set()
         self._relayed: bytearray | None = None  # incoming bytes once a handler has taken over
@@ -144,15 +168,19 @@ class Connection(asyncio.Protocol):
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if tls is not None:
             self.certificate = tls.getpeercert(binary_form=True)
+        self._look_later()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
+        for timer in (self._look_timer, self._stall_timer):
+            if timer is not None:
+                timer.cancel()
         self._server.connections.discard(self)
         self._writable.set()
         self._relay_ended = True
         self._readable.set()
         self._queue.clear()
-        if self._task is not None and self._relayed is None:
+        if self._task is not None and not self._relaying:
             self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
@@ -162,8 +190,15 @@ class Connection(asyncio.Protocol):
                 self._transport.pause_reading()
             self._readable.set()
             return
+        if self._rejected:
+            return
+        inside = self._in_head
         try:
             self._parser.feed_data(data)
+            if inside and self._in_head:  # all of it is head; the parser may be keeping it to itself
+                self._head_size += len(data)
+            if self._head_size > HEAD_LIMIT:
+                self._reject(self._handler.refused(431, "request header too large"))
         except httptools.HttpParserUpgrade as upgrade:
             self._relayed = bytearray(data[upgrade.args[0] :])
         except httptools.HttpParserInvalidMethodError:
@@ -179,8 +214,13 @@ class Connection(asyncio.Protocol):
         """What comes is not understood: say so and hang up."""
         if not self._closing:
             self._closing = True
-            self._write_response(None, response)
-            self._transport.close()
+            if self._current is None:  # else it would stand in the middle of another answer
+                self._write_response(None, response)
+                self._rejected = True
+                self._server.later(LINGER, self._transport.close)
+            else:
+                self._transport.close()
+            self._queue.clear()
 
     def eof_received(self) -> bool:
         self._relay_ended = True
@@ -190,28 +230,71 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._writable.clear()
+        if self._relayed is None:  # the two directions of a relay know nothing of each other
+            self._transport.pause_reading()
+        self._unread = self._transport.get_write_buffer_size()
+        self._stall_timer = self._server.later(STALL, self._look_at_stall)
 
     def resume_writing(self) -> None:
         self._writable.set()
+        if self._stall_timer is not None:
+            self._stall_timer.cancel()
+        if self._current is None and not self._closing:
+            self._next()
+        elif self._relayed is None and not self._queue:
+            self._transport.resume_reading()
+
+    # ---- patience
+
+    def _look_later(self) -> None:
+        self._look_timer = self._server.later(LOOK, self._look)
+
+    def _look(self) -> None:
+        """Whether a request that is due has come on since; a connection that we owe something to is left alone."""
+        self._look_timer = None
+        if self._current is not None or self._relayed is not None:
+            return  # looked at again when it has its answer
+        self._looks = self._looks + 1 if self._begun == self._seen else 1
+        self._seen = self._begun
+        if self._looks > (ARRIVING_LOOKS if self._arriving else IDLE_LOOKS):
+            self._closing = True
+            self._transport.close()
+        else:
+            self._look_later()
+
+    def _look_at_stall(self) -> None:
+        unread = self._transport.get_write_buffer_size()
+        if unread >= self._unread and not self._patient and not self._relaying:
+            self._transport.abort()
+            return
+        self._unread = unread
+        self._stall_timer = self._server.later(STALL, self._look_at_stall)
 
     # ---- httptools callbacks
 
     def on_message_begin(self) -> None:
         self._target = b""
         self._headers = []
-        self._body = []
+        self._body = b""
         self._size = self._head_size = 0
+        self._in_head = self._arriving = True
+        self._begun += 1
 
     def on_url(self, url: bytes) -> None:
-        self._target += url
+        self._head_size += len(url)
+        if self._head_size <= HEAD_LIMIT:
+            self._target += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_size += len(name) + len(value)
-        if self._head_size < HEAD_LIMIT:
+        self._head_size += len(name) + len(value) + HEADER_COST
+        if (
+            self._in_head and self._head_size <= HEAD_LIMIT
+        ):  # what comes after a body is no header of the request
             self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        if self._current is None and self._expects_continue():
+        self._in_head = False
+        if self._head_size <= HEAD_LIMIT and self._current is None and self._expects_continue():
             self._transport.write(CONTINUE)
 
     def _expects_continue(self) -> bool:
@@ -219,25 +302,26 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         self._size += len(body)
-        if self._size <= BODY_LIMIT:
-            self._body.append(body)
+        if not self._body:
+            self._body = body
+        elif self._size <= BODY_LIMIT:
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += body
 
     def on_message_complete(self) -> None:
-        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._arriving = False
+        if self._closing or self._head_size > HEAD_LIMIT:
+            return
+        body = bytes(self._body)  # no copy of what came in one piece
         request = Request(self._parser.get_method(), self._target, self._headers, body, self)
         request.keep_alive = self._parser.should_keep_alive()
         request.upgrade = self._parser.should_upgrade()
         request.too_large = self._size > BODY_LIMIT
-        if self._closing:
-            return
-        if self._current is not None or self._queue:
+        if self._current is not None or self._queue or not self._writable.is_set():
             self._queue.append(request)
-            if len(self._queue) >= PIPELINE_LIMIT:
+            if len(self._queue) >= PIPELINE_LIMIT or len(body) > LARGE:
                 self._transport.pause_reading()
-        elif self._head_size >= HEAD_LIMIT:
-            self._closing = True
-            self._write_response(request, self._handler.refused(431, "request header too large"))
-            self._transport.close()
         else:
             self._begin(request)
 
@@ -285,14 +369,28 @@ class Connection(asyncio.Protocol):
         if not request.keep_alive or self._closing or request.upgrade:
             self._closing = True
             self._transport.close()
-        elif self._queue and not self._lost:
-            following = self._queue.popleft()
-            if not self._queue:
-                self._transport.resume_reading()
-            self._server.soon(self._begin, following)
+        elif not self._lost:
+            if self._queue and self._writable.is_set():
+                self._next()
+            if self._look_timer is None:
+                self._looks = 0
+                self._look_later()
+
+    def _next(self) -> None:
+        """Begin with the next request that waits, if there is one; read on when none is left."""
+        if self._queue:
+            self._current = self._queue.popleft()  # at once: what comes meanwhile is behind it
+            self._server.soon(self._begin_waiting, self._current)
+        if not self._queue:
+            self._transport.resume_reading()
+
+    def _begin_waiting(self, request: Request) -> None:
+        if not self._lost:
+            self._begin(request)
 
     def _head(self, response: Response | Upgraded, extra: bytes) -> bytes:
-        lines = [STATUS_LINES[response.status], self._server.standard_headers()]
+        line = STATUS_LINES.get(response.status) or b"HTTP/1.1 %d \r\n" % response.status  # of a proxy: any
+        lines = [line, self._server.standard_headers()]
         if isinstance(response, Response):
             if response.content_type:
                 lines.append(b"Content-Type: %b\r\n" % response.content_type)
@@ -324,14 +422,19 @@ class Connection(asyncio.Protocol):
             self._transport.write(self._head(response, b""))
             return
         self._transport.write(self._head(response, b"Transfer-Encoding: chunked\r\n"))
-        self._streaming = True
-        async for chunk in chunks:
-            if self._lost:
-                return
-            self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-            if not self._writable.is_set():
-                await self._writable.wait()
-        self._streaming = False
+        self._streaming, self._patient = True, response.patient
+        try:
+            async for chunk in chunks:
+                if self._lost:
+                    return
+                if chunk:  # an empty one would say that this is the end
+                    self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                if not self._writable.is_set():
+                    await self._writable.wait()
+        finally:
+            self._streaming = self._patient = False
+            if (close := getattr(chunks, "aclose", None)) is not None:
+                await close()
         self._transport.write(b"0\r\n\r\n")
 
     # ---- Duplex
@@ -339,6 +442,7 @@ class Connection(asyncio.Protocol):
     async def _relay(self, upgraded: Upgraded) -> None:
         if self._relayed is None:
             self._relayed = bytearray()
+        self._relaying = True
         self._transport.write(self._head(upgraded, b""))
         try:
             await upgraded.relay(self)
@@ -383,13 +487,14 @@ class Connection(asyncio.Protocol):
 
 @dataclass(slots=True)
 class HttpServer:
-    """Listens for the length of `run`. `date` gives the text of the Date header."""
+    """Listens for the length of `run`. `date` gives the text of the Date header; `later` is the clock's."""
 
     handler: Handler
     tls: ssl.SSLContext | None
     hosts: tuple[str, ...]
     port: int
     date: Callable[[], bytes]
+    later: Callable[[float, Callable[[], None]], Timer]
     connections: set[Connection] = field(default_factory=set)
     _group: asyncio.TaskGroup | None = None
     _loop: asyncio.AbstractEventLoop | None = None
@@ -416,6 +521,8 @@ class HttpServer:
                 self.hosts,
                 self.port,
                 ssl=self.tls,
+                ssl_handshake_timeout=HANDSHAKE if self.tls is not None else None,
+                ssl_shutdown_timeout=GOODBYE if self.tls is not None else None,
                 backlog=1024,
                 reuse_address=True,
             )

@@ -23,6 +23,7 @@ ROLES, ROLE_BINDINGS = f"roles.{GROUP}", f"rolebindings.{GROUP}"
 CLUSTER_ROLES, CLUSTER_ROLE_BINDINGS = f"clusterroles.{GROUP}", f"clusterrolebindings.{GROUP}"
 
 _REMEMBERED = 20_000
+_RETAINED = 1024  # characters of the names and the path of a question that is remembered
 
 
 class Grant(NamedTuple):
@@ -65,9 +66,10 @@ class RbacAuthorizer:
         known = self._decisions.get(key)
         if known is None:
             known = self._decide(a)
-            if len(self._decisions) >= _REMEMBERED:
-                self._decisions.clear()
-            self._decisions[key] = known
+            if len(a.path) + len(a.name) + len(a.namespace) + len(a.user.name) <= _RETAINED:
+                if len(self._decisions) >= _REMEMBERED:
+                    self._decisions.clear()
+                self._decisions[key] = known
         return known
 
     def rules_for(self, user: User, namespace: str) -> tuple[list[Rule], list[str]]:

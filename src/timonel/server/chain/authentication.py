@@ -66,7 +66,7 @@ def impersonated(request: Request, user: User, authorizer: Authorizer) -> User:
     for header, raw in request.headers:
         if header.startswith(b"impersonate-extra-"):
             key = unquote(header[len(b"impersonate-extra-") :].decode("latin-1"))
-            extra[key] = (*extra.get(key, ()), raw.decode())
+            extra[key] = (*extra.get(key, ()), raw.decode(errors="replace"))
     if not name:
         raise errors.BadRequest(f"requested {_in_go(groups, uid, extra)} without impersonating a user name")
     if name.startswith(SERVICE_ACCOUNT) and name.count(":") == 3:
