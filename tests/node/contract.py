@@ -52,6 +52,21 @@ class RuntimeContract:
         assert await runtime.list_sandboxes({"uid": "life"}) == []
         assert await runtime.list_containers({"uid": "life"}) == []
 
+    async def test_a_name_is_taken_until_its_container_is_removed(
+        self, runtime: Runtime, tmp_path: Path
+    ) -> None:
+        config = self.sandbox("taken", tmp_path)
+        sandbox, first = await self.up(runtime, config)
+        with pytest.raises(
+            RuntimeFailure, match=f"failed to reserve container name .* is reserved for .{first}"
+        ):
+            await runtime.create_container(sandbox, self.container("taken"), config)
+        await runtime.remove_container(first)
+        second = await runtime.create_container(sandbox, self.container("taken"), config)
+        await runtime.remove_sandbox(sandbox)
+
+        assert second != first
+
     async def test_a_sandbox_has_an_address_until_it_is_stopped(
         self, runtime: Runtime, tmp_path: Path
     ) -> None:

@@ -16,7 +16,7 @@ from tests.node.test_agent import MACHINE, LoopClock
 from tests.node.unreliable import Fault, UnreliableRuntime
 from timonel.aio.lifecycle import running
 from timonel.node.cri.errors import RuntimeFailure
-from timonel.node.cri.runtime import ContainerConfig, ContainerState, Runtime, SandboxState
+from timonel.node.cri.runtime import ContainerState, Runtime, SandboxState
 from timonel.node.cri.simulated import SimulatedRuntime
 from timonel.node.shell import NodeAgent, NodeConfig
 from timonel.objects.meta import Object
@@ -32,7 +32,7 @@ TO_END = [
     "stop_sandbox",
     "remove_sandbox",
 ]
-BREAKS = [Fault.LOST, Fault.UNANSWERED]
+BREAKS = [Fault.LOST, Fault.UNANSWERED, Fault.FAILED]
 
 
 def a_pod(name: str) -> Object:
@@ -203,15 +203,3 @@ async def test_a_container_that_vanished_goes_on_with_the_next_attempt(node: Nod
         )
         await node.all_ready()
         await node.is_as_it_should_be()
-
-
-async def test_a_name_is_taken_until_its_container_is_removed(node: Node) -> None:
-    """What makes these tests mean something: the simulated runtime is as strict as a real one."""
-    async with running(node.agent()):
-        for name in NAMES:
-            node.api.put("pods", a_pod(name))
-        await node.all_ready()
-        found = (await node.inner.list_containers())[0]
-        config = ContainerConfig(found.name, found.attempt, "busybox", labels=found.labels)
-        with pytest.raises(RuntimeFailure, match="failed to reserve container name"):
-            await node.inner.create_container(found.sandbox_id, config, cast("Any", None))

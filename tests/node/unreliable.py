@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from timonel.aio.clock import Clock
-from timonel.node.cri.errors import RuntimeGone
+from timonel.node.cri.errors import DeadlineExceeded, RuntimeGone
 from timonel.node.cri.runtime import RuntimeEvent
 from timonel.node.cri.simulated import SimulatedRuntime
 
@@ -16,6 +16,7 @@ from timonel.node.cri.simulated import SimulatedRuntime
 class Fault(enum.StrEnum):
     LOST = "lost"  # the call never arrived
     UNANSWERED = "unanswered"  # its work was done, and nobody was told
+    FAILED = "failed"  # its work was done, and yet it is said to have failed; the runtime goes on
     HANGS = "hangs"  # its work was done, and the answer is still to come
 
 
@@ -47,6 +48,9 @@ class UnreliableRuntime:
             result = await method(*arguments, **named)
             if fault is Fault.UNANSWERED:
                 self._break_off()
+            if fault is Fault.FAILED:
+                self.broken.set()
+                raise DeadlineExceeded("context deadline exceeded")
             if fault is Fault.HANGS:
                 self.broken.set()
                 await asyncio.Event().wait()
