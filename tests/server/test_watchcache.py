@@ -6,7 +6,18 @@ import pytest
 
 from timonel.apis.core.configmap import CONFIG_MAP
 from timonel.objects.meta import Object
-from timonel.server.watchcache import ADDED, DELETED, MODIFIED, WINDOW, Caches, Entry, Kind, ResourceCache
+from timonel.server.watchcache import (
+    ADDED,
+    DELETED,
+    MAILBOX_BYTES,
+    MODIFIED,
+    WINDOW,
+    WINDOW_BYTES,
+    Caches,
+    Entry,
+    Kind,
+    ResourceCache,
+)
 from timonel.store.base import Compacted, Event, Record
 from timonel.store.memory import MemoryStore
 
@@ -131,3 +142,32 @@ async def test_what_is_written_while_a_cache_is_loaded_is_not_missed() -> None:
         follower.cancel()
 
     assert names == ["a", "b", "c"]
+
+
+def large(name: str, revision: int, size: int) -> Record:
+    obj = config_map(name) | {"data": {"k": "x" * size}}
+    return Record(KIND.key("default", name), KIND.encode(obj), revision, revision)
+
+
+def test_large_objects_leave_room_for_fewer_past_events() -> None:
+    cache = cache_with(revision=10)
+    size = WINDOW_BYTES // 8
+    for revision in range(11, 31):
+        cache.apply(written(large("a", revision, size)))
+
+    assert len(cache.window) == 7
+    assert cache.window[0].revision == 24
+    with pytest.raises(Compacted):
+        cache.watch(None, 22)
+
+
+async def test_a_watcher_that_leaves_large_objects_lying_is_cut_off() -> None:
+    cache = cache_with(revision=10)
+    reads, sleeps = cache.watch(None, 10), cache.watch(None, 10)
+    for revision in range(11, 31):
+        cache.apply(written(large("a", revision, MAILBOX_BYTES // 8)))
+        await reads.take()
+
+    assert not reads.expired
+    assert sleeps.expired
+    assert not sleeps._mail

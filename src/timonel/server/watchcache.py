@@ -29,7 +29,9 @@ from timonel.store.base import Compacted, Event, Record, Store
 from timonel.store.memory import after_prefix
 
 WINDOW = 4096  # past events kept per resource
+WINDOW_BYTES = 64 * 1024 * 1024  # of objects in them, however few events that leaves
 MAILBOX = 16384  # events a watcher may lag behind before it is cut off
+MAILBOX_BYTES = 64 * 1024 * 1024
 
 ADDED, MODIFIED, DELETED, BOOKMARK = "ADDED", "MODIFIED", "DELETED", "BOOKMARK"
 
@@ -163,6 +165,12 @@ class Change:
         self.old = old
         self.frames: dict[Any, bytes] = {}
 
+    @property
+    def size(self) -> int:
+        """Bytes of the object."""
+        entry = self.new or self.old
+        return len(entry.item) if entry is not None else 0
+
 
 Matches = Callable[[Entry], bool]
 # type, object, and the change it came with (None for initial events)
@@ -177,6 +185,7 @@ class Watcher:
         self._after = after  # what is not newer is not delivered
         self._matches = matches
         self._mail: list[Delivery] = []
+        self._size = 0  # bytes of the objects in it
         self._waiter: asyncio.Future[None] | None = None
         self.bookmark = False  # somebody wants one with the next take
         self.expired = False
@@ -194,12 +203,14 @@ class Watcher:
         if now:
             assert new is not None
             self._mail.append((MODIFIED if before else ADDED, new, change))
+            self._size += len(new.item)
         elif before:
             assert old is not None
             self._mail.append((DELETED, old.at(change.revision), change))
+            self._size += len(old.item)
         else:
             return
-        if len(self._mail) > MAILBOX:
+        if len(self._mail) > MAILBOX or self._size > MAILBOX_BYTES:
             self.expire()
         self._wake()
 
@@ -230,6 +241,7 @@ class Watcher:
             finally:
                 self._waiter = None
         mail, self._mail = self._mail, []
+        self._size = 0
         return mail
 
 
@@ -242,6 +254,7 @@ class ResourceCache:
         self.listeners: list[Callable[[Object | None, Object | None], None]] = []
         self.window: deque[Change] = deque()
         self.window_start = 0  # changes after this revision are in the window
+        self._window_size = 0  # bytes of the objects in it
         self.loaded = False
         self.shared = False  # clients in this process read this resource: trees are worth keeping
         self.hints: dict[str, tuple[bytes, Entry]] = {}  # what this server itself is writing
@@ -250,6 +263,7 @@ class ResourceCache:
         self.entries = {r.key: self.kind.entry(r) for r in records}
         self.keys = sorted(self.entries)
         self.window.clear()
+        self._window_size = 0
         self.window_start = revision
         self.loaded = True
         for entry in self.entries.values() if self.listeners else ():
@@ -285,8 +299,11 @@ class ResourceCache:
             self.entries[event.key] = new
         change = Change(event.revision, new, old)
         self.window.append(change)
-        if len(self.window) > WINDOW:
-            self.window_start = self.window.popleft().revision
+        self._window_size += change.size
+        while len(self.window) > WINDOW or self._window_size > WINDOW_BYTES:
+            gone = self.window.popleft()
+            self.window_start = gone.revision
+            self._window_size -= gone.size
         for watcher in tuple(self.watchers):
             watcher.offer(change)
         if self.listeners:
