@@ -119,15 +119,15 @@ class Authority:
         purpose: x509.ObjectIdentifier,
     ) -> Files:
         files = Files(self.folder / f"{name}.crt", self.folder / f"{name}.key")
-        if self._is_good(files, hosts):
-            return files
-        key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name(
             [
                 *(x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups),
                 x509.NameAttribute(NameOID.COMMON_NAME, user),
             ]
         )
+        if self._is_good(files, subject, hosts):
+            return files
+        key = ec.generate_private_key(ec.SECP256R1())
         builder = (
             self._builder(subject, self.certificate.subject, key.public_key(), LEAF_DAYS)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -144,7 +144,7 @@ class Authority:
         write_private(files.certificate, certificate_pem(builder.sign(self._key, hashes.SHA256())), 0o644)
         return files
 
-    def _is_good(self, files: Files, hosts: tuple[str, ...]) -> bool:
+    def _is_good(self, files: Files, subject: x509.Name, hosts: tuple[str, ...]) -> bool:
         if not (files.certificate.exists() and files.key.exists()):
             return False
         try:
@@ -153,6 +153,8 @@ class Authority:
             if found.public_key() != load_key(files.key).public_key():
                 return False
         except (ValueError, TypeError, InvalidSignature):  # damaged, or left from before the CA was made anew
+            return False
+        if found.subject != subject:  # issued by a version that named it otherwise
             return False
         if found.not_valid_after_utc - self._now < datetime.timedelta(days=RENEW_BEFORE_DAYS):
             return False

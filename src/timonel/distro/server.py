@@ -71,9 +71,8 @@ def _secrets(
         "kubernetes.default.svc", f"kubernetes.default.svc.{config.cluster_domain}",
     )  # fmt: skip
     serving = authority.server("server", user="kube-apiserver", hosts=tuple(dict.fromkeys(names)))
-    to_nodes = authority.client(
-        "apiserver-kubelet-client", user="kube-apiserver-kubelet-client", groups=["system:masters"]
-    )
+    # Agents let it in by its name. In no group: who can turn a proxy's request to another server gets nothing there.
+    to_nodes = authority.client("apiserver-kubelet-client", user="kube-apiserver-kubelet-client")
     return Secrets(
         ca_pem=authority.pem,
         signing_key_pem=pki.signing_key(paths.pki).read_bytes(),

@@ -6,7 +6,7 @@ decisions in the same order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from timonel.machinery import errors
 from timonel.server import negotiate, render, routes
@@ -32,6 +32,9 @@ from timonel.server.verbs.call import Call, Core, Result
 
 REMEMBERED = 8192  # parsed targets and Accept headers that are kept
 RETAINED = 1024  # characters of one that is
+# A WebSocket begins with a GET, but who may only read must not act.
+# Upstream: pkg/registry/core/pod/rest/subresources.go (AuthorizePodWebsocketUpgradeCreatePermission).
+ACTING = ("pods/exec", "pods/attach", "pods/portforward")
 
 
 @dataclass(slots=True)
@@ -111,6 +114,9 @@ class Dispatcher:
         if request.too_large:
             raise errors.RequestEntityTooLarge("Request entity too large: limit is 3145728")
         if route.connect is not None:
+            if info.verb == "get" and f"{info.resource}/{info.subresource}" in ACTING:
+                asked = authorization.attributes(user, info)
+                authorization.check_asked(self._authorizer, replace(asked, verb="create"))
             return answered(await route.connect.connect(connect_call(user, info, request)))
         call = Call(
             user,

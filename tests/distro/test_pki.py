@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from timonel.distro import pki
+
+NOW = 1_750_000_000.0
+
+
+def groups_of(files: pki.Files) -> list[str]:
+    subject = x509.load_pem_x509_certificate(files.certificate.read_bytes()).subject
+    return [str(found.value) for found in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
+
+
+def test_a_certificate_is_kept_while_it_names_who_is_meant(tmp_path: Path) -> None:
+    authority = pki.Authority(tmp_path, now=NOW)
+    first = authority.client("a", user="alice", groups=["one"]).certificate.read_bytes()
+
+    assert authority.client("a", user="alice", groups=["one"]).certificate.read_bytes() == first
+    assert groups_of(authority.client("a", user="alice")) == []
+    assert groups_of(authority.client("a", user="alice", groups=["x", "y"])) == ["x", "y"]
+
+
+def test_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
+    authority = pki.Authority(tmp_path / "pki", now=NOW)
+    authority.client("a", user="alice")
+    pki.encryption_key(tmp_path / "pki")
+    pki.signing_key(tmp_path / "pki")
+
+    private = [f for f in (tmp_path / "pki").iterdir() if f.suffix == ".key"]
+    assert len(private) == 4
+    assert {f.stat().st_mode & 0o777 for f in private} == {0o600}
