@@ -100,3 +100,20 @@ def test_resolvers_of_a_resolv_conf_without_ourselves() -> None:
     )
 
     assert upstreams(text, own=["10.0.0.1"]) == (Upstream("10.0.0.2"),)
+
+
+async def test_a_name_that_dns_has_no_room_for_ends_nothing() -> None:
+    endless = service("endless", type="ExternalName", externalName=f"{'a' * 64}.example.com", clusterIPs=[])
+    it = server(build("cluster.local", [service("web"), endless], [], [{"metadata": {"name": "shop"}}]))
+
+    async with running(it):
+        failed = [
+            await ask(dns.message.make_query("endless.shop.svc.cluster.local.", "A"), "127.0.0.1", port=it.port, timeout=2)
+            for ask in (dns.asyncquery.udp, dns.asyncquery.tcp)
+        ]  # fmt: skip
+        answer = await dns.asyncquery.udp(
+            dns.message.make_query("web.shop.svc.cluster.local.", "A"), "127.0.0.1", port=it.port, timeout=2
+        )
+
+    assert [f.rcode() for f in failed] == [dns.rcode.SERVFAIL] * 2
+    assert answer.answer[0][0].to_text() == "10.96.0.7"

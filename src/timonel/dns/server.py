@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable
 from typing import cast
 
+import dns.exception
 import dns.message
 import dns.rcode
 
@@ -75,11 +76,17 @@ class DnsServer:
         answer = look_up(zone, name, type_)
         if answer is None or _leaves_the_cluster(answer):
             return None
-        return wire.response(query, answer, zone.domain, self._shuffle)
+        try:
+            return wire.response(query, answer, zone.domain, self._shuffle)
+        except dns.exception.DNSException:
+            return _failed(query)
 
     async def _forward_udp(self, query: dns.message.Message, reply: Callable[[bytes], None]) -> None:
         message = await self._forwarded(query, tcp=False)
-        reply(wire.to_udp(message, query))
+        try:
+            reply(wire.to_udp(message, query))
+        except dns.exception.DNSException:  # what a resolver said cannot be said again
+            reply(_failed(query).to_wire())
 
     async def _forwarded(self, query: dns.message.Message, *, tcp: bool) -> dns.message.Message:
         """The answer of an upstream resolver; for an ExternalName, the CNAME and what upstream says of its target."""
@@ -87,7 +94,7 @@ class DnsServer:
         name, type_ = wire.question(query)
         answer = look_up(zone, name, type_)
         if self._waiting.locked():
-            return wire.refusal(query, dns.rcode.SERVFAIL)
+            return _failed(query)
         async with self._waiting:
             try:
                 if answer is None:
@@ -101,7 +108,9 @@ class DnsServer:
             except NoAnswer:
                 if answer is not None:  # the CNAME itself is still true
                     return wire.response(query, answer, zone.domain, self._shuffle)
-                return wire.refusal(query, dns.rcode.SERVFAIL)
+                return _failed(query)
+            except dns.exception.DNSException:
+                return _failed(query)
 
     async def _serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -114,10 +123,21 @@ class DnsServer:
                 data = message.to_wire()
                 writer.write(len(data).to_bytes(2, "big") + data)
                 await writer.drain()
-        except (TimeoutError, wire.BadQuery, asyncio.IncompleteReadError, ConnectionError):
+        except (
+            TimeoutError,
+            wire.BadQuery,
+            dns.exception.DNSException,
+            asyncio.IncompleteReadError,
+            OSError,
+        ):
             pass
         finally:
             writer.close()
+
+
+def _failed(query: dns.message.Message) -> dns.message.Message:
+    """Also for names that the API takes and DNS has no room for, such as a label of 64 letters in an ExternalName."""
+    return wire.refusal(query, dns.rcode.SERVFAIL)
 
 
 def _leaves_the_cluster(answer: Answer) -> bool:
