@@ -128,13 +128,13 @@ def list_(
         orjson.dumps(metadata),
     )
     if endpoint.convert is None:
-        items = [e.item for e in result.entries] or [b""]
+        texts = [e.item for e in result.entries] or [b""]
     else:
-        items = [endpoint.item(e) for e in result.entries] or [b""]
+        texts = [endpoint.item(e) for e in result.entries] or [b""]
     # Head and end go with the first and last item: added to the whole, each would copy all of it once more.
-    items[0] = head + items[0]
-    items[-1] += b"]}\n"
-    body = b",".join(items)
+    texts[0] = head + texts[0]
+    texts[-1] += b"]}\n"
+    body = b",".join(texts)
     if form.as_stored:
         return Response(200, body, JSON, headers)
     return written(endpoint, form, 200, orjson.loads(body), headers)
