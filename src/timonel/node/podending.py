@@ -62,9 +62,9 @@ class PodEnding:
         await insist(self._clock, lambda: runtime.stop_container(id_, left), only=RuntimeGone)
         try:
             status = await insist(self._clock, lambda: runtime.container_status(id_), only=RuntimeGone)
-            self._runner.remember(status)
+            self._runner.sight.remember(status)
         except Missing:
-            self._runner.runtime = self._runner.runtime.without(container.id)
+            self._runner.sight.runtime = self._runner.runtime.without(container.id)
 
     async def _pre_stop(
         self, hook: Mapping[str, Any], spec: Mapping[str, Any], container: Container, grace: float
@@ -94,7 +94,7 @@ class PodEnding:
         delay = POD_RETRY
         while True:
             try:
-                self._runner.runtime = await self._preparation.reread(self._runner.runtime)
+                self._runner.sight.runtime = await self._preparation.reread(self._runner.runtime)
                 await self._stop_in_order(grace)
                 return
             except RuntimeFailure as e:

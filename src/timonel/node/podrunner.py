@@ -14,27 +14,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from typing import Any
 
 from timonel.aio.clock import Clock, Timer, wait_until
 from timonel.client.events import EventRecorder
-from timonel.node import backoff, podactions, podstatus, podworker, termination
+from timonel.node import backoff, podactions, podstatus, podworker
 from timonel.node.backoff import Backoff
-from timonel.node.cri.errors import Missing, RuntimeFailure
-from timonel.node.cri.runtime import Container, ContainerState, Runtime, SandboxState
+from timonel.node.cri.errors import RuntimeFailure
+from timonel.node.cri.runtime import Container, ContainerState, Runtime
 from timonel.node.environment import ConfigError
 from timonel.node.hooks import HookFailed, Hooks
 from timonel.node.images import ImageError
 from timonel.node.podending import PodEnding
 from timonel.node.podprobes import PodProbes
-from timonel.node.podruntime import CONTAINER_NAME, POD_UID, PodRuntime, merged
+from timonel.node.podruntime import PodRuntime
+from timonel.node.podsight import PodSight
 from timonel.node.podspec import NodeFacts
 from timonel.node.podworker import State, Verb
 from timonel.node.preparation import Preparation
 from timonel.node.probes import Prober
 from timonel.node.references import containers_of
-from timonel.node.relist import insist, read_pod
+from timonel.node.relist import insist
 from timonel.node.statuswriter import StatusWriter
 from timonel.node.volumes.source import VolumeError
 from timonel.objects.meta import Object, format_time, is_deleting, parse_time
@@ -43,8 +45,6 @@ logger = logging.getLogger(__name__)
 
 RETRY = 1.0  # first delay after a failure that nothing else will wake us from
 CONFIG_RETRY = 10.0
-LAG = 0.01  # the runtime's event may come before its own status shows it
-LAG_TRIES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,6 @@ class PodRunner:
         self, pod: Object, runtime: PodRuntime, around: Surroundings, preparation: Preparation
     ) -> None:
         self.pod = pod
-        self.runtime = runtime
         self._around = around
         self._clock = around.clock
         self._preparation = preparation
@@ -87,7 +86,6 @@ class PodRunner:
         self._group: asyncio.TaskGroup | None = None
         self._operations: dict[str, asyncio.Task[None]] = {}
         self._kill: asyncio.Task[None] | None = None
-        self._dirty: set[str] = set()
         self._references_new = asyncio.Event()
         self._is_gone = False  # the API object was removed
         self._backoffs: dict[str, Backoff] = {}
@@ -97,10 +95,8 @@ class PodRunner:
         self._failure: tuple[str, str] | None = None
         self._start_time = (pod.get("status") or {}).get("startTime") or format_time(self._clock.now())
         self._probes = PodProbes(self, around)
+        self.sight = PodSight(self, runtime, around, self._probes)
         self._ending = PodEnding(self, around, self._probes, preparation)
-        self._restored = {c.id for c in runtime.containers if c.state is ContainerState.RUNNING}
-        self._strays: dict[str, str] = {}  # containers that a list showed, unknown to us -> their sandbox
-        self._attempts = podstatus.next_attempts(pod, runtime)
 
     # ---- what happens to it
 
@@ -108,6 +104,20 @@ class PodRunner:
     def uid(self) -> str:
         uid: str = self.pod["metadata"]["uid"]
         return uid
+
+    @property
+    def runtime(self) -> PodRuntime:
+        """What is known of what the runtime has."""
+        return self.sight.runtime
+
+    @property
+    def busy(self) -> AbstractSet[str]:
+        """Containers (or SANDBOX) with an operation under way."""
+        return self._operations.keys()
+
+    @property
+    def is_syncing(self) -> bool:
+        return self._worker.state is State.SYNCING
 
     @property
     def is_finished(self) -> bool:
@@ -130,31 +140,13 @@ class PodRunner:
 
     def look_at(self, *ids: str) -> None:
         """The runtime may know something new about these containers or sandboxes."""
-        self._dirty.update(ids)
+        self.sight.look_at(*ids)
         self._wake.set()
-
-    def _own(self) -> None:
-        """News of what the runtime has of this pod is for us."""
-        for id_ in self._ids():
-            self._around.owners[id_] = self
-
-    def _ids(self) -> list[str]:
-        return [s.id for s in self.runtime.sandboxes] + [c.id for c in self.runtime.containers]
-
-    def _disown(self) -> None:
-        for id_ in self._ids():
-            self._around.owners.pop(id_, None)
 
     def compare(self, listed: PodRuntime) -> None:
         """Look at whatever is not in the state that we believe it to be in, or not known here at all."""
-        states, believed = (
-            {s.id: s.state for s in r.sandboxes} | {c.id: c.state for c in r.containers}
-            for r in (listed, self.runtime)
-        )
-        self.look_at(*(id_ for id_, state in believed.items() if states.get(id_) is not state))
-        if self._worker.state is State.SYNCING:
-            self._strays = {c.id: c.sandbox_id for c in listed.containers if c.id not in believed}
-            self.look_at(*(id_ for id_ in states if id_ not in believed))
+        self.sight.compare(listed)
+        self._wake.set()
 
     def refuse(self, reason: str, message: str) -> None:
         """The pod is not to run here (any more)."""
@@ -169,19 +161,19 @@ class PodRunner:
         """A ConfigMap or Secret of the pod is new: volumes follow, and containers that waited for it try again."""
         self._retry_at.clear()
         self._references_new.set()
-        if self._group is not None and self._worker.state is State.SYNCING:
+        if self._group is not None and self.is_syncing:
             self._spawn(":refresh", self._refresh_volumes())
 
     # ---- its life
 
     async def run(self) -> None:
-        self._own()
+        self.sight.own()
         async with asyncio.TaskGroup() as group:
             self._group = group
             try:
                 await self._live()
             finally:
-                self._disown()
+                self.sight.disown()
                 if self._timer is not None:
                     self._timer.cancel()
             for task in self._operations.values():
@@ -192,7 +184,7 @@ class PodRunner:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            await self._look()
+            await self.sight.look()
             await self._handle(self._next_event())
             if self.is_finished and self._is_gone:
                 await insist(self._clock, lambda: self._preparation.remove(self.runtime))
@@ -205,7 +197,7 @@ class PodRunner:
             if grace is None:
                 grace = self.pod["spec"].get("terminationGracePeriodSeconds", 30)
             return podworker.Stop(float(grace))
-        if self._worker.state is State.SYNCING:
+        if self.is_syncing:
             self._check_deadline()
             if self._failure is not None or self._has_ended():
                 return podworker.Stop(float(self.pod["spec"].get("terminationGracePeriodSeconds") or 30))
@@ -234,7 +226,7 @@ class PodRunner:
             self._around.records.record(self.pod, "Normal", "DeadlineExceeded", message)
             self.refuse("DeadlineExceeded", message)
         else:
-            self._wake_at(due)
+            self.wake_at(due)
 
     def _has_ended(self) -> bool:
         """All containers are through: the pod reached a final phase by itself."""
@@ -250,108 +242,6 @@ class PodRunner:
         running = any(c.name in names and c.state is ContainerState.RUNNING for c in self.runtime.containers)
         return bool(self.runtime.containers) and not running
 
-    # ---- what the runtime knows
-
-    async def _look(self) -> None:
-        unanswered = set[str]()
-        while self._dirty:
-            found = self._dirty.pop()
-            try:
-                await self._look_at(found)
-            except Missing:
-                self._lost(found)
-            except RuntimeFailure as e:
-                logger.info("Could not look at %s", found, extra={"error": e.message})
-                unanswered.add(found)
-        if unanswered:
-            self._dirty |= unanswered
-            self._wake_at(self._clock.now() + RETRY)
-
-    def _lost(self, id_: str) -> None:
-        """The runtime has it no more. A container that ran counts nevertheless."""
-        container = self.runtime.find(id_)
-        if container is not None:
-            self._probes.stop(id_)
-            if container.state is not ContainerState.CREATED:
-                self._attempts[container.name] = container.attempt + 1
-        self.runtime = self.runtime.without(id_)
-
-    async def _look_at(self, found: str) -> None:
-        known = self.runtime.find(found)
-        if known is None and found not in self._strays:
-            await self._look_at_sandbox(found)
-            return
-        container = await self._around.runtime.container_status(found)
-        for tries in range(LAG_TRIES):
-            if (
-                known is None
-                or known.state is not ContainerState.RUNNING
-                or container.state is not known.state
-            ):
-                break
-            await self._clock.sleep(LAG * 2**tries)
-            container = await self._around.runtime.container_status(found)
-        if known is not None:
-            self.remember(container)
-        elif container.name not in self._operations:  # an operation takes note of what it makes by itself
-            self.remember(container, self._strays[found])
-            self._restored.add(found)
-
-    async def _look_at_sandbox(self, sandbox_id: str) -> None:
-        fresh = await self._around.runtime.sandbox_status(sandbox_id)
-        for tries in range(LAG_TRIES):
-            if fresh.state is not SandboxState.READY or self._worker.state is not State.SYNCING:
-                break
-            await self._clock.sleep(LAG * 2**tries)
-            fresh = await self._around.runtime.sandbox_status(sandbox_id)
-        if podactions.SANDBOX not in self._operations:  # it takes note of what it makes and replaces
-            self.runtime = self.runtime.with_sandbox(fresh)
-            self._around.owners[fresh.id] = self
-
-    async def _take_stock(self, operation: str) -> None:
-        """An operation failed or broke off: see how far it went. What others are busy with they take note of."""
-        if operation == podactions.SANDBOX:
-            await self._read_again()
-        elif operation in self._names():
-            await self._read_again(operation)
-
-    async def _read_again(self, name: str = "") -> None:
-        """The containers of one name; or the sandboxes, and all containers that nothing is being done with."""
-        runtime, labels = self._around.runtime, {POD_UID: self.uid}
-        names = self._names() - self._operations.keys()
-        if name:
-            labels[CONTAINER_NAME] = name
-            names = {name}
-        self.publish()
-        fresh = await insist(self._clock, lambda: read_pod(runtime, labels, self.runtime))
-        for container in self.runtime.containers:
-            if container.name in names and fresh.find(container.id) is None:
-                self._lost(container.id)
-        for container in fresh.containers:
-            if container.name in names:
-                self.remember(container, container.sandbox_id)
-                self._restored.add(container.id)
-        if not name:
-            self.runtime = replace(self.runtime, sandboxes=fresh.sandboxes)
-            self._own()
-
-    def _names(self) -> set[str]:
-        return {c["name"] for c in containers_of(self.pod)}
-
-    def remember(self, container: Container, sandbox_id: str = "") -> None:
-        """Take over a container's fresh status; a status does not say which sandbox it belongs to."""
-        known = self.runtime.find(container.id)
-        owner = sandbox_id or (known.sandbox_id if known else container.sandbox_id)
-        message = container.message
-        if container.state is ContainerState.EXITED:
-            message = termination.message_of(container) or message
-            self._probes.stop(container.id)
-        fresh = merged(container, owner, message)
-        self.runtime = self.runtime.with_container(fresh)
-        self._around.owners[fresh.id] = self
-        if fresh.state is ContainerState.RUNNING and fresh.id in self._around.exits:
-            self.look_at(fresh.id)
-
     # ---- sync
 
     def _sync(self) -> None:
@@ -364,7 +254,7 @@ class PodRunner:
             started=self._probes.started,
             failed=self._probes.failed,
             backoffs=self._backoffs,
-            attempts=self._attempts,
+            attempts=self.sight.attempts,
         )
         actions = podactions.compute(self.pod, self.runtime, view)
         if actions.new_sandbox is not None and podactions.SANDBOX not in held_back:
@@ -380,16 +270,13 @@ class PodRunner:
                 self._spawn(start.name, self._start(start))
         for until in (*(t for t in self._retry_at.values() if _is_ahead(t, now)), actions.wake_at):
             if until is not None:
-                self._wake_at(until)
+                self.wake_at(until)
         self._renew_tokens(now)
         self.publish()
 
     def _restore(self) -> None:
         """After a restart of the agent: what already runs is probed again, and volumes are looked after."""
-        while self._restored:
-            container = self.runtime.find(self._restored.pop())
-            if container is not None and container.state is ContainerState.RUNNING:
-                self._probes.begin(container, self._spec(container.name))
+        self.sight.probe_found()
         if self._preparation.needs_set_up and self.runtime.is_ready and ":volumes" not in self._operations:
             self._spawn(":volumes", self._make_volumes())
 
@@ -412,9 +299,9 @@ class PodRunner:
         if due <= now:
             self._spawn(":refresh", self._refresh_volumes())
         else:
-            self._wake_at(due)
+            self.wake_at(due)
 
-    def _wake_at(self, when: float) -> None:
+    def wake_at(self, when: float) -> None:
         """Wake at the latest then; the pod looks again at every wake, so one timer is enough."""
         if self._timer is not None:
             self._timer.cancel()
@@ -438,11 +325,11 @@ class PodRunner:
             except RuntimeFailure as e:
                 logger.warning("Operation failed", extra={"pod": self.uid, "what": name, "error": e.message})
                 self._retry_at[name] = self._clock.now() + RETRY
-                await self._take_stock(name)
+                await self.sight.take_stock(name)
             except Exception:
                 logger.exception("Operation failed", extra={"pod": self.uid, "what": name})
                 self._retry_at[name] = self._clock.now() + CONFIG_RETRY
-                await self._take_stock(name)
+                await self.sight.take_stock(name)
             finally:
                 self._operations.pop(name, None)
                 self._wake.set()
@@ -460,7 +347,7 @@ class PodRunner:
             message = "Pod sandbox changed, it will be killed and re-created."
             self._around.records.record(self.pod, "Normal", "SandboxChanged", message)
             await self._around.runtime.stop_sandbox(old.id)
-            await self._read_again()
+            await self.sight.read_again()
         if self._preparation.needs_set_up:
             self._spawn(":volumes", self._make_volumes())
         try:
@@ -469,10 +356,10 @@ class PodRunner:
             message = f"Failed to create pod sandbox: {e.text}"
             self._around.records.record(self.pod, "Warning", "FailedCreatePodSandBox", message)
             self._hold_back(podactions.SANDBOX)
-            await self._take_stock(podactions.SANDBOX)
+            await self.sight.take_stock(podactions.SANDBOX)
             return
         self._failures.pop(podactions.SANDBOX, None)
-        self.runtime = self.runtime.with_sandbox(sandbox)
+        self.sight.runtime = self.runtime.with_sandbox(sandbox)
         self._around.owners[sandbox.id] = self
 
     async def _make_volumes(self) -> None:
@@ -510,7 +397,7 @@ class PodRunner:
         except (ImageError, ConfigError, VolumeError, RuntimeFailure) as e:
             self._could_not_start(name, e)
             if isinstance(e, RuntimeFailure):
-                await self._take_stock(name)
+                await self.sight.take_stock(name)
             return
         records.record(self.pod, "Normal", "Created", "Container created", container=name)
         sandbox = self.runtime.sandbox
@@ -520,7 +407,7 @@ class PodRunner:
         except RuntimeFailure as e:
             self._waiting[name] = ("RunContainerError", e.message)
             records.record(self.pod, "Warning", "Failed", f"Error: {e.message}", container=name)
-            await self._take_stock(name)
+            await self.sight.take_stock(name)
             found = self.runtime.find(container_id)
             if found is None or found.state is ContainerState.CREATED:
                 self._hold_back(name)  # one that ended has its back-off
@@ -530,7 +417,7 @@ class PodRunner:
         self._waiting.pop(name, None)
         self._retry_at.pop(name, None)
         self._failures.pop(name, None)
-        self.remember(container, sandbox.id)
+        self.sight.remember(container, sandbox.id)
         hook = (spec.get("lifecycle") or {}).get("postStart")
         if container.state is ContainerState.RUNNING:
             if hook is None:
@@ -548,10 +435,7 @@ class PodRunner:
             await self._preparation.remove_log(container)
         for sandbox in old_sandboxes:
             await self._around.runtime.remove_sandbox(sandbox.id)
-        ids = [c.id for c in old_containers] + [s.id for s in old_sandboxes]
-        self.runtime = self.runtime.without(*ids)
-        for id_ in ids:
-            self._around.owners.pop(id_, None)
+        self.sight.forget(*(c.id for c in old_containers), *(s.id for s in old_sandboxes))
 
     async def _create(self, spec: Mapping[str, Any], attempt: int) -> str:
         image = await self._preparation.image_for(spec)
@@ -613,8 +497,7 @@ class PodRunner:
             "Removing a container that was never started", extra={"pod": self.uid, "what": discard.name}
         )
         await self._around.runtime.remove_container(discard.container_id)
-        self.runtime = self.runtime.without(discard.container_id)
-        self._around.owners.pop(discard.container_id, None)
+        self.sight.forget(discard.container_id)
 
     def _start_kill(self, grace: float) -> None:
         assert self._group is not None
