@@ -106,11 +106,12 @@ async def test_a_name_that_dns_has_no_room_for_ends_nothing() -> None:
     endless = service("endless", type="ExternalName", externalName=f"{'a' * 64}.example.com", clusterIPs=[])
     it = server(build("cluster.local", [service("web"), endless], [], [{"metadata": {"name": "shop"}}]))
 
+    query = dns.message.make_query("endless.shop.svc.cluster.local.", "A")
     async with running(it):
         failed = [
-            await ask(dns.message.make_query("endless.shop.svc.cluster.local.", "A"), "127.0.0.1", port=it.port, timeout=2)
+            await ask(query, "127.0.0.1", port=it.port, timeout=2)
             for ask in (dns.asyncquery.udp, dns.asyncquery.tcp)
-        ]  # fmt: skip
+        ]
         answer = await dns.asyncquery.udp(
             dns.message.make_query("web.shop.svc.cluster.local.", "A"), "127.0.0.1", port=it.port, timeout=2
         )
