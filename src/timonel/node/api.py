@@ -78,14 +78,26 @@ class HttpsServer:
         guard = Guard(api, self._config)
 
         async with asyncio.TaskGroup() as group:
+            strangers = set[asyncio.Task[None]]()
 
             def connection(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-                group.create_task(
+                is_known = bool(httpserver.peer_of(writer).name)
+                if not is_known and len(strangers) >= httpserver.STRANGERS:
+                    writer.close()
+                    return
+                task = group.create_task(
                     httpserver.serve_connection(reader, writer, guard), name="node api connection"
                 )
+                if not is_known:
+                    strangers.add(task)
+                    task.add_done_callback(strangers.discard)
 
             server = await asyncio.start_server(
-                connection, sock=self._socket, ssl=self._tls(), limit=HEAD_LIMIT
+                connection,
+                sock=self._socket,
+                ssl=self._tls(),
+                limit=HEAD_LIMIT,
+                ssl_handshake_timeout=httpserver.PATIENCE,
             )
             async with server:
                 await server.serve_forever()

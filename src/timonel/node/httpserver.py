@@ -20,6 +20,8 @@ from timonel.node.http1 import HEAD_LIMIT, parse_head
 logger = logging.getLogger(__name__)
 
 BODY_LIMIT = 1 << 20
+PATIENCE = 30.0  # seconds for the head of a request and for its body; TLS gets as long to begin
+STRANGERS = 64  # connections at once without a certificate: any pod may connect, even though none is answered
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +86,10 @@ def parse_request(head: bytes, peer: Peer) -> Request | None:
     words = first.split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
         return None
-    target = urlsplit(words[1])
+    try:
+        target = urlsplit(words[1])
+    except ValueError:  # such as //[
+        return None
     query = parse_qs(target.query, keep_blank_values=True)
     return Request(words[0], unquote(target.path), query, headers, peer, head)
 
@@ -106,7 +111,8 @@ async def serve_connection(
     peer = peer_of(writer)
     try:
         while True:
-            head = await reader.readuntil(b"\r\n\r\n")
+            async with asyncio.timeout(PATIENCE):
+                head = await reader.readuntil(b"\r\n\r\n")
             request = parse_request(head, peer)
             if request is None:
                 await _send(writer, Response(400, b"bad request\n"))
@@ -115,11 +121,12 @@ async def serve_connection(
             if isinstance(answer, HandOver):
                 await splice(reader, writer, answer)
                 return
-            await _drain_body(reader, request)
+            async with asyncio.timeout(PATIENCE):
+                is_clean = await _drain_body(reader, request)
             await _send_while_heard(reader, writer, answer)
-            if request.header("connection").lower() == "close":
+            if not is_clean or request.header("connection").lower() == "close":
                 return
-    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):
+    except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSError):  # a timeout is an OSError
         return
     except Exception:
         logger.exception("A connection failed")  # the others are served on
@@ -127,10 +134,18 @@ async def serve_connection(
         writer.close()
 
 
-async def _drain_body(reader: asyncio.StreamReader, request: Request) -> None:
-    length = request.header("content-length")
-    if length.isdigit() and 0 < int(length) <= BODY_LIMIT:
-        await reader.readexactly(int(length))
+async def _drain_body(reader: asyncio.StreamReader, request: Request) -> bool:
+    """Whether what comes next is a request: not after a body whose end is not known, or too far away."""
+    length = request.header("content-length") or "0"
+    if (
+        request.header("transfer-encoding")
+        or not length.isdecimal()
+        or len(length) > 9
+        or int(length) > BODY_LIMIT
+    ):
+        return False
+    await reader.readexactly(int(length))
+    return True
 
 
 async def _send_while_heard(
