@@ -36,12 +36,13 @@ PAGE = """\
 NAME = Key("default", "hello")
 
 
-def deployment() -> Object:
+def deployment(*, real: bool) -> Object:
+    """Nothing is pulled where the image was imported; a simulated node has every image that it asks for."""
     labels = {"app": NAME.name}
     container = {
         "name": "web",
         "image": IMAGE,
-        "imagePullPolicy": "Never",
+        "imagePullPolicy": "Never" if real else "IfNotPresent",
         "ports": [{"name": "http", "containerPort": 8080}],
         "readinessProbe": {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": 1},
         "resources": {"requests": {"cpu": "10m", "memory": "8Mi"}},
@@ -89,8 +90,8 @@ def image_archive() -> bytes:
     return oci.archive(oci.layout(IMAGE, [oci.layer(entries)], config))
 
 
-async def apply(client: Client) -> None:
-    for resource, obj in (("deployments.apps", deployment()), ("services", service())):
+async def apply(client: Client, *, real: bool) -> None:
+    for resource, obj in (("deployments.apps", deployment(real=real)), ("services", service())):
         try:
             await client.create(resource, obj)
         except AlreadyExists:
@@ -147,7 +148,7 @@ async def run(arguments: argparse.Namespace) -> None:
     real = arguments.runtime == "containerd"
     try:
         print("==> Starting two web servers behind a Service")
-        await apply(client)
+        await apply(client, real=real)
         async with asyncio.timeout(90):
             port = await wait_ready(client)
             address = await node_address(client)

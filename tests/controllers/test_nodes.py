@@ -166,6 +166,18 @@ def test_pods_of_a_node_that_is_gone_are_removed_after_a_while() -> None:
     assert [p["metadata"]["name"] for p in world.list("pods")] == ["b"]
 
 
+def test_a_node_that_was_just_deleted_may_come_back() -> None:
+    world = World(("pods", pod("a", node="gone")))
+    world.time = START + 1000
+    world.vanished["nodes", Key("", "gone")] = START + 990
+    world.settle(POD_GARBAGE_COLLECTOR)
+    assert len(world.list("pods")) == 1
+
+    world.time = START + 1031
+    world.settle(POD_GARBAGE_COLLECTOR)
+    assert not world.list("pods")
+
+
 def test_a_pod_deleted_before_it_was_bound_is_removed() -> None:
     some = pod("a", node="", phase="Pending", deletionTimestamp=format_time(START), finalizers=["x"])
     world = World(("pods", some))

@@ -32,6 +32,7 @@ class World:
     def __init__(self, *objects: tuple[str, Object]) -> None:
         self.time = START
         self.steady = 0.0
+        self.vanished: dict[tuple[str, Key], float] = {}
         self.events: list[tuple[str, str, str]] = []
         self.applied: list[a.Action] = []
         self._serial = itertools.count(1)
@@ -46,6 +47,9 @@ class World:
 
     def steady_since(self) -> float:
         return self.steady
+
+    def gone_since(self, resource: str, key: Key) -> float:
+        return self.vanished.get((resource, key), self.steady)
 
     def get(self, resource: str, key: Key) -> Object | None:
         return self._objects.get((resource, key))
@@ -99,6 +103,7 @@ class World:
         released = meta.get("deletionTimestamp") and not meta.get("finalizers")
         if released and (resource != "pods" or meta.get("deletionGracePeriodSeconds") == 0):
             self._objects.pop((resource, key_of(new)), None)
+            self.vanished[resource, key_of(new)] = self.time
             return new
         self._objects[resource, key_of(new)] = new
         return new

@@ -30,6 +30,7 @@ Handler = Callable[[Object | None, Object | None], None]
 FIRST_DELAY = 0.8  # seconds; doubled after each failure in a row, with as much again of jitter
 LONGEST_DELAY = 30.0
 PAGE = 500
+REMEMBERED = 1000  # of the objects that vanished
 
 
 class Index(Protocol):
@@ -67,6 +68,7 @@ class Informer:
         self._namespace = namespace
         self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
         self._objects: dict[Key, Object] = {}
+        self.vanished: dict[Key, float] = {}  # when the last few that went were seen to go
         self._namespaces: dict[str, dict[Key, Object]] = {}
         self._controlled: dict[str, dict[Key, Object]] | None = (
             None  # by controller uid; built when first asked for
@@ -212,6 +214,10 @@ class Informer:
             return
         if obj is None:
             del self._objects[key]
+            self.vanished.pop(key, None)
+            self.vanished[key] = self._clock.now()
+            if len(self.vanished) > REMEMBERED:
+                del self.vanished[next(iter(self.vanished))]
         else:
             self._objects[key] = obj
         _reindex(self._namespaces, key, old, obj, _namespaces_of)
@@ -345,6 +351,9 @@ class Lister:
             self._steady_since = now
         self._offset = offset  # always the newest: a clock that is slewed does not jump
         return self._steady_since
+
+    def gone_since(self, resource: str, key: Key) -> float:
+        return self.informers[resource].vanished.get(key) or self.steady_since()
 
     def get(self, resource: str, key: Key) -> Object | None:
         return self.informers[resource].get(key)

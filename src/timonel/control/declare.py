@@ -26,6 +26,9 @@ class Cache(Protocol):
     def steady_since(self) -> float:
         """Since when that clock runs evenly under our eyes: times of before say nothing about how long nobody spoke."""
 
+    def gone_since(self, resource: str, key: Key) -> float:
+        """When an object that is not there was last seen to vanish; `steady_since` if nobody saw it."""
+
     def get(self, resource: str, key: Key) -> Object | None: ...
 
     def list(self, resource: str, namespace: str | None = None) -> Sequence[Object]:

@@ -17,16 +17,16 @@ from timonel.objects.meta import Key, Object, is_deleting, key_of, nested, parse
 
 # Ended pods to keep in the whole cluster (--terminated-pod-gc-threshold).
 TERMINATED_THRESHOLD = 12500
-# A pod may be known before the node that it was just bound to. Differs from upstream, which waits this long after it
-# first missed the node: here the wait counts from the binding.
+# A node that is missed may come back (its agent registers it again), and a pod may be known before its node is.
 QUARANTINE = 40.0
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """`is_surplus`: this ended pod is among the oldest above the threshold."""
+    """`is_surplus`: this ended pod is among the oldest above the threshold. `missed_since`: its node, if there is none."""
 
     node: Object | None
+    missed_since: float
     is_surplus: bool
     now: float
 
@@ -34,7 +34,8 @@ class Observed:
 def observe(desired: Object, cache: Cache) -> Observed:
     name = pods.node_of(desired)
     node = cache.get("nodes", Key("", name)) if name else None
-    return Observed(node, pods.is_terminal(desired) and _is_surplus(desired, cache), cache.now())
+    missed = cache.gone_since("nodes", Key("", name)) if name and node is None else 0.0
+    return Observed(node, missed, pods.is_terminal(desired) and _is_surplus(desired, cache), cache.now())
 
 
 def _is_surplus(desired: Object, cache: Cache) -> bool:
@@ -55,7 +56,7 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
         scheduled = pods.condition_of(desired, "PodScheduled") or {}
         since = parse_time(scheduled.get("lastTransitionTime"))
         since = since or parse_time(desired["metadata"].get("creationTimestamp")) or 0.0
-        wait = since + QUARANTINE - observed.now
+        wait = max(since, observed.missed_since) + QUARANTINE - observed.now
         if wait > 0:
             return Plan((), wait)
         text = "PodGC: node no longer exists"
