@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
@@ -52,6 +53,13 @@ def locked(file: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def raise_file_limit() -> None:
+    """As many open files as this process may have: each client is one, and what shells give is often 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def start_time(pid: int) -> str | None:

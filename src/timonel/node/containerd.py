@@ -72,20 +72,23 @@ class Layout:
 
 
 def render_config(layout: Layout) -> str:
+    def quoted(value: object) -> str:
+        return json.dumps(str(value), ensure_ascii=False)
+
     d = layout.directory
     disabled = ", ".join(json.dumps(name) for name in _IDLE_PLUGINS)
     return f"""version = 2
-root = "{d}/root"
-state = "{d}/state"
+root = {quoted(d / "root")}
+state = {quoted(d / "state")}
 oom_score = 0
 disabled_plugins = [{disabled}]
 [grpc]
-  address = "{layout.socket}"
+  address = {quoted(layout.socket)}
 [plugins."io.containerd.internal.v1.opt"]
-  path = "{d}/opt"
+  path = {quoted(d / "opt")}
 [plugins."io.containerd.grpc.v1.cri"]
-  sandbox_image = "{layout.pause_image}"
-  stream_server_address = "{layout.ip}"
+  sandbox_image = {quoted(layout.pause_image)}
+  stream_server_address = {quoted(layout.ip)}
   stream_server_port = "0"
   disable_apparmor = true
   restrict_oom_score_adj = true
@@ -98,13 +101,13 @@ disabled_plugins = [{disabled}]
       runtime_type = "io.containerd.runc.v2"
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         SystemdCgroup = false
-        Root = "{d}/runc"
+        Root = {quoted(d / "runc")}
   [plugins."io.containerd.grpc.v1.cri".cni]
-    bin_dir = "{layout.cni_bin}"
-    conf_dir = "{d}/cni/net.d"
+    bin_dir = {quoted(layout.cni_bin)}
+    conf_dir = {quoted(d / "cni/net.d")}
     max_conf_num = 1
   [plugins."io.containerd.grpc.v1.cri".registry]
-    config_path = "{d}/certs.d"
+    config_path = {quoted(d / "certs.d")}
 """
 
 
@@ -125,7 +128,8 @@ def render_network(layout: Layout) -> str:
 
 def render_hosts(url: str) -> str:
     """hosts.toml of a registry that another one stands in for. The table is required by containerd 1.6."""
-    return f'server = "{url}"\n[host."{url}"]\n  capabilities = ["pull", "resolve"]\n'
+    quoted = json.dumps(url, ensure_ascii=False)
+    return f'server = {quoted}\n[host.{quoted}]\n  capabilities = ["pull", "resolve"]\n'
 
 
 def write_mirrors(directory: Path, mirrors: Mapping[str, str]) -> None:

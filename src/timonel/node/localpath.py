@@ -81,7 +81,7 @@ def is_ours(volume: Object, directory: Path) -> bool:
     """A volume that some agent with this directory made; the path says so."""
     path = (volume["spec"].get("local") or {}).get("path", "")
     made_by_us = annotations_of(volume).get(PROVISIONED_BY) == PROVISIONER
-    return made_by_us and Path(path).parent == directory
+    return made_by_us and path == str(directory / volume["metadata"]["name"])
 
 
 def is_to_be_deleted(volume: Object) -> bool:

@@ -40,6 +40,7 @@ def serve(
     from timonel.distro.server import report_to, run_server
 
     set_up_logging(verbose=verbose)
+    processes.raise_file_limit()
     report = report_to(report_fd)
 
     async def work() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 from pathlib import Path
 
 MNT_DETACH = 2
+TABLE = "/proc/self/mounts"
+_ESCAPED = re.compile(r"\\([0-7]{3})")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -31,10 +34,14 @@ def is_mounted(path: Path) -> bool:
     return os.path.ismount(path)
 
 
+def _character(escape: re.Match[str]) -> str:
+    return chr(int(escape[1], 8))
+
+
 def mounts_below(root: Path) -> list[Path]:
     """Deepest first."""
     prefix = f"{root}/"
-    with open("/proc/self/mounts", encoding="utf-8") as table:
-        targets = (line.split(" ", 2)[1].encode().decode("unicode_escape") for line in table)
+    with open(TABLE, encoding="utf-8") as table:
+        targets = (_ESCAPED.sub(_character, line.split(" ", 2)[1]) for line in table)
         found = [Path(target) for target in targets if target.startswith(prefix)]
     return sorted(found, key=lambda p: len(p.parts), reverse=True)
