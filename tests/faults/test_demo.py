@@ -20,9 +20,20 @@ def test_the_demo_is_ready_on_simulated_nodes_and_says_so(tmp_path: Path) -> Non
             "KUBECONFIG": str(tmp_path / "demo" / "admin.kubeconfig"),
             "TIMONEL_DATA_DIR": str(tmp_path),
         }
-        command = [sys.executable, ROOT / "tools" / "demo.py", "--name", "demo", "--runtime", "simulated"]
+        command = [
+            sys.executable,
+            str(ROOT / "tools" / "demo.py"),
+            "--name",
+            "demo",
+            "--runtime",
+            "simulated",
+        ]
         done = subprocess.run(
-            [*command, "--timonel", timonel], capture_output=True, text=True, env=environment, check=False
+            [*command, "--timonel", str(timonel)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=False,
         )
     finally:
         subprocess.run([timonel, "down", *where, "--delete", "--yes"], check=True, capture_output=True)

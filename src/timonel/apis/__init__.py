@@ -21,6 +21,7 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("rbac.authorization.k8s.io", "timonel.apis.rbac"),
     ("storage.k8s.io", "timonel.apis.storage"),
     ("admissionregistration.k8s.io", "timonel.apis.admissionregistration"),
+    ("apiextensions.k8s.io", "timonel.apis.apiextensions"),
     ("scheduling.k8s.io", "timonel.apis.scheduling"),
     ("coordination.k8s.io", "timonel.apis.coordination"),
     ("node.k8s.io", "timonel.apis.node"),

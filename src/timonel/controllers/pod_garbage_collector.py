@@ -23,7 +23,7 @@ QUARANTINE = 40.0
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """`is_surplus`: this ended pod is among the oldest above the threshold. `missed_since`: its node, if there is none."""
+    """`missed_since`: when its node went. `is_surplus`: this ended pod is among the oldest above the threshold."""
 
     node: Object | None
     missed_since: float

@@ -30,7 +30,7 @@ def validate(obj: Object) -> Iterator[Cause]:
         yield from checks.told(f"binaryData[{key}]", key, names.config_map_key(key))
         size += decoded_length(encoded)
     if size > MAX_BYTES:
-        yield field.too_long("", MAX_BYTES)
+        yield field.too_long("[]", MAX_BYTES)  # the object itself, as upstream writes an empty path
 
 
 def decoded_length(encoded: str) -> int:
