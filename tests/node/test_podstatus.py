@@ -130,9 +130,7 @@ def test_a_failed_init_container_fails_a_pod_that_never_restarts() -> None:
 def test_a_container_that_never_had_its_turn_is_not_said_to_have_ended() -> None:
     spec = pod(initContainers=[container("a")], restartPolicy="Never")
 
-    status = build(
-        spec, runtime(ran("a", EXITED, code=1)), facts(ready=frozenset(), is_stopped=True)
-    )
+    status = build(spec, runtime(ran("a", EXITED, code=1)), facts(ready=frozenset(), is_stopped=True))
 
     assert status["phase"] == "Failed"
     assert status["containerStatuses"][0]["state"] == {"waiting": {"reason": "PodInitializing"}}

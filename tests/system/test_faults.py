@@ -135,6 +135,26 @@ def test_a_killed_containerd_is_started_again_and_its_containers_go_on(cluster: 
     assert "Traceback" not in log
 
 
+def test_no_pod_is_stuck_whose_containers_were_being_made_when_containerd_was_killed(
+    cluster: RunningCluster, objects: None
+) -> None:
+    cluster.kubectl("scale", "deployment", "web", "--replicas=10")
+    for _ in range(3):
+        time.sleep(0.4)
+        for pid in containerds(cluster):
+            os.kill(pid, signal.SIGKILL)
+
+    def ready() -> int:
+        found: int = cluster.get("deployment", "web")["status"].get("readyReplicas", 0)
+        return found
+
+    eventually(lambda: ready() == 10)
+    cluster.kubectl("scale", "deployment", "web", "--replicas=0")
+    eventually(lambda: not cluster.get("pods", "-l", "app=web")["items"])
+    log = (node_folder(cluster) / "agent.log").read_text()
+    assert "Traceback" not in log
+
+
 def test_a_killed_agent_comes_back_alone(cluster: RunningCluster) -> None:
     pid_file = node_folder(cluster) / "agent.pid"
     first = int(pid_file.read_text().split()[0])
