@@ -24,6 +24,7 @@ from timonel.node import cgroups, oci
 from timonel.node.containerd import ContainerdService, Layout, import_archive
 from timonel.node.cri.runtime import Runtime
 from timonel.node.shell import NodeAgent, NodeConfig
+from timonel.node.volumes import mounts
 from timonel.objects.meta import Object
 
 ADDRESS = "172.30.0.1"
@@ -191,6 +192,33 @@ async def test_volumes_and_environment(node: Node) -> None:
     assert read == "[x]geheima.b.c v1-$(IP)\nuid=999 gid=0 groups=0,2000\n"
     assert memory.split()[:2] == ["tmpfs", "1024"]
     assert updated == "v2"
+
+
+async def test_what_a_sub_path_shows_outlives_restarts_and_the_pod(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / "file").write_text("here")
+    (tmp_path / "out").symlink_to("/etc")
+    volumes = [{"name": "host", "hostPath": {"path": str(tmp_path)}}]
+    within = [
+        {"name": "host", "mountPath": "/kept", "subPath": "kept"},
+        {"name": "host", "mountPath": "/file", "subPath": "kept/file"},
+    ]
+    without = [{"name": "host", "mountPath": "/out", "subPath": "out"}]
+    script = "cat /file; echo >> /kept/starts; sleep 0.3; exit 1"
+    async with running(node.agent()):
+        node.api.put("pods", shell(script, "within", container={"volumeMounts": within}, volumes=volumes))
+        node.api.put(
+            "pods", shell("sleep 9", "without", container={"volumeMounts": without}, volumes=volumes)
+        )
+        await node.until("within", '"restartCount": 1')
+        await node.until("without", "leads outside of its volume")
+        await node.delete("within")
+        await node.delete("without")
+        left = [path for path in mounts.mounts_below(Path("/")) if "volume-subpaths" in path.parts]
+
+    assert (tmp_path / "kept" / "file").read_text() == "here"
+    assert len((tmp_path / "kept" / "starts").read_text()) >= 2
+    assert not left
 
 
 async def test_a_failing_liveness_probe_restarts_the_container(node: Node) -> None:

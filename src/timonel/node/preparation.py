@@ -27,6 +27,7 @@ from timonel.node.podspec import ContainerParts, NodeFacts
 from timonel.node.references import references
 from timonel.node.relist import read_pod
 from timonel.node.tokens import Tokens
+from timonel.node.volumes import mounts
 from timonel.node.volumes.manager import PodVolumes, container_mounts
 from timonel.node.volumes.source import Context, VolumeError
 from timonel.objects.meta import Key, Object, uid_of
@@ -226,7 +227,7 @@ class Preparation:
     ) -> tuple[Mount, ...]:
         assert self._volumes is not None
         assert self._root is not None
-        found = list(container_mounts(spec, self._volumes.paths, env))
+        found = list(container_mounts(spec, self._volumes.paths, env, self._volumes.sub_paths))
         taken = {mount.container_path for mount in found}
         if "/etc/hosts" not in taken:
             found.append(Mount("/etc/hosts", str(self._hosts_file(pod, ips))))
@@ -280,4 +281,6 @@ class Preparation:
         cgroups.remove(cgroup)
         shutil.rmtree(logs, ignore_errors=True)
         if self._root is not None:
+            for path in mounts.mounts_below(self._root):
+                mounts.unmount(path)  # what lives elsewhere must not be behind it when it is deleted
             shutil.rmtree(self._root, ignore_errors=True)

@@ -28,8 +28,10 @@ from timonel.node.volumes import (
     secret,
 )
 from timonel.node.volumes.source import Context, Files, VolumeError
+from timonel.node.volumes.subpath import SubPaths
 
 WRITTEN = ("configMap", "secret", "projected", "downwardAPI")
+SUB_PATHS = "volume-subpaths"
 IN_MEMORY = ("secret", "projected", "downwardAPI")
 
 
@@ -41,6 +43,7 @@ class PodVolumes:
         self._threads = threads
         self.paths: Mapping[str, str] = {}
         self.renew_at: float | None = None
+        self.sub_paths = SubPaths(root / SUB_PATHS)
 
     async def set_up(self, context: Context) -> None:
         """All volumes of the pod; safe to repeat."""
@@ -131,23 +134,24 @@ class PodVolumes:
                 atomic_writer.write(self._path(volume), files, group=context.fs_group)
 
     def _remove(self) -> None:
-        root = self._root / "volumes"
-        for path in mounts.mounts_below(root):
-            mounts.unmount(path)
-        shutil.rmtree(root, ignore_errors=True)
+        for name in (SUB_PATHS, "volumes"):
+            root = self._root / name
+            for path in mounts.mounts_below(root):
+                mounts.unmount(path)  # or nothing is deleted: behind a mount is what lives elsewhere
+            shutil.rmtree(root, ignore_errors=True)
         self.paths = {}
 
 
 def container_mounts(
-    container: Mapping[str, Any], paths: Mapping[str, str], env: Mapping[str, str]
+    container: Mapping[str, Any], paths: Mapping[str, str], env: Mapping[str, str], sub_paths: SubPaths
 ) -> tuple[Mount, ...]:
     """The container's volumeMounts on the volumes' places; makes missing subPath directories."""
     found = []
-    for mount in container.get("volumeMounts") or ():
+    for number, mount in enumerate(container.get("volumeMounts") or ()):
         host = Path(paths[mount["name"]])
         sub = sub_path(mount, env)
         if sub:
-            host = resolve_sub_path(host, sub, make=not mount.get("readOnly"))
+            host = sub_paths.hold(container["name"], number, host, sub, make=not mount.get("readOnly"))
         target = mount["mountPath"]
         found.append(
             Mount(
@@ -164,16 +168,3 @@ def sub_path(mount: Mapping[str, Any], env: Mapping[str, str]) -> str:
     if mount.get("subPathExpr"):
         return expand(mount["subPathExpr"], env)
     return str(mount.get("subPath") or "")
-
-
-def resolve_sub_path(volume: Path, sub: str, *, make: bool) -> Path:
-    """The real place of a path in a volume, which links must not lead out of."""
-    base = volume.resolve()
-    host = (base / sub).resolve()
-    if host != base and base not in host.parents:
-        raise VolumeError(f"subPath {sub} leads outside of its volume")
-    if not host.exists():
-        if not make:
-            raise VolumeError(f'failed to prepare subPath for volumeMount: "{sub}" does not exist')
-        host.mkdir(0o755, parents=True)
-    return host

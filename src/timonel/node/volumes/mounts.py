@@ -1,4 +1,7 @@
-"""mount(2) and umount(2): tmpfs for what must not reach the disk. Needs root and the runtime's mount namespace."""
+"""mount(2) and umount(2): tmpfs for what must not reach the disk, binds for parts of volumes.
+
+Needs root and the runtime's mount namespace.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import os
 import re
 from pathlib import Path
 
+MS_BIND, MS_REC = 4096, 16384
 MNT_DETACH = 2
 TABLE = "/proc/self/mounts"
 _ESCAPED = re.compile(r"\\([0-7]{3})")
@@ -23,6 +27,11 @@ def mount_tmpfs(path: Path, size: int = 0) -> None:
     """`size` in bytes; 0 is the kernel's default, half of the memory."""
     options = f"size={size}" if size else ""
     _check(_libc.mount(b"tmpfs", bytes(path), b"tmpfs", 0, options.encode()), path)
+
+
+def bind(opened: int, place: Path) -> None:
+    """What a descriptor stands for, at another place too."""
+    _check(_libc.mount(b"/proc/self/fd/%d" % opened, bytes(place), None, MS_BIND | MS_REC, None), place)
 
 
 def unmount(path: Path) -> None:
