@@ -1,1 +1,0 @@
-"""Clusters inside a test: the package is on the map, the pytest plugin is not written yet."""
