@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.wire import replay
 
 
+@pytest.mark.timeout(1200)  # some 17,000 requests, one after the other
 def test_no_count_falls_and_the_slice_keeps_its_shares() -> None:
     counts, text = replay.replay()
 
