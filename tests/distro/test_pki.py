@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
@@ -33,3 +35,18 @@ def test_keys_are_for_their_owner_alone(tmp_path: Path) -> None:
     private = [f for f in (tmp_path / "pki").iterdir() if f.suffix == ".key"]
     assert len(private) == 4
     assert {f.stat().st_mode & 0o777 for f in private} == {0o600}
+
+
+def test_a_new_key_is_durable_with_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = list[str]()
+    sync = os.fsync
+
+    def noted(handle: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    key = pki.encryption_key(tmp_path / "pki")
+
+    assert synced[-2:] == [str(tmp_path / "pki"), str(tmp_path)]
+    assert pki.encryption_key(tmp_path / "pki") == key
