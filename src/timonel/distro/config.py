@@ -25,7 +25,8 @@ COMPONENTS = ("api", "controllers", "scheduler", "node")
 RUNTIMES = ("auto", "containerd", "simulated")
 DEFAULT_PORT = 6443
 NAME_LENGTH = 50
-NAME = re.compile(f"[a-z0-9]([a-z0-9.-]{{0,{NAME_LENGTH - 2}}}[a-z0-9])?")
+LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
+NAME = re.compile(rf"(?=.{{1,{NAME_LENGTH}}}\Z){LABEL}(\.{LABEL})*")
 KUBERNETES_VERSION = "v1.36.2"
 
 
