@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import struct
 
 import pytest
 
@@ -13,7 +14,8 @@ from timonel.aio.clock import VirtualClock
 from timonel.aio.lifecycle import running
 from timonel.server import http
 from timonel.server.app import ApiServer
-from timonel.server.http import HEAD_LIMIT, IDLE_LOOKS, LOOK, STALL
+from timonel.server.http import GOODBYE, HEAD_LIMIT, IDLE_LOOKS, LOOK, STALL
+from timonel.server.request import ConnectCall, Duplex, Upgraded
 
 pytestmark = pytest.mark.looptime(False)
 
@@ -211,6 +213,45 @@ async def test_header_bytes_that_are_no_text_are_refused_and_not_logged(
 
         assert text.startswith(b"HTTP/1.1 403 ")
         assert not caplog.records
+
+
+class Stuck:
+    """Behind it is somebody who neither reads nor ends."""
+
+    def __init__(self) -> None:
+        self.is_open = False
+
+    async def connect(self, call: ConnectCall) -> Upgraded:
+        return Upgraded(101, [("Upgrade", "x")], self._relay)
+
+    async def _relay(self, client: Duplex) -> None:
+        self.is_open = True
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.is_open = False
+
+
+async def test_a_relay_whose_client_is_gone_ends_even_if_the_other_side_does_not() -> None:
+    clock = ByHand()
+    to = server(clock=clock)
+    stuck = Stuck()
+    to.registry.by_qualified["pods"].connects["exec"] = stuck
+    async with running(to):
+        reader, writer = await dial(to)
+        target = b"GET /api/v1/namespaces/default/pods/p/exec HTTP/1.1\r\n"
+        writer.write(target + HEAD + b"Connection: Upgrade\r\nUpgrade: x\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        await clock.advance(STALL * 3)
+        assert stuck.is_open
+        reset = struct.pack("ii", 1, 0)  # gone, and not merely silent
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, reset)
+        writer.transport.abort()
+        await asyncio.sleep(0.05)
+        assert stuck.is_open
+        await clock.advance(GOODBYE + 1)
+
+        assert not stuck.is_open
 
 
 def _connections(to: ApiServer) -> set[http.Connection]:

@@ -38,7 +38,7 @@ ARRIVING_LOOKS = 2  # looks at the same unfinished request, then the connection 
 IDLE_LOOKS = 3  # looks at a connection without a request
 STALL = 120.0  # seconds in which a client must have read something of what was sent
 HANDSHAKE = 15.0  # seconds for TLS to begin
-GOODBYE = 5.0  # seconds for TLS to end
+GOODBYE = 5.0  # seconds for TLS to end, and for a relay whose client is gone
 LINGER = 0.5  # seconds that a refused client may still send: a reset would take the answer from it
 PIPELINE_LIMIT = 16  # requests waiting on a connection before it is no longer read
 RELAY_LIMIT = 1024 * 1024  # unread bytes of a relayed connection before it is no longer read
@@ -180,7 +180,15 @@ class Connection(asyncio.Protocol):
         self._relay_ended = True
         self._readable.set()
         self._queue.clear()
-        if self._task is not None and not self._relaying:
+        if (
+            self._task is not None and self._relaying
+        ):  # what the client sent last may still go on, if anybody takes it
+            self._server.later(GOODBYE, self._abandon)
+        elif self._task is not None:
+            self._task.cancel()
+
+    def _abandon(self) -> None:
+        if self._task is not None:
             self._task.cancel()
 
     def data_received(self, data: bytes) -> None:
