@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import signal
 import sys
 
 from benchmarks import containers, memory, requests, scheduling, startup, workloads
@@ -21,6 +22,7 @@ ALL = (
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # what was started ends with us
     names = [benchmark.name for benchmark in ALL]
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__)
     parser.add_argument("--only", action="append", choices=names, help="one of them; may be given again")
