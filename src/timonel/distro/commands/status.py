@@ -61,11 +61,19 @@ def _describe(where: Paths, config: settings.ClusterConfig) -> dict[str, Any]:
         "server": f"https://{config.address}:{config.port}",
         "runtime": config.runtime if "node" in config.components else "",
         "components": list(config.components),
-        "nodes": [_node(where, node) for node in where.nodes],
+        "nodes": _nodes(where, config),
         "memory": _memory(server.pid) if server else "",
         "kubeconfig": str(where.kubeconfig),
         "folder": str(where.root),
     }
+
+
+def _nodes(where: Paths, config: settings.ClusterConfig) -> list[str]:
+    if config.runtime == "simulated" and "node" in config.components:
+        from timonel.distro.nodes import node_name
+
+        return [f"{node_name(config, number)} (simulated)" for number in range(1, config.nodes + 1)]
+    return [_node(where, node) for node in where.nodes]
 
 
 def _node(where: Paths, name: str) -> str:
