@@ -268,11 +268,14 @@ class NodeApi:
         sandbox = self._runner(namespace, pod, uid).runtime.sandbox
         if sandbox is None:
             raise Refused(404, f'pod "{pod}" has no sandbox\n')
-        ports = [
-            int(port)
+        asked = [
+            port
             for text in (*request.query.get("port", ()), *request.query.get("ports", ()))
             for port in text.split(",")
         ]
+        if not all(port.isdecimal() and 0 < len(port) <= 5 for port in asked):
+            raise Refused(400, "unable to parse ports\n")
+        ports = [int(port) for port in asked]
         return _hand_over(request, await self._runtime.port_forward_url(sandbox.id, ports))
 
     # ---- the rest

@@ -21,12 +21,15 @@ VALIDATIONS = ("Ignore", "Strict", "Warn")
 INT64 = 1 << 63
 
 
+MOST_DIGITS = 100  # more than any number has that is not out of range; Python reads no more than 4300
+
+
 def number(text: str) -> int:
     """An int64 of a query, or 400 as Go's strconv words it."""
     digits = text[1:] if text[:1] in ("+", "-") else text
     if not (digits.isascii() and digits.isdigit()):
         raise errors.BadRequest(f"strconv.ParseInt: parsing {field.quote(text)}: invalid syntax")
-    value = int(text)
+    value = int(text) if len(text) <= MOST_DIGITS else INT64
     if not -INT64 <= value < INT64:
         raise errors.BadRequest(f"strconv.ParseInt: parsing {field.quote(text)}: value out of range")
     return value
@@ -41,7 +44,7 @@ def unsigned(text: str) -> int:
     """A resourceVersion. Raises ValueError with upstream's words."""
     if not (text.isascii() and text.isdigit()):
         problem = f"strconv.ParseUint: parsing {field.quote(text)}: invalid syntax"
-    elif int(text) >= 1 << 64:
+    elif len(text) > MOST_DIGITS or int(text) >= 1 << 64:
         problem = f"strconv.ParseUint: parsing {field.quote(text)}: value out of range"
     else:
         return int(text)

@@ -81,7 +81,7 @@ async def exchange(call: ConnectCall, backend: Backend, target: str, host: str) 
     length = head.get("content-length")
     kept = [(k, v) for k, v in kept if k.lower() != "content-length"]
     body = body_of(backend, head)
-    if length.isdigit() and int(length) <= CHUNK:
+    if length.isdecimal() and len(length) < 10 and int(length) <= CHUNK:
         return Answer(head.status, kept, b"".join([part async for part in body]))
     return Answer(head.status, kept, body)
 

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from timonel.machinery import errors, field
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object, nested, parse_time
+from timonel.server.options import number
 from timonel.server.request import Answer, ConnectCall, ConnectHandler, Reader, Upgraded
 from timonel.server.responses import internal_error
 from timonel.server.subresources import nodes, relay
@@ -152,11 +153,10 @@ def _log_causes(options: Mapping[str, list[str]]) -> Iterator[Cause]:
         text = _one(options, key)
         if not text:
             continue
-        if not text.lstrip("-").isdigit():
-            raise errors.BadRequest(f'strconv.ParseInt: parsing "{text}": invalid syntax')
-        if int(text) < least:
+        value = number(text)
+        if value < least:
             what = "or equal to 0" if least == 0 else "0"
-            yield field.invalid(key, int(text), f"must be greater than {what}")
+            yield field.invalid(key, value, f"must be greater than {what}")
     since = _one(options, "sinceTime")
     if since and _one(options, "sinceSeconds"):
         yield field.forbidden("", "at most one of `sinceTime` or `sinceSeconds` may be specified")
@@ -263,8 +263,12 @@ class PodProxy:
         return await _proxy(call, scheme, address, _pod_port(pod, port), self._tls)
 
 
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= 5
+
+
 def _pod_port(pod: Object, asked: str) -> int:
-    if asked.isdigit():
+    if _is_port(asked):
         return int(asked)
     ports = [p for c in pod["spec"].get("containers") or () for p in c.get("ports") or ()]
     for port in ports:
@@ -328,6 +332,6 @@ class NodeProxy:
         host, kubelet = self._connections.address_of(name)
         if not port or port == str(kubelet):
             return await _proxy_over(call, host, kubelet, lambda: self._connections.connect(name))
-        if not port.isdigit():
+        if not _is_port(port):
             raise errors.BadRequest(f'invalid node request "{call.name}"')
         return await _proxy(call, scheme, host, int(port), self._tls)

@@ -117,7 +117,7 @@ def rules_of(endpoint: Endpoint) -> ResourceType:
 def prepare(endpoint: Endpoint, obj: Object, now: float, warnings: list[str]) -> None:
     """Everything from system fields to canonicalize. Upstream: rest.BeforeCreate."""
     work, rules, metadata = endpoint.work, rules_of(endpoint), obj["metadata"]
-    if (version := metadata.get("resourceVersion", "")).isdigit() and int(version):
+    if (version := metadata.get("resourceVersion", "")).isdecimal() and version.strip("0"):
         raise errors.StatusError("resourceVersion should not be set on objects to be created")
     objectmeta.fill(metadata, now)
     objectmeta.clear_system_fields(metadata)
