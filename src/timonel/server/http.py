@@ -365,6 +365,8 @@ class Connection(asyncio.Protocol):
         except asyncio.CancelledError:
             self._transport.abort()
             raise
+        except OSError:  # what is relayed ended too soon: the client sees the same
+            self._transport.abort()
         except Exception:
             logger.exception("Failed to answer a request", extra={"path": request.path})
             self._transport.abort()

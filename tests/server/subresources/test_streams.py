@@ -107,6 +107,20 @@ async def test_a_large_body_goes_on_in_chunks_without_a_length() -> None:
     assert not isinstance(answer.body, bytes)
 
 
+@pytest.mark.parametrize(
+    "answer",
+    ["Content-Length: ²\r\n\r\nok", "Content-Length: -5\r\n\r\nok", "Transfer-Encoding: chunked\r\n\r\nzz\r\nok",
+     "Transfer-Encoding: chunked\r\n\r\n-2\r\nok", "Content-Length: 99999999999999999999\r\n\r\nok"],
+)  # fmt: skip
+async def test_an_answer_of_unknown_length_is_a_broken_connection(answer: str) -> None:
+    reader = FakeReader()
+    async with node(f"HTTP/1.1 200 OK\r\n{answer}".encode("latin-1"), reader):
+        found = await connect(reader, call("log"))
+
+        with pytest.raises(ConnectionResetError):
+            await text_of(found)
+
+
 async def test_credentials_never_reach_the_node() -> None:
     reader = FakeReader()
     async with node(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", reader) as found:
