@@ -340,5 +340,9 @@ def name_is_dns_label(name: str, prefix: bool = False) -> list[str]:
 
 def generate_name(base: str) -> str:
     """`base`, shortened where it must be, with a random suffix."""
-    suffix = "".join(secrets.choice(GENERATED_ALPHABET) for _ in range(GENERATED_SUFFIX_LENGTH))
+    number = secrets.randbits(64)  # one draw for all letters: each would be a call into the kernel
+    suffix = ""
+    for _ in range(GENERATED_SUFFIX_LENGTH):
+        number, letter = divmod(number, len(GENERATED_ALPHABET))
+        suffix += GENERATED_ALPHABET[letter]
     return base[:GENERATED_BASE_LENGTH] + suffix
