@@ -25,6 +25,7 @@ from timonel.apis.apps import RESOURCES as APPS
 from timonel.apis.batch import RESOURCES as BATCH
 from timonel.apis.core import RESOURCES as CORE
 from timonel.apis.resource import ResourceType
+from timonel.machinery import names
 from timonel.machinery.codec import Codecs, DecodeError
 from timonel.machinery.errors import Cause
 from timonel.schema import store as schemas
@@ -90,7 +91,7 @@ def answer(rtype: ResourceType, sent: Any) -> tuple[int, Any, list[str]]:
         obj["spec"]["serviceAccountName"] = "default"
     obj["metadata"].setdefault("uid", UID)
     if not obj["metadata"].get("name") and obj["metadata"].get("generateName"):
-        obj["metadata"]["name"] = objectmeta.generated(obj["metadata"]["generateName"])
+        obj["metadata"]["name"] = names.generate_name(obj["metadata"]["generateName"])
     obj["metadata"].setdefault("creationTimestamp", "2026-01-01T00:00:00Z")
     rtype.prepare_create(obj)
     causes = list(rtype.validate(obj))

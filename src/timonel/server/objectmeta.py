@@ -16,9 +16,6 @@ from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object, format_time
 
 ANNOTATIONS_LIMIT = 256 * 1024
-SUFFIX_ALPHABET = "bcdfghjklmnpqrstvwxz2456789"  # no vowels: no words
-SUFFIX_LENGTH = 5
-GENERATED_BASE_LIMIT = 63 - SUFFIX_LENGTH
 STANDARD_FINALIZERS = ("foregroundDeletion", "orphan", "kubernetes")
 IMMUTABLE = (
     "name",
@@ -38,12 +35,7 @@ def fill(metadata: dict[str, Any], now: float) -> None:
     metadata["creationTimestamp"] = format_time(now)
     metadata["uid"] = str(uuid.UUID(bytes=secrets.token_bytes(16), version=4))
     if metadata.get("generateName") and not metadata.get("name"):
-        metadata["name"] = generated(metadata["generateName"])
-
-
-def generated(base: str) -> str:
-    suffix = "".join(secrets.choice(SUFFIX_ALPHABET) for _ in range(SUFFIX_LENGTH))
-    return base[:GENERATED_BASE_LIMIT] + suffix
+        metadata["name"] = names.generate_name(metadata["generateName"])
 
 
 def clear_system_fields(metadata: dict[str, Any]) -> None:
