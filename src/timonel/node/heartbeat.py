@@ -15,6 +15,7 @@ from timonel.aio.clock import Clock
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import AlreadyExists, Conflict, NotFound, StatusError
 from timonel.node import nodestatus
+from timonel.node.follow import Replaced, follow
 from timonel.node.nodestatus import Identity, Observed
 from timonel.objects.meta import Key, Object, format_micro_time
 
@@ -67,6 +68,7 @@ class Heartbeat:
         async with asyncio.TaskGroup() as group:
             group.create_task(self._renew_for_ever(), name="node lease")
             group.create_task(self._report_for_ever(), name="node status")
+            group.create_task(self._stay_registered(), name="node registration")
 
     # ---- the Node
 
@@ -125,6 +127,15 @@ class Heartbeat:
             NODES, key, {"status": patch}, kind="strategic", subresource="status"
         )
         self._sent_at = self._clock.monotonic()
+
+    async def _stay_registered(self) -> None:
+        """Differs from upstream, whose nodes stay away until they are restarted: a node that lives has a Node, before
+        its pods are given up (pod_garbage_collector)."""
+        mine = f"metadata.name={self._identity.name}"
+        async for news in follow(self._transport, self._clock, NODES, field_selector=mine):
+            if not news.objects if isinstance(news, Replaced) else news.is_deleted:
+                logger.warning("The node object was deleted, registering again")
+                await self.register()
 
     # ---- the Lease
 
