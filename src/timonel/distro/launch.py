@@ -25,6 +25,7 @@ from timonel.distro import config as settings
 from timonel.distro.config import ClusterConfig, NetworkConfig, Paths
 
 STOP_GRACE = 20.0  # seconds
+SOCKET_PATH_LIMIT = 107  # bytes, of an AF_UNIX address
 START_WAIT = 60.0
 STEPS = {"api": "the API server", "control": "controllers and scheduler", "node": "the node"}
 
@@ -91,6 +92,7 @@ def prepare(paths: Paths, name: str, wishes: Wishes) -> ClusterConfig:
     )
     config = replace(config, runtime=_runtime(wishes.runtime, config))
     if config.runtime == "containerd" and "node" in config.components:
+        _check_length(paths, config)
         if not config.network.bridge:
             others = list(_neighbours(paths))
             subnets = [o.network.subnet for o in others if o.network.subnet]
@@ -107,6 +109,17 @@ def prepare(paths: Paths, name: str, wishes: Wishes) -> ClusterConfig:
         _check_port(config.address, config.port)
     settings.save(paths, config)
     return config
+
+
+def _check_length(paths: Paths, config: ClusterConfig) -> None:
+    """A socket's path has no room for a deep folder."""
+    longest = paths.node(f"{config.name}-{config.nodes}") / "containerd" / "c.sock.ttrpc"
+    if len(str(longest).encode()) > SOCKET_PATH_LIMIT and not config.container_runtime_endpoint:
+        room = SOCKET_PATH_LIMIT - (len(str(longest).encode()) - len(str(paths.root.parent).encode()))
+        raise LaunchError(
+            f"{paths.root.parent} is too long a path for the sockets below it",
+            f"Choose a data directory of at most {room} bytes: --data-dir DIR",
+        )
 
 
 def _neighbours(paths: Paths) -> Iterator[ClusterConfig]:
