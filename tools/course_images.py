@@ -4,7 +4,7 @@ Where no public registry can be reached, a local one stands in for docker.io (`t
 Images are made without a container engine: the files of the packages and of all they depend on go straight from the
 packages into a layer, with the few files of our own beside them; nothing of a package's installation scripts runs.
 
-    python tools/course_images.py build DIR             one OCI layout a repository below DIR; what is there already is kept
+    python tools/course_images.py build DIR             one OCI layout an image below DIR; what is there is kept
     python tools/course_images.py push DIR HOST:PORT    copies all of them into a registry (skopeo)
     python tools/course_images.py serve DIR HOST:PORT   runs docker-registry in the foreground on an address, filled
 """
