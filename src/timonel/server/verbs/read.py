@@ -206,7 +206,9 @@ def decode_token(token: str, prefix: str) -> tuple[int, str]:
         raw = base64.urlsafe_b64decode(token + "=" * (-len(token) % 4))
         tree: dict[str, Any] = orjson.loads(raw)
     except (binascii.Error, ValueError) as error:
-        raise errors.BadRequest("invalid continue token: continue key is not valid: cannot decode it") from error
+        raise errors.BadRequest(
+            "invalid continue token: continue key is not valid: cannot decode it"
+        ) from error
     if not isinstance(tree, dict):
         raise errors.BadRequest("invalid continue token: continue key is not valid: unmarshal")
     problem = ""
