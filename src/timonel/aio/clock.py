@@ -10,7 +10,8 @@ import asyncio
 import heapq
 import itertools
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 
@@ -139,3 +140,26 @@ async def wait_until(clock: Clock, event: asyncio.Event, seconds: float) -> bool
     finally:
         timer.cancel()
         waiter.cancel()
+
+
+@asynccontextmanager
+async def deadline(clock: Clock, seconds: float) -> AsyncIterator[None]:
+    """Cancel the block after `seconds` of `clock`, and raise TimeoutError in its place."""
+    task = asyncio.current_task()
+    assert task is not None
+    is_over = False
+
+    def expire() -> None:
+        nonlocal is_over
+        is_over = True
+        task.cancel()
+
+    timer = clock.call_later(seconds, expire)
+    try:
+        yield
+    except asyncio.CancelledError as exc:
+        if is_over and task.uncancel() == 0:
+            raise TimeoutError from exc
+        raise
+    finally:
+        timer.cancel()
