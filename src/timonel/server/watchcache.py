@@ -19,12 +19,15 @@ import itertools
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
 from timonel.apis.resource import ResourceType
+from timonel.machinery.errors import StatusError
 from timonel.objects.meta import Object
+from timonel.server import layout
 from timonel.store.base import Compacted, Event, Record, Store
 from timonel.store.memory import after_prefix
 
@@ -64,11 +67,11 @@ class Entry:
         self._obj = obj
         self._labels: Mapping[str, str] | None = None
         self._fields: Mapping[str, str] | None = None
+        own = key[len(kind.prefix) :]
         if kind.rtype.namespaced:
-            _, _, self.namespace, self.name = key.split("/", 3)
+            self.namespace, _, self.name = own.partition("/")
         else:
-            _, _, self.name = key.split("/", 2)
-            self.namespace = ""
+            self.namespace, self.name = "", own
         if revision:
             self.seal(revision)
 
@@ -125,7 +128,11 @@ class Entry:
 
 
 class Kind:
-    """What a cache knows about the type it holds. `decrypt` turns stored bytes into plain ones."""
+    """What a cache knows about the type it holds. `decrypt` turns stored bytes into plain ones.
+
+    A kind whose stored forms can only be read by waiting (for a webhook that converts them) says so with `waits`, and
+    `prepare` brings records into a form that `entry` takes.
+    """
 
     __slots__ = ("decrypt", "head", "opening", "prefix", "rtype")
 
@@ -133,7 +140,7 @@ class Kind:
         self.rtype = rtype
         self.opening = opening(rtype)
         self.head = self.opening[: -len('"metadata":{')]
-        self.prefix = f"/{rtype.qualified}/"
+        self.prefix = layout.prefix_of(rtype)
         self.decrypt = decrypt
 
     def key(self, namespace: str, name: str) -> str:
@@ -145,6 +152,12 @@ class Kind:
             tree = orjson.loads(value)
             value = self.encode(tree)
         return Entry(self, record.key, value, record.modified, obj)
+
+    def waits(self, record: Record) -> bool:
+        return False
+
+    async def prepare(self, records: Sequence[Record]) -> Sequence[Record]:
+        return records
 
     def encode(self, obj: Object) -> bytes:
         """The stored bytes: kind, apiVersion and metadata first, no resourceVersion."""
@@ -256,6 +269,8 @@ class ResourceCache:
         self.window_start = 0  # changes after this revision are in the window
         self._window_size = 0  # bytes of the objects in it
         self.loaded = False
+        self.loading = asyncio.Lock()
+        self.early: list[Event] | None = None  # what comes while it is being loaded, or has to be waited for
         self.shared = False  # clients in this process read this resource: trees are worth keeping
         self.hints: dict[str, tuple[bytes, Entry]] = {}  # what this server itself is writing
 
@@ -275,6 +290,12 @@ class ResourceCache:
         """Forget everything: events were missed. Watchers have to start over."""
         for watcher in tuple(self.watchers):
             watcher.expire()
+        self.loaded = False
+
+    def close(self) -> None:
+        """The resource is no longer served in this form: its watches end."""
+        for watcher in tuple(self.watchers):
+            watcher.end()
         self.loaded = False
 
     def apply(self, event: Event) -> None:
@@ -339,42 +360,72 @@ class Caches:
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._caches: dict[str, ResourceCache] = {}  # by key prefix
-        self._loading: dict[str, asyncio.Lock] = {}
-        self._early: dict[str, list[Event]] = {}  # what comes while a cache is being loaded
+        self._caches: dict[str, list[ResourceCache]] = {}  # by key prefix
+        self._behind: asyncio.Queue[ResourceCache] = asyncio.Queue()
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
         self.revision = 0
 
     def add(self, kind: Kind) -> ResourceCache:
         cache = ResourceCache(kind)
-        self._caches[kind.prefix] = cache
-        self._loading[kind.prefix] = asyncio.Lock()
+        self._caches.setdefault(kind.prefix, []).append(cache)
         return cache
+
+    def remove(self, cache: ResourceCache) -> None:
+        """Feed it no longer; whoever watches it is told that it ends."""
+        prefix = cache.kind.prefix
+        left = [c for c in self._caches.get(prefix, ()) if c is not cache]
+        if left:
+            self._caches[prefix] = left
+        else:
+            self._caches.pop(prefix, None)
+        cache.close()
 
     def version(self, cache: ResourceCache) -> int:
         """The revision that a read of this cache shows."""
+        if cache.early:
+            return max(cache.early[0].revision - 1, cache.window_start)
         return max(self.revision, cache.window_start)
 
     async def ensure(self, cache: ResourceCache) -> None:
-        """Fill the cache when it is used for the first time."""
+        """Fill the cache when it is used for the first time, and wait for what it has to wait for."""
         if cache.loaded:
             return
-        prefix = cache.kind.prefix
-        async with self._loading[prefix]:
+        async with cache.loading:
             if cache.loaded:
                 return
-            early = self._early[prefix] = []
+            cache.early = []
             try:
-                page = await self._store.list(prefix)
-                cache.load(page.records, page.revision)
-                for event in early:
-                    cache.apply(event)
+                page = await self._store.list(cache.kind.prefix)
+                records = await cache.kind.prepare(page.records)
+                cache.load(records, page.revision)
+                await self._catch_up(cache)
+            except BaseException:
+                cache.loaded = False
+                raise
             finally:
-                del self._early[prefix]
+                cache.early = None
+
+    async def _catch_up(self, cache: ResourceCache) -> None:
+        """Apply the events that came early, and those that come meanwhile."""
+        kind = cache.kind
+        cache.loaded = False
+        while cache.early:
+            batch = tuple(cache.early)
+            written = [e.record for e in batch if e.record is not None]
+            records = iter(await kind.prepare(written) if any(map(kind.waits, written)) else written)
+            for event in batch:
+                cache.apply(event if event.record is None else replace(event, record=next(records)))
+            del cache.early[: len(batch)]
+        cache.loaded = True
 
     async def follow(self, ready: Callable[[], None]) -> None:
         """Feed the caches, for as long as the server runs."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._feed(ready))
+            group.create_task(self._attend(group))
+
+    async def _feed(self, ready: Callable[[], None]) -> None:
         self.revision = await self._store.revision()
         ready()
         while True:
@@ -382,19 +433,39 @@ class Caches:
                 async for batch in self._store.watch("/", after=self.revision):
                     self._apply(batch)
             except Compacted:
-                for cache in self._caches.values():
-                    cache.reset()
+                for caches in self._caches.values():
+                    for cache in caches:
+                        cache.reset()
                 self._advance(await self._store.revision())
 
     def _apply(self, batch: Sequence[Event]) -> None:
         for event in batch:
             prefix = event.key[: event.key.index("/", 1) + 1]
-            cache = self._caches.get(prefix)
-            if cache is not None and cache.loaded:
-                cache.apply(event)
-            elif prefix in self._early:
-                self._early[prefix].append(event)
+            for cache in self._caches.get(prefix, ()):
+                if cache.early is not None:
+                    cache.early.append(event)
+                elif not cache.loaded:
+                    continue
+                elif event.record is not None and cache.kind.waits(event.record):
+                    cache.early, cache.loaded = [event], False
+                    self._behind.put_nowait(cache)
+                else:
+                    cache.apply(event)
         self._advance(batch[-1].revision)
+
+    async def _attend(self, group: asyncio.TaskGroup) -> None:
+        """Caches that had to be left behind, each in a task of its own: what one waits for holds up no other."""
+        while True:
+            group.create_task(self._follow_up(await self._behind.get()))
+
+    async def _follow_up(self, cache: ResourceCache) -> None:
+        async with cache.loading:
+            try:
+                await self._catch_up(cache)
+            except StatusError:  # who reads next tries again, and is told what is wrong
+                cache.reset()
+            finally:
+                cache.early = None
 
     def _advance(self, revision: int) -> None:
         self.revision = revision
@@ -412,6 +483,7 @@ class Caches:
         await waiter
 
     def bookmark(self) -> None:
-        for cache in self._caches.values():
-            for watcher in cache.watchers:
-                watcher.ask_bookmark()
+        for caches in self._caches.values():
+            for cache in caches:
+                for watcher in cache.watchers:
+                    watcher.ask_bookmark()

@@ -53,7 +53,7 @@ class WatchStream:
                 if watcher.bookmark:
                     watcher.bookmark = False
                     if self.bookmarks:
-                        batch.append(self._bookmark(caches.revision))
+                        batch.append(self._bookmark(caches.version(self.endpoint.cache)))
                 if batch:
                     yield batch
                 if watcher.ended:
