@@ -228,11 +228,13 @@ def _mark_whole(old: Any, new: Any, changed: Set, removed: Set) -> None:
 
 
 class Struct(Branch):
-    def __init__(self) -> None:
+    def __init__(self, rest: Node | None = None) -> None:
+        """`rest`: what fields are that are not declared, where the type takes them."""
         self.children: dict[str, Node] = {}
+        self._rest = rest
 
     def child(self, key: str) -> Node | None:
-        return self.children.get(key)
+        return self.children.get(key, self._rest)
 
     def is_field(self, key: str) -> bool:
         return key in self.children
