@@ -16,7 +16,7 @@ from timonel.apis.godiff import GoField, in_go_form
 from timonel.objects.meta import Object
 
 _PREFIX = "autoscaling.alpha.kubernetes.io/"
-_METRICS, _BEHAVIOR = f"{_PREFIX}metrics", f"{_PREFIX}behavior"
+_METRICS, BEHAVIOR = f"{_PREFIX}metrics", f"{_PREFIX}behavior"
 _CONDITIONS, _CURRENT = f"{_PREFIX}conditions", f"{_PREFIX}current-metrics"
 
 _RULES = (
@@ -65,19 +65,19 @@ def to_v2(obj: Object) -> None:
     obj["apiVersion"] = "autoscaling/v2"
     spec, status = obj.get("spec") or {}, obj.get("status")
     annotations = obj["metadata"].get("annotations") or {}
-    metrics = [_metric_to_v2(metric) for metric in _other_metrics(obj)]
+    metrics = [metric_to_v2(metric) for metric in _other_metrics(obj)]
     percent = spec.pop("targetCPUUtilizationPercentage", None)
     if percent is not None:
         metrics.append(_cpu({"type": "Utilization", "averageUtilization": percent}, "target"))
     if metrics:
         spec["metrics"] = metrics
-    if _BEHAVIOR in annotations:
-        behavior = _from_go(_read(annotations[_BEHAVIOR]), _BEHAVIOR_SHAPE)
+    if BEHAVIOR in annotations:
+        behavior = behavior_in(annotations[BEHAVIOR])
         if behavior:
             spec["behavior"] = behavior
     if status is not None:
         _status_to_v2(status, annotations)
-    for key in (_METRICS, _BEHAVIOR, _CONDITIONS, _CURRENT):
+    for key in (_METRICS, BEHAVIOR, _CONDITIONS, _CURRENT):
         annotations.pop(key, None)
     if not annotations:
         obj["metadata"].pop("annotations", None)
@@ -87,7 +87,7 @@ def _status_to_v2(status: Object, annotations: dict[str, str]) -> None:
     percent = status.pop("currentCPUUtilizationPercentage", None)
     current: list[Object] | None = None
     if _CURRENT in annotations:
-        current = [_current_to_v2(metric) for metric in _read(annotations[_CURRENT])]
+        current = [current_to_v2(metric) for metric in _read(annotations[_CURRENT])]
     elif percent is not None:
         current = [_cpu({"averageUtilization": percent}, "current")]
     status["currentMetrics"] = current
@@ -105,15 +105,15 @@ def from_v2(obj: Object) -> None:
         if percent is not None and "targetCPUUtilizationPercentage" not in spec:
             spec["targetCPUUtilizationPercentage"] = percent
         else:
-            others.append(_metric_from_v2(metric))
+            others.append(metric_from_v2(metric))
     if others:
         found[_METRICS] = orjson.dumps(others).decode()
     behavior = spec.pop("behavior", None)
     if behavior is not None:
-        found[_BEHAVIOR] = orjson.dumps(in_go_form(behavior, _BEHAVIOR_SHAPE)).decode()
+        found[BEHAVIOR] = behavior_text(behavior)
     current = status.pop("currentMetrics", None)
     if current:
-        found[_CURRENT] = orjson.dumps([_current_from_v2(metric) for metric in current]).decode()
+        found[_CURRENT] = orjson.dumps([current_from_v2(metric) for metric in current]).decode()
         percents = [p for metric in current if (p := _cpu_percent(metric, "current")) is not None]
         if percents:
             status["currentCPUUtilizationPercentage"] = percents[0]
@@ -139,6 +139,16 @@ def _cpu_percent(metric: Object, key: str) -> int | None:
         return None
     percent: int | None = (resource.get(key) or {}).get("averageUtilization")
     return percent
+
+
+def behavior_in(text: str) -> Any:
+    """The scaling behaviour that an annotation carries."""
+    return _from_go(_read(text), _BEHAVIOR_SHAPE)
+
+
+def behavior_text(behavior: Object) -> str:
+    """The annotation that carries a scaling behaviour through versions without a field for it."""
+    return orjson.dumps(in_go_form(behavior, _BEHAVIOR_SHAPE)).decode()
 
 
 def _from_go(value: Any, shape: tuple[GoField, ...]) -> Any:
@@ -193,7 +203,7 @@ def _currently(name: str) -> str:
     return "current" + name.removeprefix("target") if name.startswith("target") and name != "target" else name
 
 
-def _metric_from_v2(metric: Object) -> Object:
+def metric_from_v2(metric: Object) -> Object:
     found: Object = {"type": metric.get("type", "")}
     for key, pairs in _NAMES.items():
         if metric.get(key) is not None:
@@ -201,7 +211,7 @@ def _metric_from_v2(metric: Object) -> Object:
     return found
 
 
-def _metric_to_v2(metric: Object) -> Object:
+def metric_to_v2(metric: Object) -> Object:
     found: Object = {"type": metric.get("type", "")}
     for key, pairs in _NAMES.items():
         if metric.get(key) is not None:
@@ -220,7 +230,7 @@ def _metric_to_v2(metric: Object) -> Object:
     return found
 
 
-def _current_from_v2(metric: Object) -> Object:
+def current_from_v2(metric: Object) -> Object:
     found: Object = {"type": metric.get("type", "")}
     for key, pairs in _NAMES.items():
         if metric.get(key) is not None:
@@ -229,7 +239,7 @@ def _current_from_v2(metric: Object) -> Object:
     return found
 
 
-def _current_to_v2(metric: Object) -> Object:
+def current_to_v2(metric: Object) -> Object:
     found: Object = {"type": metric.get("type", "")}
     for key, pairs in _NAMES.items():
         if metric.get(key) is not None:

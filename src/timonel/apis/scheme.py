@@ -12,7 +12,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import Any
 
-from timonel.apis import GROUPS, legacyingress
+from timonel.apis import GROUPS, legacyingress, retired
 from timonel.apis.resource import ResourceType
 from timonel.machinery import protobuf
 from timonel.machinery.apply import sets
@@ -174,13 +174,14 @@ class Scheme:
     @property
     def groups(self) -> tuple[str, ...]:
         """Group names in discovery order; the core group is empty and first."""
-        return tuple(group for group, _ in self._modules)
+        return tuple(dict.fromkeys(group for group, _ in (*self._modules, *retired.GROUPS)))
 
     def resources_of(self, group: str) -> tuple[ResourceType, ...]:
         found = self._by_group.get(group)
         if found is None:
-            name = dict(self._modules).get(group)
-            found = tuple(import_module(name).RESOURCES) if name is not None else ()
+            modules = [name for served, name in (*self._modules, *retired.GROUPS) if served == group]
+            offered = (rtype for name in modules for rtype in import_module(name).RESOURCES)
+            found = tuple(rtype for rtype in offered if rtype.group == group)
             self._by_group[group] = found
         return found
 

@@ -78,6 +78,10 @@ class Schema:
         """The type called so, such as `core.v1.PodSpec`."""
         if name in retired.TYPES:
             return retired.TYPES[name]
+        if name in retired.LIKE:
+            full, base, fields = retired.LIKE[name]
+            found = self.type(base)
+            return {**found, "full": full, "fields": {**found["fields"], **fields}}
         package = name.rpartition(".")[0]
         types = self._packages.get(package)
         if types is None:
