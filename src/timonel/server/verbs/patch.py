@@ -19,7 +19,7 @@ from timonel.server.options import WriteOptions, write_options
 from timonel.server.registry import Endpoint
 from timonel.server.verbs.call import Call, Core, Result, check_namespace, cloned
 from timonel.server.verbs.create import store_new
-from timonel.server.verbs.update import change, check_name, part_of
+from timonel.server.verbs.update import ATTEMPTS, change, check_name, part_of
 
 KINDS = {
     "application/json-patch+json": "json",
@@ -202,16 +202,22 @@ async def _apply(core: Core, call: Call, options: WriteOptions) -> Result:
         check_namespace(call, obj)
         return obj
 
-    try:
-        part = part_of(endpoint, subresource)
-        return await change(core, call, produce, options, part, managed=False)
-    except errors.NotFound:
-        if subresource:
-            raise
-    if tree.get("metadata", {}).get("uid"):
-        uid = tree["metadata"]["uid"]
-        why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
-        raise endpoint.conflict(name, why)
-    obj = produce(None)
-    obj["metadata"].pop("resourceVersion", None)
-    return await store_new(core, call, obj, options)
+    part = part_of(endpoint, subresource)
+    for attempt in range(ATTEMPTS):
+        try:
+            return await change(core, call, produce, options, part, managed=False)
+        except errors.NotFound:
+            if subresource:
+                raise
+        if tree.get("metadata", {}).get("uid"):
+            uid = tree["metadata"]["uid"]
+            why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
+            raise endpoint.conflict(name, why)
+        obj = produce(None)
+        obj["metadata"].pop("resourceVersion", None)
+        try:
+            return await store_new(core, call, obj, options)
+        except errors.AlreadyExists:  # somebody else created it just now: what we bring is merged into that
+            if attempt + 1 == ATTEMPTS:
+                raise
+    raise AssertionError("the loop returns or raises")

@@ -13,10 +13,10 @@ from timonel.apis.resource import Column, ResourceType, Scale
 from timonel.machinery import errors, field, selectors
 from timonel.machinery.patch.json import PatchFailed
 from timonel.objects.meta import Object, nested
-from timonel.server import bodies
+from timonel.server import bodies, fieldmanager
 from timonel.server.options import write_options
 from timonel.server.registry import Endpoint
-from timonel.server.verbs.call import Call, Core, Result
+from timonel.server.verbs.call import Call, Core, Result, cloned
 from timonel.server.verbs.patch import as_upstream_prints, kind_of, patcher
 from timonel.server.verbs.update import change, check_name, part_of, wanted_version
 
@@ -80,8 +80,10 @@ async def update(core: Core, call: Call) -> Result:
 
 async def patch(core: Core, call: Call) -> Result:
     kind = kind_of(call.content_type)
-    if kind in ("strategic", "apply"):
-        kind = "merge"  # a Scale has no lists, and nobody owns parts of it
+    if kind == "apply":
+        return await _apply(core, call)
+    if kind == "strategic":
+        kind = "merge"  # a Scale has no lists
     patched = patcher(call.endpoint, kind, call.body)
 
     def wanted(old: Object) -> Object:
@@ -89,6 +91,44 @@ async def patch(core: Core, call: Call) -> Result:
         return checked(call, tree, patch=True)
 
     return await _set(core, call, "PatchOptions", wanted, 0)
+
+
+async def _apply(core: Core, call: Call) -> Result:
+    """Server-side apply: whoever applies a Scale owns the replicas of its object.
+
+    Upstream: apiserver/pkg/util/managedfields/scalehandler.go.
+    """
+    endpoint = call.endpoint
+    scale, rtype = endpoint.work.scale, endpoint.rtype
+    assert scale is not None
+    options = write_options(call.info, "PatchOptions", patch_type="apply")
+    tree, _ = bodies.read(call.body, "application/yaml")
+    if not isinstance(tree, dict):
+        raise errors.BadRequest("error decoding YAML: json: cannot unmarshal into Go value")
+    bodies.check_kind(tree, KIND, API_VERSION, VERSION)
+    replicas = nested(checked(call, tree), "spec", "replicas")
+    config: Object = {"apiVersion": rtype.api_version, "kind": rtype.kind, "metadata": {"name": call.name}}
+    *path, last = scale.replicas.split(".")
+    if replicas is not None:
+        holder = config
+        for step in path:
+            holder = holder.setdefault(step, {})
+        holder[last] = replicas
+
+    def produce(old: Object) -> Object:
+        return fieldmanager.applied(
+            endpoint,
+            old,
+            cloned(config),
+            manager=options.field_manager,
+            force=options.force,
+            now=core.clock.now(),
+            subresource="scale",
+        )
+
+    version = wanted_version(tree)
+    result = await change(core, call, produce, options, part_of(endpoint, "scale"), version, managed=False)
+    return _shown(endpoint, result)
 
 
 def checked(call: Call, tree: Any, *, patch: bool = False) -> Object:
@@ -128,6 +168,10 @@ async def _set(
         return old
 
     result = await change(core, call, produce, options, part_of(endpoint, "scale"), version)
+    return _shown(endpoint, result)
+
+
+def _shown(endpoint: Endpoint, result: Result) -> Result:
     obj = result.entry.obj if result.entry is not None else result.obj
     assert obj is not None
     return Result(200, obj=view(endpoint, obj))
