@@ -310,7 +310,7 @@ class ResourceCache:
             del self.keys[bisect_left(self.keys, event.key)]
         else:
             hint = self.hints.pop(event.key, None)
-            if hint is not None and hint[0] is event.record.value:
+            if hint is not None and hint[0] == event.record.value:
                 new = hint[1]
                 new.seal(event.revision)
             else:
@@ -365,6 +365,7 @@ class Caches:
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
         self._numbers = itertools.count()
         self.revision = 0
+        self.shared = store.shared  # others write as well: see `fresh`
 
     def add(self, kind: Kind) -> ResourceCache:
         cache = ResourceCache(kind)
@@ -440,8 +441,10 @@ class Caches:
 
     def _apply(self, batch: Sequence[Event]) -> None:
         for event in batch:
-            prefix = event.key[: event.key.index("/", 1) + 1]
-            for cache in self._caches.get(prefix, ()):
+            caches = self._caches.get(layout.head_of(event.key, 1)) or self._caches.get(
+                layout.head_of(event.key, 2)
+            )
+            for cache in caches or ():
                 if cache.early is not None:
                     cache.early.append(event)
                 elif not cache.loaded:
@@ -481,6 +484,11 @@ class Caches:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiters, (revision, next(self._numbers), waiter))
         await waiter
+
+    async def fresh(self) -> None:
+        """Wait until the caches show all that anybody, at any server of this store, has been told is written."""
+        if self.shared:
+            await self.reached(await self._store.barrier())
 
     def bookmark(self) -> None:
         for caches in self._caches.values():

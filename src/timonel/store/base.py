@@ -14,6 +14,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+FIRST_REVISION = 1  # of an empty store, as etcd's; 0 means "any" in the API
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -25,7 +27,10 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One committed write. `record` is None for a delete, `previous` for a create."""
+    """One committed write. `record` is None for a delete, `previous` for a create.
+
+    Without a key it is no write, and says that there was none up to its revision that the watch has not shown.
+    """
 
     key: str
     revision: int
@@ -77,6 +82,10 @@ class Corrupt(StoreError):
 class Store(Protocol):
     """All methods may raise Unreachable. A write returns once it is durable."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether other processes write as well: who keeps a copy has to ask `barrier` before answering from it."""
+
     async def get(self, key: str) -> Record | None: ...
 
     async def list(self, prefix: str, *, limit: int = 0, after: str = "", revision: int = 0) -> Page:
@@ -102,5 +111,9 @@ class Store(Protocol):
 
     async def revision(self) -> int:
         """The newest committed revision."""
+
+    async def barrier(self) -> int:
+        """A revision that the watch of everything has reached or will, not older than any write that was answered,
+        to anybody, before this was called."""
 
     async def close(self) -> None: ...

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from timonel.aio.broadcast import Broadcast, Lagged
 from timonel.store.base import (
+    FIRST_REVISION,
     Compacted,
     Event,
     FutureRevision,
@@ -22,7 +23,6 @@ from timonel.store.base import (
 )
 
 BACKLOG = 100_000  # events a watcher may lag behind
-FIRST_REVISION = 1  # of an empty store, as etcd's; 0 means "any" in the API
 
 
 def after_prefix(prefix: str) -> str:
@@ -31,6 +31,8 @@ def after_prefix(prefix: str) -> str:
 
 
 class MemoryStore:
+    shared = False
+
     def __init__(self) -> None:
         self._records: dict[str, Record] = {}
         self._keys: list[str] = []  # sorted
@@ -97,6 +99,9 @@ class MemoryStore:
             self._compacted = revision
 
     async def revision(self) -> int:
+        return self._revision
+
+    async def barrier(self) -> int:
         return self._revision
 
     async def close(self) -> None:

@@ -18,7 +18,7 @@ import builtins
 import logging
 import queue
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +27,7 @@ from typing import Any
 from timonel.aio.broadcast import Broadcast, Lagged
 from timonel.aio.threads import Threads
 from timonel.store.base import (
+    FIRST_REVISION,
     Compacted,
     Corrupt,
     Event,
@@ -39,7 +40,7 @@ from timonel.store.base import (
     StoreError,
     Unreachable,
 )
-from timonel.store.memory import BACKLOG, FIRST_REVISION, after_prefix
+from timonel.store.memory import BACKLOG, after_prefix
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +100,10 @@ FORGET_SUPERSEDED = (
     "(SELECT previous FROM log WHERE revision > ? AND revision <= ? AND previous > 0)"
 )
 FORGET_TOMBSTONES = "DELETE FROM log WHERE deleted AND revision <= ?"
+MOVE = (
+    "UPDATE log SET key = :new || substr(key, length(:old) + 1) WHERE key >= :old AND key < :end",
+    "UPDATE current SET key = :new || substr(key, length(:old) + 1) WHERE key >= :old AND key < :end",
+)
 VACUUM = f"PRAGMA incremental_vacuum({VACUUM_PAGES})"
 CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 NO_LIMIT = -1
@@ -165,6 +170,8 @@ def transaction(connection: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") 
 class SqliteStore:
     """Open it with `await SqliteStore.open(path)`; who opens it closes it."""
 
+    shared = False
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self._writer_threads = Threads("store-writer")
@@ -199,6 +206,24 @@ class SqliteStore:
         for _ in range(READERS):
             self._readers.put(opened(self._path))
         self._revision = self._connection.execute(NEWEST).fetchone()[0]
+
+    async def move(self, prefixes: Mapping[str, str]) -> None:
+        """Give keys that begin with the one of each pair the other beginning, with all their history; before any use.
+
+        Nothing happens to a store that has no such keys.
+        """
+
+        def work() -> None:
+            with transaction(self._connection):
+                for old, new in prefixes.items():
+                    for statement in MOVE:
+                        values = {"old": old, "new": new, "end": after_prefix(old)}
+                        self._connection.execute(statement, values).close()
+
+        try:
+            await self._writer_threads.run(work)
+        except sqlite3.Error as error:
+            raise translated(error) from error
 
     # ---- reads
 
@@ -264,6 +289,9 @@ class SqliteStore:
         ]
 
     async def revision(self) -> int:
+        return self._revision
+
+    async def barrier(self) -> int:
         return self._revision
 
     async def _read(self, work: Callable[[sqlite3.Connection], Any]) -> Any:

@@ -1,0 +1,84 @@
+"""Real etcd servers for tests: Debian's `etcd-server`, each in a folder and on ports of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+START_WAIT = 20.0
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class EtcdServer:
+    """One member. `stop` and `start` keep its data."""
+
+    def __init__(self, folder: Path, *options: str, scheme: str = "http") -> None:
+        program = shutil.which("etcd")
+        if program is None:
+            raise RuntimeError("etcd is not on the PATH: as root, apt-get install etcd-server")
+        self._program = program
+        self._options = options
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"{scheme}://127.0.0.1:{self.port}"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self.folder / "etcd.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [
+                    self._program, "--data-dir", str(self.folder / "data"),
+                    "--listen-client-urls", self.url, "--advertise-client-urls", self.url,
+                    "--listen-peer-urls", "http://127.0.0.1:0",
+                    "--heartbeat-interval", "20", "--election-timeout", "200",
+                    *self._options,
+                ],
+                stdout=log, stderr=log, cwd=self.folder, env={**os.environ, "ETCD_UNSUPPORTED_ARCH": "arm64"},
+            )  # fmt: skip
+        deadline = time.monotonic() + START_WAIT
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                break
+            if b"ready to serve client requests" in (self.folder / "etcd.log").read_bytes()[self._begin :]:
+                return
+            time.sleep(0.02)
+        raise RuntimeError(f"etcd did not start: {(self.folder / 'etcd.log').read_text()[-2000:]}")
+
+    @property
+    def _begin(self) -> int:
+        """Where in the log the newest start begins."""
+        return max(0, (self.folder / "etcd.log").read_bytes().rfind(b"etcd Version"))
+
+    def kill(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGKILL)
+        self._process.wait()
+        self._process = None
+
+    def close(self) -> None:
+        if self._process is not None:
+            self.kill()
+
+
+@contextlib.contextmanager
+def etcd(folder: Path, *options: str, scheme: str = "http") -> Iterator[EtcdServer]:
+    folder.mkdir(parents=True, exist_ok=True)
+    server = EtcdServer(folder, *options, scheme=scheme)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.close()
