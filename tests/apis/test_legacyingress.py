@@ -1,17 +1,17 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from tests.apis.examples import served, stored
+from tests.recorded import beside, needs
 from timonel.apis import legacyingress
 from timonel.apis.networking import INGRESS
 from timonel.objects.meta import Object
 
-DECK = Path(__file__).resolve().parents[2].parent / "shared" / "deck" / "08-ingress-landing.yaml"
+DECK = beside("deck/08-ingress-landing.yaml")
 
 
 def old_ingress(backend: Object, **path: Any) -> Object:
@@ -65,7 +65,7 @@ def test_v1beta1_there_and_back() -> None:
     assert obj == sent
 
 
-@pytest.mark.skipif(not DECK.exists(), reason="the course's manifests are not beside the repository")
+@needs(DECK)
 def test_the_ingress_of_the_course() -> None:
     obj = yaml.safe_load(DECK.read_text())
     assert len(legacyingress.rewrite_old_backends(obj)) == 1

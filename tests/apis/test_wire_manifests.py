@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from tests.apis import wire_harness as harness
+from tests.recorded import needs
 
-pytestmark = pytest.mark.skipif(
-    not harness.WIRE.is_dir(), reason="the recorded answers are not beside the repository"
-)
+pytestmark = needs(harness.WIRE)
 
 # Differences that stay: an empty map or list is gone after decoding, so that messages show null for it.
 KNOWN = {

@@ -16,11 +16,11 @@ import json
 import re
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import yaml
 
+from tests.recorded import beside
 from timonel.apis.apps import RESOURCES as APPS
 from timonel.apis.batch import RESOURCES as BATCH
 from timonel.apis.core import RESOURCES as CORE
@@ -31,7 +31,7 @@ from timonel.machinery.errors import Cause
 from timonel.schema import store as schemas
 from timonel.server import objectmeta
 
-WIRE = Path(__file__).resolve().parents[2].parent / "shared" / "wire"
+WIRE = beside("wire")
 UID = "00000000-0000-4000-8000-000000000000"
 # set by admission plugins, or by the server on every object
 ADMITTED = ("serviceAccount", "serviceAccountName", "tolerations", "priority", "preemptionPolicy", "priorityClassName",

@@ -144,10 +144,10 @@ class FakeApi:
         return obj
 
     async def delete_collection(self, *args: Any, **kwargs: Any) -> None:
-        raise NotImplementedError
+        raise AssertionError("a node agent does not ask for this")
 
     async def raw(self, *args: Any, **kwargs: Any) -> Any:
-        raise NotImplementedError
+        raise AssertionError("a node agent does not ask for this")
 
     async def close(self) -> None:
         return

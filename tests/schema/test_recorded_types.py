@@ -7,16 +7,16 @@ import importlib.util
 import json
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
+from tests.recorded import beside, needs
 from timonel.machinery.codec import Codecs, DecodeError
 from timonel.schema import load
 
-WIRE = Path(__file__).resolve().parents[3] / "shared" / "wire"
+WIRE = beside("wire")
 MANIFESTS = sorted(path.stem for path in (WIRE / "manifests").glob("*.yaml"))
 SCHEMA = load()
 CODECS = Codecs(SCHEMA.type)
@@ -58,7 +58,7 @@ def at(tree: Any, path: list[Any]) -> Any:
     return tree
 
 
-@pytest.mark.skipif(not MANIFESTS, reason="the recorded answers are not beside the repository")
+@needs(WIRE)
 @pytest.mark.parametrize("name", MANIFESTS)
 def test_a_tree_is_decoded_as_upstream_decodes_it(name: str) -> None:
     wrong = []

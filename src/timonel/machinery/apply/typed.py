@@ -12,6 +12,7 @@ kube-openapi/pkg/schemaconv.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final
 
@@ -115,15 +116,15 @@ class Atomic(Node):
         return self._inner().problems(value, path)
 
 
-class Branch(Node):
+class Branch(Node, ABC):
     """A struct or a map whose members have owners of their own."""
 
-    def child(self, key: str) -> Node | None:
-        raise NotImplementedError
+    @abstractmethod
+    def child(self, key: str) -> Node | None: ...
 
+    @abstractmethod
     def is_field(self, key: str) -> bool:
         """A declared field, not a key of a map."""
-        raise NotImplementedError
 
     def compare(self, old: Any, new: Any, changed: Set, removed: Set) -> None:
         before: Mapping[str, Any] = old if type(old) is dict else {}
