@@ -38,9 +38,9 @@ def multiplied(key: str, value: bytes, number: int) -> tuple[str, bytes]:
     """The stored pod once more, under another name and uid."""
     tree = json.loads(value)
     name, uid = tree["metadata"]["name"], tree["metadata"]["uid"]
-    text = value.replace(f'"name":"{name}"'.encode(), b'"name":"pod-%d"' % number, 1)
+    text = value.replace(f'"name":"{name}"'.encode(), b'"name":"many-%d"' % number, 1)
     text = text.replace(uid.encode(), f"{number:08x}{uid[8:]}".encode())
-    return key.removesuffix(name) + f"pod-{number}", text
+    return key.removesuffix(name) + f"many-{number}", text
 
 
 async def _fill(database: Path, count: int) -> None:
@@ -52,7 +52,7 @@ async def _fill(database: Path, count: int) -> None:
         for start in range(0, count, BATCH):
             async with asyncio.TaskGroup() as group:
                 for number in range(start, start + BATCH):
-                    group.create_task(store.create(*multiplied(key, value, number)))  # type: ignore[arg-type]
+                    group.create_task(store.create(*multiplied(key, value, number)))
     finally:
         await store.close()
 
