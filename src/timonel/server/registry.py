@@ -10,7 +10,7 @@ Upstream: apiserver/pkg/registry/generic/registry/store.go, apiserver/pkg/storag
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import orjson
@@ -159,6 +159,11 @@ class Registry:
     async def read(self, endpoint: Endpoint, namespace: str, name: str) -> Entry:
         """The newest state, from the cache. Raises NotFound."""
         await self.caches.ensure(endpoint.cache)
+        await self.caches.fresh()
+        return self.cached(endpoint, namespace, name)
+
+    def cached(self, endpoint: Endpoint, namespace: str, name: str) -> Entry:
+        """The state that the cache has. Raises NotFound."""
         entry = endpoint.cache.entries.get(endpoint.kind.key(namespace, name))
         if entry is None:
             raise endpoint.not_found(name)
@@ -220,6 +225,8 @@ class Registry:
             self._drop_hint(cache, key, entry)
             raise
         entry.seal(record.modified)
+        if entry.revision != record.modified:  # another server has written the very same before
+            entry = kind.entry(replace(record, value=value), obj)
         await self.caches.reached(record.modified)
         self._drop_hint(cache, key, entry)
         return entry

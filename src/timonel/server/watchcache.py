@@ -272,6 +272,7 @@ class ResourceCache:
         self.loading = asyncio.Lock()
         self.early: list[Event] | None = None  # what comes while it is being loaded, or has to be waited for
         self.shared = False  # clients in this process read this resource: trees are worth keeping
+        self.others_write = False  # as other servers do: see Caches.fresh
         self.hints: dict[str, tuple[bytes, Entry]] = {}  # what this server itself is writing
 
     def load(self, records: Sequence[Record], revision: int) -> None:
@@ -369,6 +370,7 @@ class Caches:
 
     def add(self, kind: Kind) -> ResourceCache:
         cache = ResourceCache(kind)
+        cache.others_write = self.shared
         self._caches.setdefault(kind.prefix, []).append(cache)
         return cache
 

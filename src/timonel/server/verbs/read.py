@@ -38,7 +38,7 @@ EXPIRED = (
 def get_now(call: Call) -> Result | None:
     """From the cache, if it is there yet."""
     endpoint, info = call.endpoint, call.info
-    if not endpoint.cache.loaded:
+    if not endpoint.cache.loaded or endpoint.cache.others_write:
         return None
     if info.query and (text := info.first("resourceVersion")):
         try:
@@ -54,13 +54,15 @@ def get_now(call: Call) -> Result | None:
 
 async def get(core: Core, call: Call) -> Result:
     version = call.info.first("resourceVersion")
-    await core.registry.caches.ensure(call.endpoint.cache)
-    if version:
-        try:
-            await wait_for(core, unsigned(version))
-        except ValueError as error:
-            raise errors.StatusError(str(error)) from error
-    return Result(200, await core.registry.read(call.endpoint, call.namespace, call.name))
+    registry, endpoint = core.registry, call.endpoint
+    if not version:
+        return Result(200, await registry.read(endpoint, call.namespace, call.name))
+    await registry.caches.ensure(endpoint.cache)
+    try:
+        await wait_for(core, unsigned(version))
+    except ValueError as error:
+        raise errors.StatusError(str(error)) from error
+    return Result(200, registry.cached(endpoint, call.namespace, call.name))
 
 
 def scope(endpoint: Endpoint, namespace: str) -> str:
@@ -75,7 +77,7 @@ def scope(endpoint: Endpoint, namespace: str) -> str:
 def list_now(core: Core, call: Call) -> ListResult | None:
     """The newest state, whole: the common case, without waiting."""
     endpoint, info = call.endpoint, call.info
-    if not endpoint.cache.loaded:
+    if not endpoint.cache.loaded or endpoint.cache.others_write:
         return None
     if info.query:
         options = list_options(info, watch=False)
@@ -102,11 +104,14 @@ async def list_(core: Core, call: Call) -> ListResult:
             raise errors.BadRequest("specifying resource version is not allowed when using continue")
         revision, after = decode_token(options.continue_token, prefix)
         if revision == FRESH:
+            await core.registry.caches.fresh()
             return _from_cache(core, endpoint, prefix, matches, options, after)
         return await _from_store(core, endpoint, prefix, matches, options, after, revision)
     if options.match == "Exact" or (options.limit > 0 and revision and not options.match):
         return await _from_store(core, endpoint, prefix, matches, options, after, revision)
-    if revision:
+    if not options.resource_version:
+        await core.registry.caches.fresh()
+    elif revision:
         await wait_for(core, revision)
     if options.resource_version == "0" and options.limit > 0:
         options = ListOptions(options.label_selector, options.field_selector)  # as upstream's cache: whole
@@ -124,9 +129,11 @@ def _revision(text: str) -> int:
 
 async def wait_for(core: Core, revision: int) -> None:
     """For a read that must not be older than `revision`: this one is written, or it is from another cluster."""
-    current = core.registry.caches.revision
-    if revision > current:
-        raise too_large(revision, current)
+    caches = core.registry.caches
+    if revision > caches.revision:
+        await caches.fresh()
+    if revision > caches.revision:
+        raise too_large(revision, caches.revision)
 
 
 def too_large(revision: int, current: int) -> errors.Timeout:

@@ -86,6 +86,8 @@ async def watch(core: Core, call: Call) -> WatchStream:
     except ValueError as error:
         raise errors.StatusError(str(error)) from error
     await caches.ensure(endpoint.cache)
+    if options.resource_version != "0" and version == 0:
+        await caches.fresh()
     prefix = scope(endpoint, call.namespace)
     if call.namespace and endpoint.rtype.namespaced:
         matches = _within(call.namespace, matches)
