@@ -101,6 +101,7 @@ class ResourceType:
     kind: str
     plural: str
     singular: str = ""  # empty: the lower-case kind
+    list_kind: str = ""  # empty: the kind with List after it
     namespaced: bool = True
     short_names: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
@@ -122,6 +123,7 @@ class ResourceType:
     # computed fields for field selectors, besides metadata.name and metadata.namespace: label -> getter of a string
     selectable: Mapping[str, Callable[[Object], str]] = field(default_factory=dict)
     secret: bool = False  # encrypted at rest
+    custom: bool = False  # of a CustomResourceDefinition: the schema is in the cluster, not in the program
     deprecated: str = ""  # a warning that every request for this version gets
     retired: Retired | None = None
     converted: Converted | None = None  # kept in the form of another served version
@@ -154,6 +156,10 @@ class ResourceType:
     @property
     def api_version(self) -> str:
         return f"{self.group}/{self.version}" if self.group else self.version
+
+    @property
+    def list_kind_name(self) -> str:
+        return self.list_kind or f"{self.kind}List"
 
     @property
     def singular_name(self) -> str:
