@@ -62,7 +62,7 @@ def clauses(accept: str) -> list[Clause]:
     return sorted(found, key=lambda c: -c.quality)
 
 
-def negotiate(accept: str, *, transforms: bool = True, protobuf: bool = False) -> Form:
+def negotiate(accept: str, *, transforms: bool = True, tables: bool = True, protobuf: bool = False) -> Form:
     """The first acceptable form; protobuf only to those who accept nothing else. Raises NotAcceptable."""
     if not accept or accept == "*/*":
         return PLAIN
@@ -83,6 +83,8 @@ def negotiate(accept: str, *, transforms: bool = True, protobuf: bool = False) -
         if not transform:
             return Form(yaml=yaml)
         if not transforms or clause.params.get("g") != META_GROUP:
+            continue
+        if transform == "Table" and not tables:
             continue
         if clause.params.get("v") in TRANSFORMS.get(transform, ()):
             return Form(yaml=yaml, transform=transform, version=clause.params["v"])
