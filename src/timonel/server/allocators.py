@@ -134,6 +134,7 @@ class ServiceAllocators:
     """
 
     name = "ServiceAllocation"
+    stores = True
 
     def __init__(
         self, *, address_ranges: tuple[str, ...] = ("10.96.0.0/16",), ports: PortRange | None = None

@@ -18,6 +18,7 @@ import orjson
 from timonel.aio.clock import Clock
 from timonel.apis.resource import Converted, ResourceType, Retired
 from timonel.machinery import errors
+from timonel.machinery.apply.fields import Fields
 from timonel.objects.meta import Object
 from timonel.server.actions import Action
 from timonel.server.atrest import Vault
@@ -31,6 +32,8 @@ MODIFIED_SINCE = "the object has been modified; please apply your changes to the
 class TypeMachinery(Protocol):
     """The compiled code of one type in one version (`timonel.apis.scheme`)."""
 
+    @property
+    def fields(self) -> Fields: ...
     def to_protobuf(self, tree: Object) -> bytes: ...
     def from_protobuf(self, body: bytes, fallback: str = "") -> Object: ...
     def normalize(self, obj: Any) -> tuple[Object, list[str]]: ...

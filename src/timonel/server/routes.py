@@ -143,8 +143,11 @@ async def act(core: Core, call: Call, route: Route) -> Result:
         dry_run=options.dry_run,
         options=options.to_tree("CreateOptions"),
         warnings=call.warnings,
+        served=call.endpoint.rtype,
     )
     await core.admission.admit(admission)
+    assert admission.obj is not None
+    obj = admission.obj
     await core.admission.validate(admission)
     answer = await action.handler.act(
         ActionCall(

@@ -19,6 +19,7 @@ import orjson
 
 from timonel.machinery.apply import managers as managing
 from timonel.machinery.apply import sets
+from timonel.machinery.apply.atomics import atomics
 from timonel.machinery.apply.managers import (
     APPLY,
     BEFORE_FIRST_APPLY,
@@ -206,6 +207,24 @@ class Fields:
         metadata.pop("managedFields", None)
         if managed:
             metadata["managedFields"] = managing.encode(managed)
+        return merged
+
+    def merged(self, live: Object, config: Object) -> Object:
+        """`live` with what `config` sets, nobody's ownership noted: what admission policies do.
+
+        Raises ValueError for a configuration that is not of the type, or sets what is atomic.
+        """
+        problems = list(self._root.problems(config, ""))
+        if problems:
+            text = problems[0] if len(problems) == 1 else "\n  ".join(["errors:", *problems])
+            raise ValueError(f"failed to convert patch object to typed object: {text}")
+        found = list(atomics(self._root, config))
+        if found:
+            places = ", ".join(found)
+            raise ValueError(
+                f"invalid ApplyConfiguration: may not mutate atomic arrays, maps or structs: {places}"
+            )
+        merged: Object = self._root.merge(live, config)
         return merged
 
     def _check(self, config: Object) -> None:

@@ -289,7 +289,7 @@ class Items(Node):
     """A list of type map (`keys`) or set (no keys)."""
 
     def __init__(self, element: Node, keys: tuple[str, ...], defaults: Mapping[str, Any]) -> None:
-        self._element = element
+        self.element = element
         self._keys = keys
         self._defaults = defaults
 
@@ -339,12 +339,12 @@ class Items(Node):
 
     def _compare_items(self, old: Any, new: Any, changed: Set, removed: Set) -> None:
         repeated = isinstance(old, Repeated) or isinstance(new, Repeated)
-        node = Node() if repeated else self._element
+        node = Node() if repeated else self.element
         node.compare(old, new, changed, removed)
 
     def fields(self, value: Any) -> Set:
         return {
-            element: LEAF if isinstance(item, Repeated) else {**self._element.fields(item), MEMBER: {}}
+            element: LEAF if isinstance(item, Repeated) else {**self.element.fields(item), MEMBER: {}}
             for element, item in self._indexed(value).items()
         }
 
@@ -372,7 +372,7 @@ class Items(Node):
                 if r_at < len(right):
                     if element == right[r_at]:
                         done.add(element)
-                        yield self._element.merge(ours.get(element, ABSENT), theirs[element])
+                        yield self.element.merge(ours.get(element, ABSENT), theirs[element])
                         l_at, r_at, shared = l_at + 1, r_at + 1, shared[1:]
                         continue
                     if element in theirs and wanted is not None and wanted != element:
@@ -387,7 +387,7 @@ class Items(Node):
             if r_at < len(right):
                 element = right[r_at]
                 done.add(element)
-                yield self._element.merge(ours.get(element, ABSENT), theirs[element])
+                yield self.element.merge(ours.get(element, ABSENT), theirs[element])
                 r_at += 1
                 if wanted == element:
                     shared = shared[1:]
@@ -401,12 +401,12 @@ class Items(Node):
             if below is None:
                 found.append(item)
             elif MEMBER not in below:
-                found.append(self._element.remove(item, below))
+                found.append(self.element.remove(item, below))
         return found or None
 
     def with_named_members(self, one: Set) -> Set:
         return {
-            element: below if element == MEMBER else self._element.with_named_members(below)
+            element: below if element == MEMBER else self.element.with_named_members(below)
             for element, below in one.items()
         }
 
@@ -426,7 +426,7 @@ class Items(Node):
             if element in seen:
                 yield f"{path}: duplicate entries for key {shown}"
             seen.add(element)
-            yield from self._element.problems(item, path + shown)
+            yield from self.element.problems(item, path + shown)
 
 
 class List(Node):

@@ -23,6 +23,7 @@ class CertificateRequester:
     """A request says who made it; what the caller wrote there does not count."""
 
     name = "CertificateRequester"
+    stores = True
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         return creates(resource, subresource, operation, REQUESTS)

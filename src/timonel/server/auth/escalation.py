@@ -25,6 +25,7 @@ class EscalationCheck:
     """Runs in the mutating phase, where it changes nothing: its place in the order is before validation."""
 
     name = "RBACEscalationCheck"
+    stores = True
 
     def __init__(self, rbac: RbacAuthorizer, authorizer: Authorizer) -> None:
         self._rbac = rbac

@@ -55,28 +55,47 @@ class ListResult:
     remaining: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Caring:
+    """The plugins that care for one kind of call; those that store come last and admit once."""
+
+    plugins: tuple[AdmissionPlugin, ...]
+    rounds: tuple[AdmissionPlugin, ...]
+    storing: tuple[AdmissionPlugin, ...]
+
+
 class Admission:
     """The plugins in their order. Which of them care for what is asked once and remembered."""
 
     def __init__(self, plugins: Sequence[AdmissionPlugin]) -> None:
         self._plugins = tuple(plugins)
-        self._caring: dict[tuple[str, str, str, Operation], tuple[AdmissionPlugin, ...]] = {}
+        self._caring: dict[tuple[str, str, str, Operation], _Caring] = {}
 
-    def _of(self, call: AdmissionCall) -> tuple[AdmissionPlugin, ...]:
+    def _of(self, call: AdmissionCall) -> _Caring:
         rtype = call.resource
         key = (rtype.qualified, rtype.version, call.subresource, call.operation)
         found = self._caring.get(key)
         if found is None:
-            found = tuple(p for p in self._plugins if p.handles(rtype, call.subresource, call.operation))
+            plugins = tuple(p for p in self._plugins if p.handles(rtype, call.subresource, call.operation))
+            storing = tuple(p for p in plugins if getattr(p, "stores", False))
+            found = _Caring(plugins, tuple(p for p in plugins if p not in storing), storing)
             self._caring[key] = found
         return found
 
     async def admit(self, call: AdmissionCall) -> None:
-        for plugin in self._of(call):
+        """Upstream: admission/reinvocation.go, for the second round."""
+        caring = self._of(call)
+        for plugin in caring.rounds:
+            await plugin.admit(call)
+        if call.again:
+            call.round = 1
+            for plugin in caring.rounds:
+                await plugin.admit(call)
+        for plugin in caring.storing:
             await plugin.admit(call)
 
     async def validate(self, call: AdmissionCall) -> None:
-        for plugin in self._of(call):
+        for plugin in self._of(call).plugins:
             await plugin.validate(call)
 
     def forget(self) -> None:

@@ -82,6 +82,7 @@ async def _store_new(core: Core, call: Call, obj: Object, options: WriteOptions)
         dry_run=options.dry_run,
         options=options.to_tree("CreateOptions"),
         warnings=call.warnings,
+        served=call.endpoint.rtype,
     )
     try:
         await core.registry.caches.fresh()  # what is admitted depends on what others have just written

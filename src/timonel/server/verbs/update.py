@@ -214,6 +214,7 @@ async def _attempt(
         dry_run=options.dry_run,
         options=options.to_tree("UpdateOptions"),
         warnings=call.warnings,
+        served=call.endpoint.rtype,
     )
     return await _written(core, call, admission, part, entry)
 
