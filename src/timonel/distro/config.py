@@ -23,6 +23,7 @@ from typing import Any
 
 COMPONENTS = ("api", "controllers", "scheduler", "node")
 RUNTIMES = ("auto", "containerd", "simulated")
+STORES = ("sqlite", "memory", "etcd")
 DEFAULT_PORT = 6443
 NAME_LENGTH = 50
 LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
@@ -57,6 +58,19 @@ class NetworkConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class EtcdConfig:
+    """Where etcd is and who we are there, for clusters whose store it is. Files are absolute paths."""
+
+    servers: str = ""  # separated by commas
+    ca_file: str = ""
+    certificate_file: str = ""
+    key_file: str = ""
+    username: str = ""
+    password_file: str = ""
+    prefix: str = "/registry"
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterConfig:
     name: str
     runtime: str = "simulated"  # containerd or simulated: auto is resolved before
@@ -69,7 +83,8 @@ class ClusterConfig:
     service_cidr: str = "10.96.0.0/16"
     dns_address: str = "10.96.0.10"
     legacy_apis: bool = True
-    store: str = "sqlite"  # or memory: nothing survives
+    store: str = "sqlite"  # or memory: nothing survives; or etcd
+    etcd: EtcdConfig = field(default_factory=EtcdConfig)
     token: str = ""  # an additional bearer token of the admin
     container_runtime_endpoint: str = (
         ""  # a CRI socket that is given; empty: each node has a containerd of its own
@@ -183,6 +198,8 @@ def problems(raw: Any) -> Iterator[str]:
             yield f"{key} must be of type {type(wanted).__name__}, not {type(value).__name__}"
         elif isinstance(wanted, dict) and not all(isinstance(text, str) for text in value.values()):
             yield f"{key} must hold texts"
+    if raw.get("store", "sqlite") not in STORES:
+        yield f"store must be one of {', '.join(STORES)}"
     if raw.get("runtime", "auto") not in RUNTIMES:
         yield f"runtime must be one of {', '.join(RUNTIMES)}"
 
@@ -192,9 +209,11 @@ def from_wire(raw: dict[str, Any]) -> ClusterConfig:
     known = {f.name for f in fields(ClusterConfig)}
     values = {key: value for key, value in raw.items() if key in known}
     values["components"] = tuple(values.get("components", COMPONENTS))
-    network = {f.name for f in fields(NetworkConfig)}
-    given = values.get("network", {})
-    values["network"] = NetworkConfig(**{key: value for key, value in given.items() if key in network})
+    parts: tuple[tuple[str, Any], ...] = (("network", NetworkConfig), ("etcd", EtcdConfig))
+    for name, part in parts:
+        of_part = {f.name for f in fields(part)}
+        given = values.get(name, {})
+        values[name] = part(**{key: value for key, value in given.items() if key in of_part})
     return ClusterConfig(**values)
 
 

@@ -22,7 +22,7 @@ from typing import Any
 from timonel.aio.clock import Clock, WallClock
 from timonel.distro import box, host, processes
 from timonel.distro import config as settings
-from timonel.distro.config import ClusterConfig, NetworkConfig, Paths
+from timonel.distro.config import ClusterConfig, ConfigError, EtcdConfig, NetworkConfig, Paths
 
 STOP_GRACE = 20.0  # seconds
 SOCKET_PATH_LIMIT = 107  # bytes, of an AF_UNIX address
@@ -55,6 +55,7 @@ class Wishes:
     token: str | None = None
     container_runtime_endpoint: str | None = None
     store: str | None = None
+    etcd: EtcdConfig | None = None
 
 
 @contextmanager
@@ -89,7 +90,10 @@ def prepare(paths: Paths, name: str, wishes: Wishes) -> ClusterConfig:
         token=wishes.token,
         container_runtime_endpoint=wishes.container_runtime_endpoint,
         store=wishes.store,
+        etcd=wishes.etcd,
     )
+    if config.store == "etcd" and not config.etcd.servers:
+        raise ConfigError("it is not said where etcd is", "Say it: --store etcd://HOST:2379")
     config = replace(config, runtime=_runtime(wishes.runtime, config))
     if config.runtime == "containerd" and "node" in config.components:
         _check_length(paths, config)

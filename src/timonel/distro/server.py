@@ -22,7 +22,7 @@ from timonel.distro import addons, box, kubeconfigs, pki
 from timonel.distro.cluster import ADMIN, Cluster, Secrets, follow_nodes, for_ever
 from timonel.distro.config import ClusterConfig, Paths, write_private
 from timonel.distro.nodes import BoxedNode, node_name
-from timonel.store.base import Store
+from timonel.distro.stores import open_store
 
 NODE_WAIT = 40.0  # seconds until a cluster counts as started although its nodes are not ready
 
@@ -38,7 +38,7 @@ async def run_server(config: ClusterConfig, paths: Paths, report: Report) -> Non
     secrets = _secrets(config, paths, authority, hosts)
     if config.network.gateway:  # the bridge first: the server listens on it
         await asyncio.to_thread(box.make_network, config)
-    store = await _open_store(config, paths)
+    store = await open_store(config, paths, clock)
     try:
         cluster = Cluster(config, secrets=secrets, store=store, clock=clock, hosts=hosts)
         async with AsyncExitStack() as stack:
@@ -98,16 +98,6 @@ def _client_context(files: pki.Files, ca: Path) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=str(ca))
     context.load_cert_chain(files.certificate, files.key)
     return context
-
-
-async def _open_store(config: ClusterConfig, paths: Paths) -> Store:
-    if config.store == "memory":
-        from timonel.store.memory import MemoryStore
-
-        return MemoryStore()
-    from timonel.store.sqlite import SqliteStore
-
-    return await SqliteStore.open(paths.database)
 
 
 def _write_kubeconfig(config: ClusterConfig, paths: Paths, authority: pki.Authority) -> None:

@@ -11,49 +11,44 @@ Upstream: pkg/kubeapiserver/default_storage_factory_builder.go, test/integration
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from timonel.apis.resource import ResourceType
 
 ROOT = "/registry"
 SPECIAL = {
-    "replicationcontrollers": "controllers",
-    "endpoints": "services/endpoints",
-    "services": "services/specs",
-    "nodes": "minions",
-    "ingresses.networking.k8s.io": "ingress",
+    ("replicationcontrollers", ""): "controllers",
+    ("endpoints", ""): "services/endpoints",
+    ("services", ""): "services/specs",
+    ("nodes", ""): "minions",
+    ("ingresses", "networking.k8s.io"): "ingress",
 }
-OWN_FOLDER = frozenset(("apiextensions.k8s.io", "apiregistration.k8s.io"))
-UNDOTTED = frozenset(("", "apps", "batch", "autoscaling", "policy", "extensions"))
-
-
-KNOWN = frozenset(
+# Their plurals are known and never meet.
+BUILT_IN = frozenset(("", "apps", "autoscaling", "batch", "extensions", "policy")) | {
     f"{name}.k8s.io"
     for name in (
         "admissionregistration", "authentication", "authorization", "certificates", "coordination", "discovery",
         "events", "flowcontrol.apiserver", "internal.apiserver", "networking", "node", "rbac.authorization",
         "resource", "scheduling", "storage", "storagemigration",
     )
-)  # fmt: skip
+}  # fmt: skip
 
 
 def prefix_of(rtype: ResourceType) -> str:
     """What the keys of a resource begin with; it ends with a slash."""
-    special = SPECIAL.get(rtype.qualified)
+    return prefix(rtype.plural, rtype.group)
+
+
+def prefix(plural: str, group: str) -> str:
+    special = SPECIAL.get((plural, group))
     if special is not None:
         return f"/{special}/"
-    return f"/{rtype.plural}/" if shares_root(rtype.group) else f"/{rtype.group}/{rtype.plural}/"
+    return f"/{plural}/" if group in BUILT_IN else f"/{group}/{plural}/"
 
 
-def shares_root(group: str) -> bool:
-    """Groups of the API server itself; their plurals are known and never meet."""
-    return group in UNDOTTED or (group in KNOWN and group not in OWN_FOLDER)
-
-
-def moved(resources: Iterable[ResourceType]) -> dict[str, str]:
-    """The prefixes of earlier versions, with what they are now; for those that are others."""
-    prefixes = {f"/{rtype.qualified}/": prefix_of(rtype) for rtype in resources}
-    return {old: new for old, new in prefixes.items() if old != new}
+def moved(key: str) -> str:
+    """What a key of an earlier version is called now: those named every resource `PLURAL.GROUP`."""
+    _, qualified, rest = key.split("/", 2)
+    plural, _, group = qualified.partition(".")
+    return prefix(plural, group) + rest
 
 
 def head_of(key: str, depth: int) -> str:

@@ -18,7 +18,7 @@ import builtins
 import logging
 import queue
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +65,8 @@ SCHEMA = (
     "CREATE TABLE IF NOT EXISTS current (key TEXT PRIMARY KEY, revision INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID",
     "INSERT OR IGNORE INTO meta VALUES ('compacted', 1)",
+    # 0: keys are as they were before they were laid out as upstream's
+    "INSERT OR IGNORE INTO meta SELECT 'layout', NOT EXISTS (SELECT 1 FROM log)",
 )
 COMPACTED = "SELECT value FROM meta WHERE name = 'compacted'"
 SET_COMPACTED = "UPDATE meta SET value = ? WHERE name = 'compacted'"
@@ -100,9 +102,11 @@ FORGET_SUPERSEDED = (
     "(SELECT previous FROM log WHERE revision > ? AND revision <= ? AND previous > 0)"
 )
 FORGET_TOMBSTONES = "DELETE FROM log WHERE deleted AND revision <= ?"
+LAYOUT = "SELECT value FROM meta WHERE name = 'layout'"
 MOVE = (
-    "UPDATE log SET key = :new || substr(key, length(:old) + 1) WHERE key >= :old AND key < :end",
-    "UPDATE current SET key = :new || substr(key, length(:old) + 1) WHERE key >= :old AND key < :end",
+    "UPDATE log SET key = moved(key)",
+    "UPDATE current SET key = moved(key)",
+    "UPDATE meta SET value = 1 WHERE name = 'layout'",
 )
 VACUUM = f"PRAGMA incremental_vacuum({VACUUM_PAGES})"
 CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
@@ -187,43 +191,32 @@ class SqliteStore:
         self._connection: sqlite3.Connection
 
     @classmethod
-    async def open(cls, path: Path) -> SqliteStore:
-        """Raises Corrupt where the file is no database, Unreachable where it cannot be opened or made."""
+    async def open(cls, path: Path, *, moved: Callable[[str], str] | None = None) -> SqliteStore:
+        """Raises Corrupt where the file is no database, Unreachable where it cannot be opened or made.
+
+        `moved` gives the keys of a database that was made before keys were laid out as upstream's their new names.
+        """
         store = cls(path)
         try:
-            await store._writer_threads.run(store._open)
+            await store._writer_threads.run(store._open, moved)
         except sqlite3.Error as error:
             await store.close()
             raise translated(error) from error
         return store
 
-    def _open(self) -> None:
+    def _open(self, moved: Callable[[str], str] | None) -> None:
         self._connection = opened(self._path)
         self._path.chmod(0o600)
         with transaction(self._connection):
             for statement in SCHEMA:
                 self._connection.execute(statement)
+            if moved is not None and not self._connection.execute(LAYOUT).fetchone()[0]:
+                self._connection.create_function("moved", 1, moved, deterministic=True)
+                for statement in MOVE:
+                    self._connection.execute(statement)
         for _ in range(READERS):
             self._readers.put(opened(self._path))
         self._revision = self._connection.execute(NEWEST).fetchone()[0]
-
-    async def move(self, prefixes: Mapping[str, str]) -> None:
-        """Give keys that begin with the one of each pair the other beginning, with all their history; before any use.
-
-        Nothing happens to a store that has no such keys.
-        """
-
-        def work() -> None:
-            with transaction(self._connection):
-                for old, new in prefixes.items():
-                    for statement in MOVE:
-                        values = {"old": old, "new": new, "end": after_prefix(old)}
-                        self._connection.execute(statement, values).close()
-
-        try:
-            await self._writer_threads.run(work)
-        except sqlite3.Error as error:
-            raise translated(error) from error
 
     # ---- reads
 

@@ -16,7 +16,7 @@ import click
 from timonel.cli.main import Failure
 from timonel.distro import processes
 from timonel.distro.commands import options
-from timonel.distro.config import ClusterConfig, Paths
+from timonel.distro.config import ClusterConfig, ConfigError, Paths
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +78,8 @@ def explained(error: BaseException, where: Paths) -> Failure:
         return Failure(f"the server of cluster {name} runs already", f"See: timonel status --name {name}")
     if isinstance(error, Corrupt):
         return Failure(str(error), f"Restore {where.database} from a backup, {anew}")
+    if isinstance(error, ConfigError):
+        return Failure(str(error), error.hint)
     if isinstance(error, Damaged):
         return Failure(str(error), f"Restore it from a backup, {anew}")
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:

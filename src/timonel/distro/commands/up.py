@@ -15,7 +15,8 @@ from timonel.distro import config as settings
 from timonel.distro import launch, processes
 from timonel.distro.box import BoxError
 from timonel.distro.commands import options
-from timonel.distro.config import ClusterConfig, ConfigError, Paths
+from timonel.distro.commands.etcdoptions import changed, store_options
+from timonel.distro.config import ClusterConfig, ConfigError, EtcdConfig, Paths
 
 
 @click.command(
@@ -25,7 +26,9 @@ from timonel.distro.config import ClusterConfig, ConfigError, Paths
 
   timonel up --name two --runtime simulated    a second cluster beside the first
 
-  timonel up --components api             the API server alone"""
+  timonel up --components api             the API server alone
+
+  timonel up --store etcd://10.0.0.1:2379     state in etcd instead of a file"""
 )
 @options.cluster_options
 @click.option("--runtime", type=click.Choice(settings.RUNTIMES), help="What runs pods. [default: auto]")
@@ -40,7 +43,7 @@ from timonel.distro.config import ClusterConfig, ConfigError, Paths
 @click.option(
     "--container-runtime-endpoint", help="Use the CRI runtime at this socket instead of an own containerd."
 )
-@click.option("--store", type=click.Choice(["sqlite", "memory"]), help="Where state lives. [default: sqlite]")
+@store_options
 @click.option("--foreground", is_flag=True, help="Stay in the foreground until interrupted.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 def up(
@@ -53,6 +56,7 @@ def up(
     token: str | None,
     container_runtime_endpoint: str | None,
     store: str | None,
+    etcd: dict[str, str],
     foreground: bool,
     quiet: bool,
 ) -> None:
@@ -67,6 +71,7 @@ def up(
             token=token,
             container_runtime_endpoint=container_runtime_endpoint,
             store=store,
+            etcd=changed(_known_etcd(where), etcd) if etcd else None,
         )
         settings.check_new_name(where, name)
         with launch.alone(where):
@@ -89,6 +94,11 @@ def up(
     from timonel.distro.commands.server import serve
 
     serve(where, config)
+
+
+def _known_etcd(where: Paths) -> EtcdConfig:
+    config = settings.load(where)
+    return config.etcd if config is not None else EtcdConfig()
 
 
 def _greet(where: Paths, *, quiet: bool) -> None:
