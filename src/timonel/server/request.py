@@ -62,11 +62,20 @@ class Verdict(enum.Enum):
 class Decision:
     verdict: Verdict
     reason: str = ""
+    problem: str = ""  # why somebody who should have an opinion has none
+
+
+class Undecided(Exception):
+    """An authorizer must ask somebody else first: await `ask`, then put the question again."""
+
+    def __init__(self, ask: Callable[[], Awaitable[None]]) -> None:
+        super().__init__("the authorizer must ask somebody else")
+        self.ask = ask
 
 
 class Authorizer(Protocol):
     def authorize(self, attributes: Attributes) -> Decision:
-        """Decides from memory; never waits."""
+        """Decides from memory; never waits. Raises Undecided."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,8 @@ class Credentials:
         None  # the client certificate in DER form, already verified by TLS against our CA
     )
     websocket_token: str = ""  # base64url.bearer.authorization.k8s.io.* subprotocol
+    headers: Sequence[tuple[bytes, bytes]] = ()  # all of them, for what a proxy in front of the server says
+    path: str = ""  # where the request goes; empty where that is not known yet
 
 
 class Authenticator(Protocol):
@@ -112,6 +123,13 @@ class AdmissionCall:
     warnings: list[str] = field(default_factory=list)
     # what plugins reserved for this write (addresses, ports, quota): called, last first, when the write does not happen
     undo: list[Callable[[], None]] = field(default_factory=list)
+    served: ResourceType | None = None  # the version that the client speaks; None: `resource` itself
+    annotations: dict[str, str] = field(default_factory=dict)  # for the audit log
+    # A plugin that wants the mutating ones to run once more sets `again`; in the second round `round` is 1. Both
+    # rounds share what plugins remember in `memory`, by their name.
+    again: bool = False
+    round: int = 0
+    memory: dict[str, Any] = field(default_factory=dict)
 
 
 class Reader(Protocol):
@@ -127,7 +145,7 @@ class AdmissionPlugin(Protocol):
     """One built-in admission plugin; upstream's names. Either hook may raise errors.Forbidden and the like.
 
     `handles` is asked once per (resource type, subresource, operation) and cached, so calls that a plugin does not care
-    for cost nothing.
+    for cost nothing. A plugin whose `stores` is true does a part of storing: `admit` runs once, after all others.
     """
 
     name: str
