@@ -35,7 +35,7 @@ def etcd() -> Iterator[Sequence[str]]:
         with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
             try:
                 _wait(client)
-                yield ("--store", "etcd", "--etcd-endpoint", client)
+                yield ("--etcd-servers", client)
             finally:
                 process.terminate()
 
