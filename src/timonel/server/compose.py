@@ -17,6 +17,7 @@ from timonel.server import bootstrap
 from timonel.server.app import ApiServer, Config, Extensions, Scheme
 from timonel.server.chain.info import Info
 from timonel.server.http import Request, Response
+from timonel.server.outbound import Outbound
 from timonel.server.paths import fixed
 from timonel.server.request import User
 from timonel.server.security import NEEDED, Security
@@ -55,7 +56,8 @@ def compose(
     )
     server.reader.need(*NEEDED)
     pod = server.registry.by_qualified["pods"].work
-    attached = security.attach(reader=server.reader, objects=server.objects, pod=pod)
+    outbound = Outbound(server.reader, clock)
+    attached = security.attach(reader=server.reader, objects=server.objects, pod=pod, outbound=outbound)
 
     def wanted() -> bootstrap.Settings:
         ranges = settings.security.service_ranges
@@ -85,7 +87,7 @@ def compose(
             connects=attached.connects,
             paths={DISCOVERY: discovery, JWKS: fixed(attached.tokens.jwks())},
             bootstrap=(first_objects,),
-            background=(keeper.run,),
+            background=(keeper.run, *attached.background),
         )
     )
     return server

@@ -11,8 +11,11 @@ from dataclasses import dataclass, replace
 from timonel.machinery import errors
 from timonel.server import negotiate, render, routes
 from timonel.server.chain import authentication, authorization
+from timonel.server.chain.gate import Gate, Passage
 from timonel.server.chain.info import Info, parse
+from timonel.server.flowcontrol.levels import Schema
 from timonel.server.http import Header, Request, Response
+from timonel.server.metrics.requests import Meter
 from timonel.server.negotiate import Form
 from timonel.server.paths import Paths
 from timonel.server.request import (
@@ -22,6 +25,7 @@ from timonel.server.request import (
     Authorizer,
     ConnectCall,
     Credentials,
+    Undecided,
     Upgraded,
     User,
 )
@@ -29,9 +33,11 @@ from timonel.server.responses import NOT_FOUND_PAGE, from_exception, status_resp
 from timonel.server.routes import Route
 from timonel.server.verbs import create, delete, patch, read, scale, update, watch
 from timonel.server.verbs.call import Call, Core, Result
+from timonel.server.watchcache import ResourceCache
 
 REMEMBERED = 8192  # parsed targets and Accept headers that are kept
 RETAINED = 1024  # characters of one that is
+MOST_QUESTIONS = 64  # that one request may put to authorizers of others
 # A WebSocket begins with a GET, but who may only read must not act.
 # Upstream: pkg/registry/core/pod/rest/subresources.go (AuthorizePodWebsocketUpgradeCreatePermission).
 ACTING = ("pods/exec", "pods/attach", "pods/portforward")
@@ -42,7 +48,9 @@ class _Target:
     """What is asked for, and who asked last: mostly the same one asks again, and the question is the same object."""
 
     info: Info
+    meter: Meter
     asked: Attributes | None = None
+    schema: Schema | None = None  # of flow control, for who asked last
 
 
 @dataclass(slots=True)
@@ -59,19 +67,20 @@ class Dispatcher:
     """The `http.Handler` of the API server."""
 
     def __init__(
-        self, core: Core, authenticator: Authenticator, authorizer: Authorizer, paths: Paths
+        self, core: Core, authenticator: Authenticator, authorizer: Authorizer, paths: Paths, gate: Gate
     ) -> None:
         self._core = core
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._paths = paths
+        self._gate = gate
         self._targets: dict[tuple[str, str, str], _Target] = {}
         self._forms: dict[str, Form] = {}
 
     # ---- http.Handler
 
     def now(self, request: Request) -> Response | None:
-        if request.method != "GET":
+        if request.method != "GET" or self._gate.slow:
             return None
         target = self._target(request)
         info = target.info
@@ -86,7 +95,17 @@ class Dispatcher:
         asked = target.asked
         if asked is None or asked.user is not user:
             asked = target.asked = authorization.attributes(user, info)
-        authorization.check_asked(self._authorizer, asked)
+            target.schema = None
+        schema = target.schema
+        if schema is None or schema.stale:
+            schema = target.schema = self._gate.classify(user, info)
+        if schema.level.crowded:
+            return None
+        request.head, request.context = schema.head, target
+        try:
+            authorization.check_asked(self._authorizer, asked)
+        except Undecided:
+            return None
         route = routes.find(self._core.registry, info)
         form = told.form
         if form is None:
@@ -103,10 +122,32 @@ class Dispatcher:
         return render.list_(self._core, route.endpoint, form, found, info, self._notes(route, call))
 
     async def later(self, request: Request) -> Response | Upgraded:
-        info = self._info(request)
-        user = await authentication.user_of(self._authenticator, authentication.credentials(request))
+        target, gate = self._target(request), self._gate
+        passage = request.context = gate.begin(target.info, target.meter)
+        try:
+            response = await gate.within(passage, self._asked(request, passage))
+            passage.answered(response)
+            return response
+        finally:
+            passage.leave()
+
+    async def _asked(self, request: Request, passage: Passage) -> Response | Upgraded:
+        for _ in range(MOST_QUESTIONS):
+            try:
+                return await self._later(request, passage)
+            except Undecided as question:  # nothing has been done yet: begin again with the answer
+                await question.ask()
+        raise errors.InternalError("Internal Server Error: authorization takes too many questions")
+
+    async def _later(self, request: Request, passage: Passage) -> Response | Upgraded:
+        info = passage.info
+        user = await authentication.user_of(
+            self._authenticator, authentication.credentials(request, info.path)
+        )
         if authentication.impersonates(request):
             user = authentication.impersonated(request, user, self._authorizer)
+        if not passage.admitted:
+            await self._gate.admit(passage, request, user, lambda: self._cache(info))
         authorization.check(self._authorizer, user, info)
         if not info.is_resource:
             return await self._paths.answer(request, info, user)
@@ -126,10 +167,19 @@ class Dispatcher:
             content_type=request.header(b"content-type"),
             user_agent=request.header(b"user-agent"),
         )
-        form = self._form(request)
+        if route.action is None:
+            form = self._form(request)
+        else:  # reviews and the like have no columns
+            form = negotiate.negotiate(request.header(b"accept"), tables=False, protobuf=True)
         return await self._answer(call, route, form)
 
+    def done(self, request: Request, status: int, size: int) -> None:
+        self._gate.done(request, status, size)
+
     def failed(self, request: Request, error: BaseException) -> Response:
+        refused = self._gate.refused(error, request.context.info if request.context is not None else None)
+        if refused is not None:
+            return refused
         if isinstance(error, routes.NoSuchGroup):
             return NOT_FOUND_PAGE
         return status_response(from_exception(error))
@@ -141,19 +191,26 @@ class Dispatcher:
 
     # ---- parts
 
-    def _info(self, request: Request) -> Info:
-        return self._target(request).info
+    def _cache(self, info: Info) -> ResourceCache | None:
+        endpoint = self._core.registry.endpoints.get((info.group, info.version, info.resource))
+        return endpoint.cache if endpoint is not None else None
 
     def _target(self, request: Request) -> _Target:
         key = (request.method, request.path, request.query)
         target = self._targets.get(key)
         if target is None:
-            target = _Target(parse(*key))
+            info = parse(*key)
+            target = _Target(info, self._meter(info))
             if len(request.path) + len(request.query) <= RETAINED:
                 if len(self._targets) >= REMEMBERED:
                     self._targets.clear()
                 self._targets[key] = target
         return target
+
+    def _meter(self, info: Info) -> Meter:
+        served = (info.group, info.version, info.resource) in self._core.registry.endpoints
+        subpath = "" if info.is_resource else self._paths.pattern(info.path)
+        return self._gate.requests.meter(info, served=served, subpath=subpath)
 
     def _told(self, request: Request) -> _Told:
         connection = request.connection

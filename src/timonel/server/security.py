@@ -7,8 +7,8 @@ circle. Until then nobody is let in.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from timonel.aio.clock import Clock
@@ -17,11 +17,14 @@ from timonel.server.actions import ActionType
 from timonel.server.admission import order
 from timonel.server.allocators import ServiceAllocators
 from timonel.server.auth import jwt
-from timonel.server.auth.authn import RequestAuthenticator, unauthorized
-from timonel.server.auth.node import NodeAuthorizer
+from timonel.server.auth.access import Access, Reread, Trust
+from timonel.server.auth.authn import RequestAuthenticator, TokenUnion, unauthorized
+from timonel.server.auth.legacy import LegacyUse
 from timonel.server.auth.rbac import RbacAuthorizer
+from timonel.server.auth.settings import AuthSettings
 from timonel.server.auth.tokens import Tokens
-from timonel.server.auth.union import PrivilegedGroup, UnionAuthorizer
+from timonel.server.auth.union import UnionAuthorizer
+from timonel.server.outbound import Outbound
 from timonel.server.request import (
     ActionHandler,
     AdmissionPlugin,
@@ -77,11 +80,18 @@ class Settings:
     keys: jwt.Keys  # of service account tokens
     issuer: str = ISSUER
     audiences: tuple[str, ...] = ()  # empty: the issuer
+    other_issuers: tuple[str, ...] = ()  # whose tokens are accepted, too
+    jwks_uri: str = ""  # empty: of this server
+    longest_token: int = 0  # seconds; 0: as long as is asked for
+    extend_tokens: bool = True
     static_tokens: Mapping[str, User] = field(default_factory=dict)
     service_ranges: tuple[str, ...] = ("10.96.0.0/16",)
     node_tls: ssl.SSLContext | None = None  # to node agents: our client certificate, their CA
     pod_tls: ssl.SSLContext | None = None  # to pods and services that are proxied by https
     nearby_nodes: Mapping[str, Dial] = field(default_factory=dict)  # node agents in this process, by node
+    auth: AuthSettings = field(default_factory=AuthSettings)
+    reread: Reread | None = None  # where `auth` comes from files
+    trust: Trust | None = None  # how TLS learns of other client authorities
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +103,7 @@ class Attached:
     partials: Sequence[PartialUpdate]
     connects: Mapping[tuple[str, str], ConnectHandler]
     tokens: Tokens
+    background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
 
 
 class _Authenticator:
@@ -114,6 +125,10 @@ class _Authorizer:
             return Decision(Verdict.DENY, "the server is not ready to decide")
         return self.inner.authorize(attributes)
 
+    @property
+    def waits(self) -> bool:
+        return self.inner is not None and self.inner.waits
+
 
 class Security:
     def __init__(self, settings: Settings, clock: Clock) -> None:
@@ -130,37 +145,58 @@ class Security:
     def authorizer(self) -> _Authorizer:
         return self._authorizer
 
-    def attach(self, *, reader: Reader, objects: Objects, pod: ResourceType) -> Attached:
+    def attach(self, *, reader: Reader, objects: Objects, pod: ResourceType, outbound: Outbound) -> Attached:
         """`pod` is the resource type of pods. Follows the cluster from now on through `reader`."""
         settings, clock = self.settings, self._clock
+        legacy = LegacyUse(reader, objects, clock)
         tokens = Tokens(
             keys=settings.keys,
             issuer=settings.issuer,
             audiences=settings.audiences or (settings.issuer,),
             reader=reader,
             clock=clock,
-            static=settings.static_tokens,
+            other_issuers=settings.other_issuers,
+            extend=settings.extend_tokens,
+            legacy_used=legacy.note,
         )
         rbac = RbacAuthorizer(reader)
-        union = UnionAuthorizer((PrivilegedGroup(), NodeAuthorizer(reader), rbac))
+        access = Access(
+            replace(settings.auth, static_tokens={**settings.static_tokens, **settings.auth.static_tokens}),
+            tokens=tokens,
+            rbac=rbac,
+            reader=reader,
+            outbound=outbound,
+            clock=clock,
+            trust=settings.trust,
+        )
+        union = access.authorizer
         allocators = ServiceAllocators(address_ranges=settings.service_ranges)
         allocators.follow(reader)
-        self._authenticator.inner = RequestAuthenticator(tokens)
+        self._authenticator.inner = access.authenticator
         self._authorizer.inner = union
         plugins = order.built_in(
             reader=reader, objects=objects, authorizer=union, rbac=rbac, allocators=allocators
         )
         return Attached(
             admission=plugins,
-            actions=_actions(tokens, union, rbac, reader, objects, clock),
+            actions=_actions(
+                tokens, access.tokens, settings.longest_token, union, rbac, reader, objects, clock
+            ),
             partials=partials.built_in(pod=pod, clock=clock),
             connects=streams.built_in(reader, settings.node_tls, settings.pod_tls, settings.nearby_nodes),
             tokens=tokens,
+            background=(legacy.run, *_followers(access, settings.reread)),
         )
+
+
+def _followers(access: Access, reread: Reread | None) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+    return () if reread is None else (lambda: access.follow(reread),)
 
 
 def _actions(
     tokens: Tokens,
+    union: TokenUnion,
+    longest: int,
     authorizer: UnionAuthorizer,
     rbac: RbacAuthorizer,
     reader: Reader,
@@ -183,9 +219,12 @@ def _actions(
             also=("policy/v1beta1",),
         ),
         ActionType(
-            "serviceaccounts", "token", (_AUTHN, "v1", "TokenRequest"), TokenRequest(tokens, objects, clock)
+            "serviceaccounts",
+            "token",
+            (_AUTHN, "v1", "TokenRequest"),
+            TokenRequest(tokens, objects, clock, longest),
         ),
-        review(_AUTHN, "tokenreviews", "TokenReview", TokenReview(tokens)),
+        review(_AUTHN, "tokenreviews", "TokenReview", TokenReview(union)),
         review(_AUTHN, "selfsubjectreviews", "SelfSubjectReview", SelfSubjectReview(clock)),
         review(_AUTHZ, "subjectaccessreviews", "SubjectAccessReview", SubjectAccessReview(authorizer)),
         review(
@@ -197,5 +236,10 @@ def _actions(
         review(
             _AUTHZ, "selfsubjectaccessreviews", "SelfSubjectAccessReview", SelfSubjectAccessReview(authorizer)
         ),
-        review(_AUTHZ, "selfsubjectrulesreviews", "SelfSubjectRulesReview", SelfSubjectRulesReview(rbac)),
+        review(
+            _AUTHZ,
+            "selfsubjectrulesreviews",
+            "SelfSubjectRulesReview",
+            SelfSubjectRulesReview(rbac, authorizer),
+        ),
     )

@@ -11,8 +11,10 @@ from tests.server.fakes import FakeReader, pod
 from timonel.aio.clock import VirtualClock
 from timonel.objects.meta import Object
 from timonel.server.auth import jwt
-from timonel.server.auth.authn import RequestAuthenticator
-from timonel.server.auth.tokens import TokenError, Tokens
+from timonel.server.auth.authn import RequestAuthenticator, TokenUnion
+from timonel.server.auth.certificates import Bundle, ClientCertificates
+from timonel.server.auth.tokens import Tokens
+from timonel.server.auth.verified import TokenError
 from timonel.server.request import Credentials, User
 
 ISSUER = "https://kubernetes.default.svc"
@@ -36,6 +38,11 @@ class World:
             clock=self.clock,
             static={"secret": User("admin", ("system:masters",), "uid")},
         )
+
+
+def authenticator_of(world: World) -> RequestAuthenticator:
+    certificates = ClientCertificates(world.clock, Bundle())
+    return RequestAuthenticator(tokens=TokenUnion((world.tokens,)), certificates=certificates)
 
 
 def test_an_issued_token_speaks_for_its_account() -> None:
@@ -187,7 +194,7 @@ def test_a_bootstrap_token_is_a_bootstrapper() -> None:
     ],
 )
 async def test_the_authorization_header(authorization: str, name: str | None) -> None:
-    user = await RequestAuthenticator(World().tokens).authenticate(Credentials(authorization))
+    user = await authenticator_of(World()).authenticate(Credentials(authorization))
 
     assert (user.name if user else None) == name
     assert user is None or "system:authenticated" in user.groups
@@ -197,4 +204,4 @@ async def test_a_wrong_token_is_not_anonymous() -> None:
     from timonel.machinery.errors import Unauthorized
 
     with pytest.raises(Unauthorized, match=r"^Unauthorized$"):
-        await RequestAuthenticator(World().tokens).authenticate(Credentials("Bearer wrong"))
+        await authenticator_of(World()).authenticate(Credentials("Bearer wrong"))

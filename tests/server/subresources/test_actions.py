@@ -11,6 +11,7 @@ from timonel.aio.clock import VirtualClock
 from timonel.machinery import errors
 from timonel.objects.meta import Object
 from timonel.server.auth import jwt
+from timonel.server.auth.authn import TokenUnion
 from timonel.server.auth.tokens import Tokens
 from timonel.server.request import ActionCall, Attributes, Decision, Verdict
 from timonel.server.subresources.binding import Binding
@@ -220,7 +221,7 @@ async def test_a_token_is_bound_to_pods_of_its_account_only() -> None:
 async def test_a_token_review_says_who_it_is_or_why_not() -> None:
     world = World()
     token = (await world.request({}))["status"]["token"]
-    review = TokenReview(world.tokens)
+    review = TokenReview(TokenUnion((world.tokens,)))
 
     good = await review.act(call({"spec": {"token": token}}, ""))
     bad = await review.act(call({"spec": {"token": "wrong"}}, ""))

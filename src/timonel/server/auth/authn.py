@@ -1,19 +1,20 @@
-"""From credentials to a user: client certificate first, then bearer token, else anonymous.
+"""From credentials to a user: the front proxy's headers first, then a client certificate, then a bearer token.
 
-Upstream: apiserver/pkg/authentication/request/{x509,bearertoken,websocket,anonymous}, group/.
+Who shows nothing is anonymous, if that is allowed where the request goes. Upstream:
+apiserver/pkg/authentication/request/{headerrequest,x509,bearertoken,websocket,anonymous,union}, group/.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
-import hashlib
-
-from cryptography import x509
-from cryptography.x509.oid import NameOID
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 
 from timonel.machinery import errors
-from timonel.server.auth.tokens import CREDENTIAL_ID, TokenError, Tokens
+from timonel.server.auth.certificates import ClientCertificates
+from timonel.server.auth.frontproxy import FrontProxy
+from timonel.server.auth.verified import TokenAuthenticator, TokenError, Verified
 from timonel.server.request import Credentials, User
 
 AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated"
@@ -31,33 +32,103 @@ def with_authenticated_group(user: User) -> User:
     return User(user.name, (*user.groups, AUTHENTICATED), user.uid, user.extra)
 
 
+class _Elsewhere:
+    """Awaited before what has to wait: who may not wait (`chain.authentication.user_now`) stops here, harmlessly."""
+
+    def __await__(self) -> Generator[None, None, None]:
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class Anonymous:
+    """Upstream: AnonymousAuthConfig of AuthenticationConfiguration."""
+
+    enabled: bool = True
+    paths: frozenset[str] = frozenset()  # empty: everywhere
+
+    def admits(self, path: str) -> bool:
+        return self.enabled and (not self.paths or path in self.paths)
+
+
+class TokenUnion:
+    """The first authenticator that knows a token decides; if none does, all that they said is told."""
+
+    def __init__(self, authenticators: Sequence[TokenAuthenticator]) -> None:
+        self._authenticators = tuple(authenticators)
+
+    def replace(self, authenticators: Sequence[TokenAuthenticator]) -> None:
+        self._authenticators = tuple(authenticators)
+
+    async def authenticate(self, token: str, audiences: Sequence[str] = ()) -> Verified:
+        """Raises TokenError."""
+        problems: list[str] = []
+        for authenticator in self._authenticators:
+            try:
+                found = authenticator.verified_now(token, audiences)
+                if found is None and authenticator.waits:
+                    await _Elsewhere()
+                    found = await authenticator.verified(token, audiences)
+            except TokenError as e:
+                problems += [e.detail] if e.detail else []
+                continue
+            if found is not None:
+                return found
+        raise TokenError(", ".join(dict.fromkeys(problems)))
+
+
 class RequestAuthenticator:
     """The authenticator of a whole server. Remembers what it found out, so that a usual request costs microseconds."""
 
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(
+        self,
+        *,
+        tokens: TokenUnion,
+        certificates: ClientCertificates,
+        front_proxy: FrontProxy | None = None,
+        anonymous: Callable[[], Anonymous] = Anonymous,
+    ) -> None:
         self._tokens = tokens
-        self._certificates: dict[bytes, User | None] = {}
+        self._certificates = certificates
+        self._front_proxy = front_proxy
+        self._anonymous = anonymous
         self._completed: dict[int, tuple[User, User]] = {}
 
     async def authenticate(self, credentials: Credentials) -> User | None:
-        if credentials.certificate is not None:
-            user = self._certificate(credentials.certificate)
-            if user is not None:
-                return user
+        failed = False
+        der = credentials.certificate
+        if der is not None:
+            if self._front_proxy is not None and self._front_proxy.is_on:
+                try:
+                    user = self._front_proxy.user(der, credentials.headers)
+                except ValueError:
+                    failed = True
+                else:
+                    if user is not None:
+                        return with_authenticated_group(user)
+            try:
+                user = self._certificates.user(der)
+            except ValueError:
+                failed = True
+            else:
+                if user is not None:
+                    return self._complete(user)
         token = bearer_token(credentials)
-        if not token:
-            return None
-        try:
-            return self._complete(self._tokens.verify(token).user)
-        except TokenError as e:
-            raise unauthorized() from e
+        if token:
+            try:
+                return self._complete((await self._tokens.authenticate(token)).user)
+            except TokenError as e:
+                raise unauthorized() from e
+        if failed:
+            raise unauthorized()
+        await self._check_nobody(credentials.path)
+        return None
 
-    def _certificate(self, der: bytes) -> User | None:
-        if der not in self._certificates:
-            if len(self._certificates) >= _REMEMBERED:
-                self._certificates.clear()
-            self._certificates[der] = certificate_user(der)
-        return self._certificates[der]
+    async def _check_nobody(self, path: str) -> None:
+        anonymous = self._anonymous()
+        if anonymous.paths and not path:  # only a request that may wait says where it goes
+            await _Elsewhere()
+        if not anonymous.admits(path):
+            raise unauthorized()
 
     def _complete(self, user: User) -> User:
         known = self._completed.get(id(user))
@@ -66,21 +137,6 @@ class RequestAuthenticator:
                 self._completed.clear()
             known = self._completed[id(user)] = (user, with_authenticated_group(user))
         return known[1]
-
-
-def certificate_user(der: bytes) -> User | None:
-    """The common name is the user, the organizations are the groups; None where there is no common name."""
-    subject = x509.load_der_x509_certificate(der).subject
-    names = [_text(a.value) for a in subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    if not names or not names[-1]:
-        return None
-    groups = tuple(_text(a.value) for a in subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME))
-    extra = {CREDENTIAL_ID: (f"X509SHA256={hashlib.sha256(der).hexdigest()}",)}
-    return with_authenticated_group(User(names[-1], groups, extra=extra))
-
-
-def _text(value: str | bytes) -> str:
-    return value if isinstance(value, str) else value.decode(errors="replace")
 
 
 def bearer_token(credentials: Credentials) -> str:
@@ -92,6 +148,6 @@ def bearer_token(credentials: Credentials) -> str:
     if encoded:
         try:
             return base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4)).decode()
-        except (binascii.Error, UnicodeDecodeError) as e:
+        except (binascii.Error, ValueError) as e:
             raise unauthorized() from e
     return ""

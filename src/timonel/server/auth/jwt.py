@@ -1,4 +1,4 @@
-"""Signed JSON web tokens (ES256, RS256) with the keys of one issuer; the discovery documents that go with them.
+"""Signed JSON web tokens (ES256, ES384, ES512, RS256) with the keys of one issuer, and its discovery documents.
 
 Upstream: pkg/serviceaccount/{jwt,openidmetadata}.go.
 """
@@ -8,10 +8,12 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
+import re
 from collections.abc import Sequence
 from typing import Any
 
 import orjson
+from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
@@ -20,6 +22,17 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 PrivateKey = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 PublicKey = ec.EllipticCurvePublicKey | rsa.RSAPublicKey
 Claims = dict[str, Any]
+
+# by curve: the algorithm's name, its hash, the bytes of one number of a signature
+_CURVES: dict[str, tuple[str, type[hashes.HashAlgorithm], int]] = {
+    "secp256r1": ("ES256", hashes.SHA256, 32),
+    "secp384r1": ("ES384", hashes.SHA384, 48),
+    "secp521r1": ("ES512", hashes.SHA512, 66),
+}
+
+_UNUSABLE = "a service account key must be an RSA key or one on the curves P-256, P-384 or P-521"
+_ENCODED = re.compile(r"[A-Za-z0-9_-]*")
+_BLOCK = re.compile(rb"-----BEGIN ([A-Z ]+)-----([\s\S]*?)-----END \1-----")
 
 
 class Malformed(ValueError):
@@ -32,9 +45,34 @@ def new_key() -> ec.EllipticCurvePrivateKey:
 
 def load_private_key(pem: bytes) -> PrivateKey:
     key = serialization.load_pem_private_key(pem, password=None)
-    if not isinstance(key, ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey):
-        raise ValueError("the service account key must be an EC or RSA key")
-    return key
+    if isinstance(key, rsa.RSAPrivateKey) or (
+        isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.name in _CURVES
+    ):
+        return key
+    raise ValueError(_UNUSABLE)
+
+
+def load_public_keys(pem: bytes) -> list[PublicKey]:
+    """The keys of a --service-account-key-file: public ones, private ones (for theirs) and certificates."""
+    found: list[PublicKey] = []
+    for kind, block in _BLOCK.findall(pem):
+        text = b"-----BEGIN %b-----%b-----END %b-----\n" % (kind, block, kind)
+        if kind.endswith(b"PRIVATE KEY"):
+            key: Any = load_private_key(text).public_key()
+        elif kind == b"CERTIFICATE":
+            key = x509.load_pem_x509_certificate(text).public_key()
+        elif kind.endswith(b"PUBLIC KEY"):
+            key = serialization.load_pem_public_key(text)
+        else:
+            continue  # parameters of a curve
+        if not isinstance(key, rsa.RSAPublicKey) and not (
+            isinstance(key, ec.EllipticCurvePublicKey) and key.curve.name in _CURVES
+        ):
+            raise ValueError(_UNUSABLE)
+        found.append(key)
+    if not found:
+        raise ValueError("data does not contain any valid RSA or ECDSA public keys")
+    return found
 
 
 class Keys:
@@ -55,7 +93,8 @@ class Keys:
         """The claims of a token signed by one of these keys; raises Malformed."""
         head, claims, signature = _split(token)
         key_id = head.get("kid")
-        candidates = [self._public[key_id]] if key_id in self._public else list(self._public.values())
+        known = self._public.get(key_id) if isinstance(key_id, str) else None
+        candidates = [known] if known is not None else list(self._public.values())
         body = token.rpartition(".")[0].encode()
         for key in candidates:
             if head.get("alg") == _algorithm(key) and _is_signed(key, body, signature):
@@ -71,13 +110,19 @@ class Keys:
     def _signature(self, body: bytes) -> bytes:
         if isinstance(self._private, rsa.RSAPrivateKey):
             return self._private.sign(body, padding.PKCS1v15(), hashes.SHA256())
-        r, s = decode_dss_signature(self._private.sign(body, ec.ECDSA(hashes.SHA256())))
-        return r.to_bytes(32, "big") + s.to_bytes(32, "big")
+        _, digest, length = _CURVES[self._private.curve.name]
+        r, s = decode_dss_signature(self._private.sign(body, ec.ECDSA(digest())))
+        return r.to_bytes(length, "big") + s.to_bytes(length, "big")
 
 
 def peek(token: str) -> Claims:
     """The claims without looking at the signature; raises Malformed."""
     return _split(token)[1]
+
+
+def header(token: str) -> dict[str, Any]:
+    """Raises Malformed."""
+    return _split(token)[0]
 
 
 def discovery(issuer: str, jwks_uri: str, algorithms: Sequence[str]) -> dict[str, Any]:
@@ -110,17 +155,18 @@ def _is_signed(key: PublicKey, body: bytes, signature: bytes) -> bool:
         if isinstance(key, rsa.RSAPublicKey):
             key.verify(signature, body, padding.PKCS1v15(), hashes.SHA256())
         else:
-            if len(signature) != 64:
+            _, digest, length = _CURVES[key.curve.name]
+            if len(signature) != 2 * length:
                 return False
-            r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:], "big")
-            key.verify(encode_dss_signature(r, s), body, ec.ECDSA(hashes.SHA256()))
+            r, s = int.from_bytes(signature[:length], "big"), int.from_bytes(signature[length:], "big")
+            key.verify(encode_dss_signature(r, s), body, ec.ECDSA(digest()))
     except InvalidSignature:
         return False
     return True
 
 
 def _algorithm(key: PublicKey) -> str:
-    return "RS256" if isinstance(key, rsa.RSAPublicKey) else "ES256"
+    return "RS256" if isinstance(key, rsa.RSAPublicKey) else _CURVES[key.curve.name][0]
 
 
 def _key_id(key: PublicKey) -> str:
@@ -133,13 +179,13 @@ def _jwk(key_id: str, key: PublicKey) -> dict[str, str]:
     if isinstance(key, rsa.RSAPublicKey):
         numbers = key.public_numbers()
         return {**common, "kty": "RSA", "n": _number(numbers.n), "e": _number(numbers.e)}
-    point = key.public_numbers()
+    point, length = key.public_numbers(), _CURVES[key.curve.name][2]
     return {
         **common,
         "kty": "EC",
-        "crv": "P-256",
-        "x": _encode(point.x.to_bytes(32, "big")),
-        "y": _encode(point.y.to_bytes(32, "big")),
+        "crv": f"P-{key.curve.key_size}",
+        "x": _encode(point.x.to_bytes(length, "big")),
+        "y": _encode(point.y.to_bytes(length, "big")),
     }
 
 
@@ -152,4 +198,7 @@ def _encode(data: bytes) -> str:
 
 
 def _decode(text: str) -> bytes:
+    """Raises ValueError; binascii.Error is one."""
+    if not _ENCODED.fullmatch(text):
+        raise ValueError("illegal base64")
     return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))

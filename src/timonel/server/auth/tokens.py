@@ -9,47 +9,36 @@ Upstream: pkg/serviceaccount/{claims,legacy}.go, plugin/pkg/auth/authenticator/t
 from __future__ import annotations
 
 import base64
+import binascii
 import hashlib
 import hmac
 import re
 import uuid
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from timonel.aio.clock import Clock
 from timonel.machinery.field import quote
-from timonel.objects.meta import Object, nested, parse_time
+from timonel.objects.meta import Object, labels_of, nested, parse_time
 from timonel.server.auth import jwt
+from timonel.server.auth.certificates import CREDENTIAL_ID
+from timonel.server.auth.verified import Place, TokenError, Verified
 from timonel.server.request import Reader, User
 
 LEGACY_ISSUER = "kubernetes/serviceaccount"
-CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
 EXTENDED_FROM = (
     3607  # what nodes ask for; such tokens live a year, and clients that do not renew them are warned about
 )
-EXTENDED_LIFE = 365 * 24 * 3600
+DAY = 24 * 3600
+EXTENDED_LIFE = 365 * DAY
 LEEWAY = 60.0  # a deleted object's tokens live this much longer, as its pods are still ending
 
 _REMEMBERED = 10_000
-_BOOTSTRAP = re.compile(r"^([a-z0-9]{6})\.([a-z0-9]{16})$")
-
-_Object = tuple[str, str, str]  # resource, namespace, name
-
-
-class TokenError(Exception):
-    """The token is not good; `detail` is empty where it is of no kind that is known here."""
-
-    def __init__(self, detail: str = "") -> None:
-        base = "invalid bearer token"
-        super().__init__(f"[{base}, {detail}]" if detail else base)
-
-
-class Verified(NamedTuple):
-    user: User
-    audiences: tuple[str, ...]  # that the token is for, of those asked for
-    expires: float
-    rests_on: tuple[_Object, ...]
+_BOOTSTRAP = re.compile(r"([a-z0-9]{6})\.([a-z0-9]{16})")
+_BOOTSTRAP_GROUP = re.compile(r"system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]")
+INVALID_SINCE = "kubernetes.io/legacy-token-invalid-since"  # label of a Secret whose token was given up
 
 
 class Issued(NamedTuple):
@@ -58,7 +47,12 @@ class Issued(NamedTuple):
 
 
 class Tokens:
-    """Issues and verifies the tokens of one cluster."""
+    """Issues and verifies the tokens of one cluster. A `verified.TokenAuthenticator` that never waits.
+
+    `legacy_used` is told the namespace and name of each Secret whose token was found good.
+    """
+
+    waits = False
 
     def __init__(
         self,
@@ -69,24 +63,49 @@ class Tokens:
         reader: Reader,
         clock: Clock,
         static: Mapping[str, User] | None = None,
+        other_issuers: Sequence[str] = (),
+        extend: bool = True,
+        legacy_used: Callable[[str, str], None] = lambda namespace, name: None,
     ) -> None:
         self.issuer = issuer
         self.audiences = tuple(audiences)
+        self._issuers = (issuer, *other_issuers)
+        self._extend = extend
+        self._legacy_used = legacy_used
+        self.bootstrap_tokens = True
         self._keys = keys
         self._reader = reader
         self._clock = clock
-        self._static = {
-            hashlib.sha256(token.encode()).digest(): user for token, user in (static or {}).items()
-        }
         self._verified: dict[tuple[bytes, tuple[str, ...]], Verified] = {}
-        self._resting: dict[_Object, set[tuple[bytes, tuple[str, ...]]]] = defaultdict(set)
+        self._resting: dict[Place, set[tuple[bytes, tuple[str, ...]]]] = defaultdict(set)
+        self._static: dict[bytes, User] = {}
+        self.replace_static(static or {})
         for resource in ("serviceaccounts", "pods", "secrets", "nodes"):
             self._follow(resource)
+
+    def replace_static(self, static: Mapping[str, User]) -> None:
+        """The tokens of a file, by their text."""
+        static_now = {_digest(token): user for token, user in static.items()}
+        if static_now != self._static:
+            self._static = static_now
+            self._verified.clear()
+            self._resting.clear()
+
+    def verified_now(self, token: str, audiences: Sequence[str]) -> Verified | None:
+        try:
+            return self.verify(token, audiences)
+        except TokenError as e:
+            if e.detail:
+                raise
+            return None
+
+    async def verified(self, token: str, audiences: Sequence[str]) -> Verified | None:
+        return self.verified_now(token, audiences)
 
     def verify(self, token: str, audiences: Sequence[str] = ()) -> Verified:
         """Who the token speaks for; raises TokenError."""
         wanted = tuple(audiences) or self.audiences
-        key = (hashlib.sha256(token.encode()).digest(), wanted)
+        key = (_digest(token), wanted)
         known = self._verified.get(key)
         if known is not None and self._clock.now() < known.expires:
             return known
@@ -113,7 +132,7 @@ class Tokens:
                 about["node"] = _reference(node)
         about["serviceaccount"] = _reference(account)
         kind = bound["kind"] if bound is not None else ""
-        if seconds == EXTENDED_FROM and kind == "Pod" and wanted == list(self.audiences):
+        if self._extend and seconds == EXTENDED_FROM and kind == "Pod" and wanted == list(self.audiences):
             about["warnafter"] = expires
             expires = now + EXTENDED_LIFE
         namespace, name = account["metadata"]["namespace"], account["metadata"]["name"]
@@ -158,17 +177,19 @@ class Tokens:
         user = self._static.get(digest)
         if user is not None:
             return Verified(user, self._shared(wanted), float("inf"), ())
-        bootstrap = _BOOTSTRAP.match(token)
-        if bootstrap is not None:
+        bootstrap = _BOOTSTRAP.fullmatch(token)
+        if bootstrap is not None and self.bootstrap_tokens:
             return self._bootstrap(bootstrap[1], bootstrap[2], wanted)
         try:
             issuer = jwt.peek(token).get("iss")
-            if issuer not in (self.issuer, LEGACY_ISSUER):
+            if not isinstance(issuer, str) or issuer not in (*self._issuers, LEGACY_ISSUER):
                 raise TokenError
             claims = self._keys.verify(token)
         except jwt.Malformed as e:
             raise TokenError from e
-        return self._legacy(token, claims, wanted) if issuer == LEGACY_ISSUER else self._bound(claims, wanted)
+        if issuer == LEGACY_ISSUER:
+            return self._legacy(token, claims, wanted)
+        return self._bound(Claims.of(claims), wanted)
 
     def _shared(self, wanted: tuple[str, ...]) -> tuple[str, ...]:
         """For tokens that name no audience: they are for the API server."""
@@ -177,63 +198,62 @@ class Tokens:
             raise TokenError
         return shared
 
-    def _bound(self, claims: jwt.Claims, wanted: tuple[str, ...]) -> Verified:
+    def _bound(self, claims: Claims, wanted: tuple[str, ...]) -> Verified:
         now = self._clock.now()
-        if now >= claims.get("exp", 0):
+        if now >= claims.expires:
             raise TokenError("service account token has expired")
-        if now < claims.get("nbf", 0) - LEEWAY:
+        if now < claims.not_before - LEEWAY:
             raise TokenError("service account token is not valid yet")
-        named = claims.get("aud") or []
-        shared = tuple(a for a in wanted if a in named)
+        shared = tuple(a for a in wanted if a in claims.audiences)
         if not shared:
-            texts = (" ".join(map(quote, each)) for each in (named, wanted))
+            texts = (" ".join(map(quote, each)) for each in (claims.audiences, wanted))
             raise TokenError("token audiences [{}] is invalid for the target audiences [{}]".format(*texts))
-        about = claims.get("kubernetes.io") or {}
-        namespace = about.get("namespace", "")
-        rests_on = [self._account(namespace, about.get("serviceaccount") or {})]
-        extra: dict[str, tuple[str, ...]] = (
-            {CREDENTIAL_ID: (f"JTI={claims['jti']}",)} if "jti" in claims else {}
-        )
+        namespace, references = claims.namespace, claims.references
+        account = references.get("serviceaccount", {})
+        rests_on = [self._account(namespace, account)]
+        extra: dict[str, tuple[str, ...]] = {CREDENTIAL_ID: (f"JTI={claims.id}",)} if claims.id else {}
         for kind, resource in (("secret", "secrets"), ("pod", "pods"), ("node", "nodes")):
-            reference = about.get(kind)
-            if not reference:
+            reference = references.get(kind)
+            if reference is None:
                 continue
             # a pod's token also names its node, for information: it does not end with the node
-            if kind != "node" or "pod" not in about:
+            if kind != "node" or "pod" not in references:
                 place = "" if kind == "node" else namespace
                 rests_on.append(self._still_there(resource, place, reference, kind))
             if kind != "secret":
                 extra[f"authentication.kubernetes.io/{kind}-name"] = (reference["name"],)
                 if reference.get("uid"):
                     extra[f"authentication.kubernetes.io/{kind}-uid"] = (reference["uid"],)
-        user = service_account_user(
-            namespace, about["serviceaccount"]["name"], about["serviceaccount"]["uid"], extra
-        )
-        return Verified(user, shared, float(claims["exp"]), tuple(rests_on))
+        user = service_account_user(namespace, account.get("name", ""), account.get("uid", ""), extra)
+        return Verified(user, shared, claims.expires, tuple(rests_on))
 
     def _legacy(self, token: str, claims: jwt.Claims, wanted: tuple[str, ...]) -> Verified:
         prefix = "kubernetes.io/serviceaccount"
-        namespace = claims.get(f"{prefix}/namespace", "")
-        account = {
-            "name": claims.get(f"{prefix}/service-account.name", ""),
-            "uid": claims.get(f"{prefix}/service-account.uid", ""),
-        }
-        rests_on = self._account(namespace, account)
-        name = claims.get(f"{prefix}/secret.name", "")
+        named = ("namespace", "service-account.name", "service-account.uid", "secret.name")
+        namespace, account, uid, name = (_text(claims.get(f"{prefix}/{key}")) for key in named)
+        rests_on = self._account(namespace, {"name": account, "uid": uid})
         secret = self._reader.get("secrets", namespace, name)
         if secret is None or self._is_gone(secret):
             raise TokenError("service account token has been invalidated")
-        stored = base64.b64decode(nested(secret, "data", "token") or "")
-        if not hmac.compare_digest(stored, token.encode()):
+        if not hmac.compare_digest(
+            _decoded(nested(secret, "data", "token")), token.encode(errors="surrogateescape")
+        ):
             raise TokenError("service account token does not match server's copy")
-        user = service_account_user(namespace, account["name"], account["uid"], {})
-        where = ("secrets", namespace, name)
-        return Verified(user, self._shared(wanted), float("inf"), (rests_on, where))
+        if labels_of(secret).get(INVALID_SINCE):
+            raise TokenError(
+                f"the token in secret {namespace}/{name} for service account {namespace}/{account} has been marked"
+                " invalid. Use tokens from the TokenRequest API or manually created secret-based tokens, or remove"
+                f" the '{INVALID_SINCE}' label from the secret to temporarily allow use of this token"
+            )
+        self._legacy_used(namespace, name)
+        user = service_account_user(namespace, account, uid, {})
+        tomorrow = (self._clock.now() // DAY + 1) * DAY  # then its use is to be noted again
+        return Verified(user, self._shared(wanted), tomorrow, (rests_on, ("secrets", namespace, name)))
 
-    def _account(self, namespace: str, reference: Mapping[str, str]) -> _Object:
+    def _account(self, namespace: str, reference: Mapping[str, str]) -> Place:
         return self._still_there("serviceaccounts", namespace, reference, "service account")
 
-    def _still_there(self, resource: str, namespace: str, reference: Mapping[str, str], kind: str) -> _Object:
+    def _still_there(self, resource: str, namespace: str, reference: Mapping[str, str], kind: str) -> Place:
         name = reference.get("name", "")
         found = self._reader.get(resource, namespace, name)
         if found is None or self._is_gone(found):
@@ -253,12 +273,12 @@ class Tokens:
         secret = self._reader.get("secrets", "kube-system", name)
         if secret is None or secret.get("type") != "bootstrap.kubernetes.io/token":
             raise TokenError
-        data = {
-            k: base64.b64decode(v).decode(errors="replace") for k, v in (secret.get("data") or {}).items()
-        }
-        expires = parse_time(data.get("expiration")) or float("inf")
+        data = {k: _decoded(v).decode(errors="replace") for k, v in (secret.get("data") or {}).items()}
+        expires = float("inf")
+        if data.get("expiration"):
+            expires = parse_time(data["expiration"]) or float("-inf")  # what cannot be read has passed
         if (
-            not hmac.compare_digest(data.get("token-secret", ""), token_secret)
+            not hmac.compare_digest(data.get("token-secret", "").encode(), token_secret.encode())
             or data.get("token-id") != token_id
             or data.get("usage-bootstrap-authentication") != "true"
             or self._clock.now() >= expires
@@ -266,7 +286,7 @@ class Tokens:
         ):
             raise TokenError
         groups = [g.strip() for g in data.get("auth-extra-groups", "").split(",") if g.strip()]
-        if any(not g.startswith("system:bootstrappers:") for g in groups):
+        if not all(map(_BOOTSTRAP_GROUP.fullmatch, groups)):
             raise TokenError
         user = User(f"system:bootstrap:{token_id}", tuple(sorted({"system:bootstrappers", *groups})))
         return Verified(user, self._shared(wanted), expires, (("secrets", "kube-system", name),))
@@ -291,6 +311,56 @@ class Tokens:
                     self._verified.pop(key, None)
 
         self._reader.on_change(resource, changed)
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a bound token says. Its signature is good, but what it says may be of another form."""
+
+    expires: float
+    not_before: float
+    audiences: tuple[str, ...]
+    id: str
+    namespace: str
+    references: Mapping[str, Mapping[str, str]]  # serviceaccount, pod, secret, node
+
+    @classmethod
+    def of(cls, claims: jwt.Claims) -> Claims:
+        about = claims.get("kubernetes.io")
+        about = about if isinstance(about, dict) else {}
+        audiences = claims.get("aud")
+        references = {
+            kind: {key: _text(about[kind].get(key)) for key in ("name", "uid")}
+            for kind in ("serviceaccount", "pod", "secret", "node")
+            if isinstance(about.get(kind), dict) and about[kind]
+        }
+        return cls(
+            expires=_number(claims.get("exp")),
+            not_before=_number(claims.get("nbf")),
+            audiences=tuple(map(_text, audiences)) if isinstance(audiences, list) else (_text(audiences),),
+            id=_text(claims.get("jti")),
+            namespace=_text(about.get("namespace")),
+            references=references,
+        )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else 0.0
+
+
+def _decoded(value: Any) -> bytes:
+    try:
+        return base64.b64decode(value or "")
+    except (binascii.Error, ValueError, TypeError):
+        return b""
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode(errors="surrogateescape")).digest()
 
 
 def _differs(resource: str, old: Object, new: Object) -> bool:

@@ -27,13 +27,15 @@ AUTHENTICATED, UNAUTHENTICATED = "system:authenticated", "system:unauthenticated
 SERVICE_ACCOUNT = "system:serviceaccount:"
 
 
-def credentials(request: Request) -> Credentials:
+def credentials(request: Request, path: str = "") -> Credentials:
     token = ""
     for header in request.all_headers(b"sec-websocket-protocol"):
         for protocol in header.split(","):
             if protocol.strip().startswith(WEBSOCKET_TOKEN):
                 token = protocol.strip()
-    return Credentials(request.header(b"authorization"), request.certificate, token)
+    return Credentials(
+        request.header(b"authorization"), request.certificate, token, headers=request.headers, path=path
+    )
 
 
 def user_now(authenticator: Authenticator, given: Credentials) -> User | None:

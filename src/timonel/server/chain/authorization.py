@@ -38,6 +38,8 @@ def check_asked(authorizer: Authorizer, asked: Attributes) -> None:
     decision = authorizer.authorize(asked)
     if decision.verdict is Verdict.ALLOW:
         return
+    if decision.problem:
+        raise errors.InternalError(f"Internal Server Error: {field.quote(asked.path)}: {decision.problem}")
     message = forbidden_message(asked, decision.reason)
     if not asked.is_resource:
         raise errors.forbidden("", "", message)

@@ -13,10 +13,10 @@ from timonel.aio.clock import Clock
 from timonel.machinery import errors, field, names, selectors
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object, format_time
-from timonel.server.auth.authn import with_authenticated_group
+from timonel.server.auth.authn import TokenUnion, with_authenticated_group
 from timonel.server.auth.node import node_of
 from timonel.server.auth.rbac import RbacAuthorizer
-from timonel.server.auth.tokens import TokenError, Tokens
+from timonel.server.auth.verified import TokenError
 from timonel.server.request import ActionCall, Attributes, Authorizer, Decision, User, Verdict
 
 AUTHORIZATION = "authorization.k8s.io"
@@ -35,7 +35,7 @@ def user_info(user: User) -> Object:
 
 
 class TokenReview:
-    def __init__(self, tokens: Tokens) -> None:
+    def __init__(self, tokens: TokenUnion) -> None:
         self._tokens = tokens
 
     async def act(self, call: ActionCall) -> Object:
@@ -43,7 +43,7 @@ class TokenReview:
         if not spec.get("token"):
             raise errors.BadRequest("token is required for TokenReview in authentication")
         try:
-            found = self._tokens.verify(spec["token"], spec.get("audiences") or ())
+            found = await self._tokens.authenticate(spec["token"], spec.get("audiences") or ())
         except TokenError as e:
             status: Object = {"user": {}, "error": str(e)}
         else:
@@ -100,8 +100,9 @@ class SelfSubjectAccessReview:
 
 
 class SelfSubjectRulesReview:
-    def __init__(self, rbac: RbacAuthorizer) -> None:
+    def __init__(self, rbac: RbacAuthorizer, authorizer: Authorizer) -> None:
         self._rbac = rbac
+        self._authorizer = authorizer
 
     async def act(self, call: ActionCall) -> Object:
         namespace = (call.obj.get("spec") or {}).get("namespace", "")
@@ -117,6 +118,8 @@ class SelfSubjectRulesReview:
         }
         if node_of(call.user) is not None:
             problems = [*problems, "node authorizer does not support user rule resolution"]
+        if getattr(self._authorizer, "waits", False):
+            problems = [*problems, "webhook authorizer does not support user rule resolution"]
         if problems:
             status["incomplete"] = True
             status["evaluationError"] = ", ".join(problems)
@@ -208,6 +211,8 @@ def _answer(decision: Decision, problems: list[str]) -> Object:
         status["denied"] = True
     if decision.reason:
         status["reason"] = decision.reason
+    if decision.problem:
+        problems = [*problems, decision.problem]
     if problems:
         status["evaluationError"] = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
     return status

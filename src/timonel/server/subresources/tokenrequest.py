@@ -22,7 +22,10 @@ _BOUND = {("v1", "Pod"): "pods", ("v1", "Secret"): "secrets", ("v1", "Node"): "n
 
 
 class TokenRequest:
-    def __init__(self, tokens: Tokens, objects: Objects, clock: Clock) -> None:
+    """`longest`: seconds that a token may live; 0: no limit."""
+
+    def __init__(self, tokens: Tokens, objects: Objects, clock: Clock, longest: int = 0) -> None:
+        self._longest = longest
         self._tokens = tokens
         self._objects = objects
         self._clock = clock
@@ -35,6 +38,11 @@ class TokenRequest:
         causes = list(_duration_causes(seconds))
         if causes:
             raise errors.invalid(KIND, "", causes, GROUP)
+        if 0 < self._longest < seconds:
+            call.warnings.append(
+                f"requested expiration of {seconds} seconds shortened to {self._longest} seconds"
+            )
+            seconds = spec["expirationSeconds"] = self._longest
         if not spec.get("audiences"):
             spec["audiences"] = list(self._tokens.audiences)
         bound, node = await self._bound(call, spec.get("boundObjectRef"))
