@@ -85,7 +85,6 @@ async def _store_new(core: Core, call: Call, obj: Object, options: WriteOptions)
         served=call.endpoint.rtype,
     )
     try:
-        await core.registry.caches.fresh()  # what is admitted depends on what others have just written
         await core.admission.admit(admission)
         assert admission.obj is not None
         obj = admission.obj
