@@ -57,7 +57,7 @@ class FakeObjects:
             raise errors.not_found(resource, name)
         return copy.deepcopy(found)
 
-    async def create(self, resource: str, obj: Object, *, namespace: str = "") -> Object:
+    async def create(self, resource: str, obj: Object, *, namespace: str = "", manager: str = "") -> Object:
         self.created.append((resource, obj["metadata"]["name"]))
         return self.reader.put(resource, copy.deepcopy(obj))
 

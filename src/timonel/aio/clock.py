@@ -15,6 +15,10 @@ from contextlib import asynccontextmanager
 from typing import Protocol
 
 
+# For measuring how long something took, and nothing else: no decision may rest on it.
+stopwatch: Callable[[], float] = time.perf_counter
+
+
 class Timer(Protocol):
     def cancel(self) -> None: ...
 

@@ -18,9 +18,10 @@ from typing import Any, Protocol
 from timonel.aio.clock import Clock
 from timonel.apis.resource import ResourceType
 from timonel.schema.openapi import OpenApi
-from timonel.server import discovery, openapi
+from timonel.server import discovery, flowcontrol, openapi
 from timonel.server.actions import Action, ActionType
 from timonel.server.atrest import Vault
+from timonel.server.chain.gate import AuditIds, Gate
 from timonel.server.dispatch import Dispatcher
 from timonel.server.http import HttpServer
 from timonel.server.local import LocalTransport
@@ -57,6 +58,8 @@ class Config:
     port: int = 0  # 0: any free one; see ApiServer.port
     legacy_apis: bool = True  # versions that upstream has retired
     encryption_key: bytes = b""  # 32 bytes: secrets are encrypted in the store
+    flow: flowcontrol.Settings = field(default_factory=flowcontrol.Settings)
+    request_timeout: float = 60.0  # seconds for what is no watch and no stream
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +114,23 @@ class ApiServer:
         self._upkeep = Upkeep(self.core, store)
         self._checks: dict[str, Check] = {"ping": lambda: "", "log": lambda: "", "etcd": lambda: ""}
         self._date = _Date(clock)
+        self._flow_upkeep = flowcontrol.Upkeep(self.objects, self.reader, clock)
+        self.gate = self._gated()
         self._started = False
         self.port = config.port
+
+    def _gated(self) -> Gate:
+        """Flow control where its resources are served and it is wanted, else a plain bound."""
+        flow, timeout = self.config.flow, self.config.request_timeout
+        if not flow.enabled or flowcontrol.LEVELS not in self.registry.by_qualified:
+            inflight = flowcontrol.Inflight(flow.max_inflight, flow.max_mutating)
+            return Gate(self.clock, inflight=inflight, request_timeout=timeout)
+        flows = flowcontrol.FlowControl(self.reader, self.clock, flow.seats)
+        flows.follow()
+        self._flow_upkeep.follow()
+        self._bootstrap.append(self._flow_upkeep.ensure)
+        self._background.append(self._flow_upkeep.run)
+        return Gate(self.clock, flows=flows, request_timeout=timeout)
 
     def _serve(self, scheme: Scheme, legacy: bool) -> None:
         types = [t for t in scheme.resources if legacy or t.retired is None]
@@ -159,9 +177,15 @@ class ApiServer:
 
     async def run(self, ready: asyncio.Event) -> None:
         self._add_paths()
-        dispatcher = Dispatcher(self.core, self._authenticator, self._authorizer, self.paths)
+        dispatcher = Dispatcher(self.core, self._authenticator, self._authorizer, self.paths, self.gate)
         server = HttpServer(
-            dispatcher, self._tls, self.config.hosts, self.config.port, self._date, self.clock.call_later
+            dispatcher,
+            self._tls,
+            self.config.hosts,
+            self.config.port,
+            self._date,
+            self.clock.call_later,
+            AuditIds(),
         )
         following = asyncio.Event()
 

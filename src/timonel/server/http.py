@@ -25,7 +25,7 @@ from typing import Any, Protocol, cast
 
 import httptools
 
-from timonel.aio.clock import Timer
+from timonel.aio.clock import Timer, stopwatch
 from timonel.server.request import Upgraded
 
 logger = logging.getLogger(__name__)
@@ -43,6 +43,7 @@ LINGER = 0.5  # seconds that a refused client may still send: a reset would take
 PIPELINE_LIMIT = 16  # requests waiting on a connection before it is no longer read
 RELAY_LIMIT = 1024 * 1024  # unread bytes of a relayed connection before it is no longer read
 LARGE = 64 * 1024  # bytes of a body that is not copied to join it with its head
+CLIENT_GONE = 499  # what is counted as the answer to a client that did not wait for it
 FAREWELL = 2.0  # seconds that requests get to finish when the server stops
 
 STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
@@ -58,13 +59,17 @@ class Request:
     """`path` is still percent-encoded. Header names are lower-case."""
 
     __slots__ = (
+        "audit_id",
         "body",
         "connection",
+        "context",
+        "head",
         "headers",
         "keep_alive",
         "method",
         "path",
         "query",
+        "started",
         "too_large",
         "upgrade",
     )
@@ -82,6 +87,10 @@ class Request:
         self.keep_alive = True
         self.upgrade = False
         self.too_large = False
+        self.started = 0.0  # by the stopwatch
+        self.context: Any = None  # the handler's own, about this request
+        self.head = b""  # header lines of the answer, whatever it will be
+        self.audit_id = b""  # given, or made with the answer
 
     def header(self, name: bytes) -> str:
         for key, value in self.headers:
@@ -120,6 +129,9 @@ class Handler(Protocol):
 
     def refused(self, status: int, message: str) -> Response:
         """The answer to what is no proper request."""
+
+    def done(self, request: Request, status: int, size: int) -> None:
+        """A request that was begun is over, answered with this status; `size` of the body, -1 for a stream."""
 
 
 class Connection(asyncio.Protocol):
@@ -338,17 +350,20 @@ class Connection(asyncio.Protocol):
     def _begin(self, request: Request) -> None:
         """Answer now where that is possible, else in a task. Never called while another request is being answered."""
         self._current = request
+        request.started = stopwatch()
         try:
             response = self._handler.now(request)
         except Exception as error:  # the answer says so, and the connection goes on
             response = self._handler.failed(request, error)
         if response is not None and isinstance(response.body, bytes):
             self._write_response(request, response)
+            self._handler.done(request, response.status, len(response.body))
             self._finish(request)
         else:
             self._task = self._server.spawn(self._answer(request, response))
 
     async def _answer(self, request: Request, response: Response | Upgraded | None) -> None:
+        size = -1
         try:
             if response is None:
                 try:
@@ -356,9 +371,10 @@ class Connection(asyncio.Protocol):
                 except Exception as error:
                     response = self._handler.failed(request, error)
             if isinstance(response, Upgraded):
-                await self._relay(response)
+                await self._relay(request, response)
                 return
             if isinstance(response.body, bytes):
+                size = len(response.body)
                 self._write_response(request, response)
             else:
                 await self._stream(request, response, response.body)
@@ -372,6 +388,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         finally:
             self._task = None
+            self._handler.done(request, response.status if response is not None else CLIENT_GONE, size)
         self._finish(request)
 
     def _finish(self, request: Request) -> None:
@@ -398,9 +415,13 @@ class Connection(asyncio.Protocol):
         if not self._lost:
             self._begin(request)
 
-    def _head(self, response: Response | Upgraded, extra: bytes) -> bytes:
+    def _head(self, request: Request | None, response: Response | Upgraded, extra: bytes) -> bytes:
         line = STATUS_LINES.get(response.status) or b"HTTP/1.1 %d \r\n" % response.status  # of a proxy: any
-        lines = [line, self._server.standard_headers()]
+        if request is None:
+            lines = [line, self._server.standard_headers()]
+        else:
+            audit_id = request.audit_id or self._server.audit_id()
+            lines = [line, b"Audit-Id: ", audit_id, b"\r\n", self._server.standard_headers(), request.head]
         if isinstance(response, Response):
             if response.content_type:
                 lines.append(b"Content-Type: %b\r\n" % response.content_type)
@@ -419,7 +440,7 @@ class Connection(asyncio.Protocol):
         extra = b"Content-Length: %d\r\n" % len(body)
         if request is None or not request.keep_alive or self._closing:
             extra += b"Connection: close\r\n"
-        head = self._head(response, extra)
+        head = self._head(request, response, extra)
         if request is not None and request.method == "HEAD":
             self._transport.write(head)
         elif len(body) < LARGE:
@@ -429,9 +450,9 @@ class Connection(asyncio.Protocol):
 
     async def _stream(self, request: Request, response: Response, chunks: AsyncIterator[bytes]) -> None:
         if request.method == "HEAD":
-            self._transport.write(self._head(response, b""))
+            self._transport.write(self._head(request, response, b""))
             return
-        self._transport.write(self._head(response, b"Transfer-Encoding: chunked\r\n"))
+        self._transport.write(self._head(request, response, b"Transfer-Encoding: chunked\r\n"))
         self._streaming, self._patient = True, response.patient
         try:
             async for chunk in chunks:
@@ -449,11 +470,11 @@ class Connection(asyncio.Protocol):
 
     # ---- Duplex
 
-    async def _relay(self, upgraded: Upgraded) -> None:
+    async def _relay(self, request: Request, upgraded: Upgraded) -> None:
         if self._relayed is None:
             self._relayed = bytearray()
         self._relaying = True
-        self._transport.write(self._head(upgraded, b""))
+        self._transport.write(self._head(request, upgraded, b""))
         try:
             await upgraded.relay(self)
         finally:
@@ -505,6 +526,7 @@ class HttpServer:
     port: int
     date: Callable[[], bytes]
     later: Callable[[float, Callable[[], None]], Timer]
+    audit_id: Callable[[], bytes]  # a fresh one for each answer
     connections: set[Connection] = field(default_factory=set)
     _group: asyncio.TaskGroup | None = None
     _loop: asyncio.AbstractEventLoop | None = None

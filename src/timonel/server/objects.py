@@ -66,14 +66,16 @@ class ServerObjects:
         endpoint = self._endpoint(resource)
         return (await self._core.registry.reread(endpoint, namespace, name)).decoded()
 
-    async def create(self, resource: str, obj: Object, *, namespace: str = "") -> Object:
+    async def create(
+        self, resource: str, obj: Object, *, namespace: str = "", manager: str = MANAGER
+    ) -> Object:
         endpoint = self._endpoint(resource)
         obj = cloned(obj)
         obj["kind"], obj["apiVersion"] = endpoint.work.kind, endpoint.work.api_version
         if namespace:
             obj["metadata"]["namespace"] = namespace
         endpoint.work.default(obj)
-        fieldmanager.updated(endpoint, None, obj, manager=MANAGER, now=self._core.clock.now())
+        fieldmanager.updated(endpoint, None, obj, manager=manager, now=self._core.clock.now())
         objectmeta.fill(obj["metadata"], self._core.clock.now())
         if endpoint.work.generation:
             obj["metadata"]["generation"] = 1

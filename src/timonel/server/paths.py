@@ -53,6 +53,12 @@ class Paths:
     def listed(self) -> list[str]:
         return sorted(self._exact)
 
+    def pattern(self, path: str) -> str:
+        """What stands for the path in metrics: itself, the prefix that answers it, or nothing where none does."""
+        if path in self._exact:
+            return path
+        return max((p for p in self._prefixes if path.startswith(p)), key=len, default="")
+
     async def answer(self, request: Request, info: Info, user: User) -> Response:
         path = info.path
         found = self._exact.get(path) or self._exact.get(path.rstrip("/"))

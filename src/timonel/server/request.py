@@ -167,7 +167,9 @@ class Objects(Protocol):
     async def get(self, resource: str, namespace: str, name: str) -> Object:
         """From the store, not from a cache. Raises errors.NotFound."""
 
-    async def create(self, resource: str, obj: Object, *, namespace: str = "") -> Object: ...
+    async def create(
+        self, resource: str, obj: Object, *, namespace: str = "", manager: str = "kube-apiserver"
+    ) -> Object: ...
 
     async def change(
         self,
