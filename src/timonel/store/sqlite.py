@@ -20,7 +20,6 @@ import queue
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,15 +31,13 @@ from timonel.store.base import (
     Corrupt,
     Event,
     FutureRevision,
-    KeyExists,
-    KeyMissing,
     Page,
     Record,
-    RevisionConflict,
     StoreError,
     Unreachable,
 )
 from timonel.store.memory import BACKLOG, after_prefix
+from timonel.store.sqlitebatch import Create, Delete, Result, Update, Write, decide, read_before, write_down
 
 logger = logging.getLogger(__name__)
 
@@ -94,9 +91,6 @@ AFTER = (
     "SELECT log.key, log.value, log.created, log.revision, log.deleted, old.value, old.created, old.revision FROM log "
     "LEFT JOIN log AS old ON old.revision = log.previous WHERE log.revision > ? ORDER BY log.revision LIMIT ?"
 )
-APPEND = "INSERT INTO log (revision, key, created, previous, deleted, value) VALUES (?, ?, ?, ?, ?, ?)"
-POINT = "INSERT INTO current (key, revision) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET revision = excluded.revision"
-UNPOINT = "DELETE FROM current WHERE key = ?"
 FORGET_SUPERSEDED = (
     "DELETE FROM log WHERE revision IN "
     "(SELECT previous FROM log WHERE revision > ? AND revision <= ? AND previous > 0)"
@@ -111,29 +105,6 @@ MOVE = (
 VACUUM = f"PRAGMA incremental_vacuum({VACUUM_PAGES})"
 CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 NO_LIMIT = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Create:
-    key: str
-    value: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Update:
-    key: str
-    value: bytes
-    expected: int
-
-
-@dataclass(frozen=True, slots=True)
-class Delete:
-    key: str
-    expected: int
-
-
-Write = Create | Update | Delete
-Result = Event | StoreError
 
 
 def translated(error: sqlite3.Error) -> StoreError:
@@ -325,21 +296,22 @@ class SqliteStore:
         done: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         self._pending.append((write, done))
         if not self._writing:
-            self._flush()
+            self._writing = True
+            asyncio.get_running_loop().call_soon(self._flush)  # with what else comes in this turn of the loop
         return await done
 
     def _flush(self) -> None:
         batch, self._pending = self._pending, []
-        self._writing = True
         work = self._writer_threads.submit(self._commit, [write for write, _ in batch])
 
         def committed(results: asyncio.Future[builtins.list[Result]]) -> None:
-            self._writing = False
             error = results.exception()
             failed = Unreachable(f"the write failed: {error!r}")
             self._answer(batch, [failed] * len(batch) if error is not None else results.result())
             if self._pending:
                 self._flush()
+            else:
+                self._writing = False
 
         work.add_done_callback(committed)
 
@@ -363,40 +335,14 @@ class SqliteStore:
 
     def _commit(self, writes: builtins.list[Write]) -> builtins.list[Result]:
         """In the writer thread: one transaction for all of them."""
-        results: builtins.list[Result] = []
+        db = self._connection
         try:
-            with transaction(self._connection):
-                revision = self._connection.execute(NEWEST).fetchone()[0]
-                for write in writes:
-                    result = self._apply(write, revision + 1)
-                    results.append(result)
-                    if isinstance(result, Event):
-                        revision += 1
+            with transaction(db):
+                decided = decide(writes, read_before(db, writes), db.execute(NEWEST).fetchone()[0])
+                write_down(db, decided)
         except sqlite3.Error as error:
             return [translated(error) for _ in writes]
-        return results
-
-    def _apply(self, write: Write, revision: int) -> Result:
-        db, key = self._connection, write.key
-        row = db.execute(GET, (key,)).fetchone()
-        old = Record(*row) if row else None
-        if isinstance(write, Create):
-            if old is not None:
-                return KeyExists(key)
-            new = Record(key, write.value, revision, revision)
-        else:
-            if old is None:
-                return KeyMissing(key)
-            if old.modified != write.expected:
-                return RevisionConflict(f"{key} is at {old.modified}, not {write.expected}")
-            if isinstance(write, Delete):
-                db.execute(APPEND, (revision, key, old.created, old.modified, 1, b""))
-                db.execute(UNPOINT, (key,))
-                return Event(key, revision, None, old)
-            new = Record(key, write.value, old.created, revision)
-        db.execute(APPEND, (revision, key, new.created, old.modified if old else 0, 0, new.value))
-        db.execute(POINT, (key, revision))
-        return Event(key, revision, new, old)
+        return decided.results
 
     # ---- upkeep
 
