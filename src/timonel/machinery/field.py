@@ -7,6 +7,7 @@ Upstream: apimachinery/pkg/util/validation/field/errors.go.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -47,8 +48,20 @@ def show(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, int | float):
-        return f"{value:g}" if isinstance(value, float) else str(value)
+        return float_text(value) if isinstance(value, float) else str(value)
     return orjson.dumps(value).decode()
+
+
+def float_text(value: float) -> str:
+    """As Go's %v prints a float: the fewest digits that give it back, an exponent below 1e-4 and from 1e6 on."""
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else f"{'-' if value < 0 else '+'}Inf"
+    digits = next(d for d in range(18) if d == 17 or float(f"{value:.{d}e}") == value)
+    mantissa, _, exponent = f"{value:.{digits}e}".partition("e")
+    power = int(exponent)
+    if -4 <= power < 6:
+        return f"{value:.{max(0, digits - power)}f}"
+    return f"{mantissa}e{'-' if power < 0 else '+'}{abs(power):02d}"
 
 
 def required(path: str, detail: str = "") -> Cause:

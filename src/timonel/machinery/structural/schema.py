@@ -1,0 +1,123 @@
+"""A schema of a CustomResourceDefinition as a record: what the compilers of this package read.
+
+`Schema.of(tree)` takes one node of an openAPIV3Schema as it stands in the definition. Formats that are not known are
+gone, as upstream drops them before it validates anything; everything else is kept, also what is not structural.
+
+Upstream: apiextensions-apiserver/pkg/apiserver/schema/{structural,convert}.go,
+apiextensions-apiserver/pkg/apiserver/validation/{validation,formats}.go.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from timonel.machinery.structural import formats
+
+Tree = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Schema:
+    """One place in a schema. `types` is what values may be; both integer and string for int-or-string."""
+
+    type: str = ""
+    types: tuple[str, ...] = ()
+    nullable: bool = False
+    format: str = ""
+    has_default: bool = False
+    default: Any = None
+
+    maximum: int | float | None = None
+    exclusive_maximum: bool = False
+    minimum: int | float | None = None
+    exclusive_minimum: bool = False
+    multiple_of: int | float | None = None
+    max_length: int | None = None
+    min_length: int | None = None
+    pattern: str = ""
+    max_items: int | None = None
+    min_items: int | None = None
+    unique_items: bool = False
+    max_properties: int | None = None
+    min_properties: int | None = None
+    required: tuple[str, ...] = ()
+    enum: tuple[Any, ...] = ()
+
+    all_of: tuple[Schema, ...] = ()
+    any_of: tuple[Schema, ...] = ()
+    one_of: tuple[Schema, ...] = ()
+    no: Schema | None = None
+
+    items: Schema | None = None
+    properties: Mapping[str, Schema] = field(default_factory=dict)
+    additional: Schema | None = None
+    allows_additional: bool | None = None  # None: the schema does not say
+
+    preserve_unknown: bool = False
+    embedded: bool = False
+    int_or_string: bool = False
+    list_type: str = ""
+    list_map_keys: tuple[str, ...] = ()
+    map_type: str = ""
+    rules: tuple[Tree, ...] = ()
+    tree: Tree = field(default_factory=dict)  # as it stands in the definition
+
+    @classmethod
+    def of(cls, tree: Tree) -> Schema:
+        kind = tree.get("type", "")
+        int_or_string = bool(tree.get("x-kubernetes-int-or-string"))
+        types = ("integer", "string") if int_or_string else (kind,) if kind else ()
+        items, additional = tree.get("items"), tree.get("additionalProperties")
+        return cls(
+            type=kind,
+            types=types,
+            nullable=bool(tree.get("nullable")),
+            format=formats.known(tree.get("format", ""), types),
+            has_default=tree.get("default") is not None,
+            default=tree.get("default"),
+            maximum=tree.get("maximum"),
+            exclusive_maximum=bool(tree.get("exclusiveMaximum")),
+            minimum=tree.get("minimum"),
+            exclusive_minimum=bool(tree.get("exclusiveMinimum")),
+            multiple_of=tree.get("multipleOf"),
+            max_length=tree.get("maxLength"),
+            min_length=tree.get("minLength"),
+            pattern=tree.get("pattern", ""),
+            max_items=tree.get("maxItems"),
+            min_items=tree.get("minItems"),
+            unique_items=bool(tree.get("uniqueItems")),
+            max_properties=tree.get("maxProperties"),
+            min_properties=tree.get("minProperties"),
+            required=tuple(tree.get("required") or ()),
+            enum=tuple(tree.get("enum") or ()),
+            all_of=_each(tree, "allOf"),
+            any_of=_each(tree, "anyOf"),
+            one_of=_each(tree, "oneOf"),
+            no=cls.of(tree["not"]) if isinstance(tree.get("not"), dict) else None,
+            items=cls.of(items) if isinstance(items, dict) else None,
+            properties={key: cls.of(value) for key, value in (tree.get("properties") or {}).items()},
+            additional=cls.of(additional) if isinstance(additional, dict) else None,
+            allows_additional=None if additional is None else additional is not False,
+            preserve_unknown=bool(tree.get("x-kubernetes-preserve-unknown-fields")),
+            embedded=bool(tree.get("x-kubernetes-embedded-resource")),
+            int_or_string=int_or_string,
+            list_type=tree.get("x-kubernetes-list-type") or "",
+            list_map_keys=tuple(tree.get("x-kubernetes-list-map-keys") or ()),
+            map_type=tree.get("x-kubernetes-map-type") or "",
+            rules=tuple(tree.get("x-kubernetes-validations") or ()),
+            tree=tree,
+        )
+
+    def child(self, key: str) -> Schema | None:
+        """The schema of a member of an object, if there is one."""
+        return self.properties.get(key, self.additional)
+
+
+def _each(tree: Tree, key: str) -> tuple[Schema, ...]:
+    return tuple(Schema.of(item) for item in tree.get(key) or ())
+
+
+# The members of every object that the API, not the schema, describes.
+META_FIELDS = frozenset({"apiVersion", "kind", "metadata"})
