@@ -14,18 +14,23 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
+
 from timonel.aio.clock import Clock
 from timonel.aio.lifecycle import Service, running, running_together
 from timonel.apis.scheme import Scheme
 from timonel.client.discovery import builtin, discover
 from timonel.client.transport import Transport
 from timonel.control.runtime import Controllers
+from timonel.distro import apiserverargs
 from timonel.distro import controllers as roster
 from timonel.distro.config import ClusterConfig
 from timonel.objects.meta import Object, parse_time
 from timonel.server import compose
 from timonel.server.app import ApiServer, Config
 from timonel.server.auth import jwt
+from timonel.server.auth.frontproxy import HeaderNames
+from timonel.server.auth.settings import AuthSettings
 from timonel.server.request import User
 from timonel.server.security import Settings as SecuritySettings
 from timonel.server.subresources.nodes import Dial
@@ -51,7 +56,13 @@ class Secrets:
     ca_pem: str = ""
     signing_key_pem: bytes = b""
     encryption_key: bytes = b""
+    ca_key: CertificateIssuerPrivateKeyTypes | None = None  # signs what requests for certificates ask for
+    front_proxy_ca_pem: str = ""
+    proxy_identity: Callable[[ssl.SSLContext], object] | None = (
+        None  # loads our certificate for servers behind us
+    )
     server_tls: ssl.SSLContext | None = None
+    trust: Callable[[str], None] | None = None  # how `server_tls` learns of other client authorities
     node_client_tls: ssl.SSLContext | None = None  # for the server's own requests to node agents
     tokens: dict[str, User] = field(default_factory=dict)
 
@@ -67,13 +78,18 @@ class Cluster:
         self.index = builtin()
         self.api: ApiServer = compose.compose(
             compose.Settings(
-                security=SecuritySettings(
-                    keys=_keys(secrets.signing_key_pem),
-                    issuer=ISSUER,
-                    static_tokens=secrets.tokens,
-                    service_ranges=(config.service_cidr,),
-                    node_tls=secrets.node_client_tls,
-                    nearby_nodes=self.nearby_nodes,
+                security=apiserverargs.apply(
+                    SecuritySettings(
+                        keys=_keys(secrets.signing_key_pem),
+                        issuer=ISSUER,
+                        static_tokens=secrets.tokens,
+                        service_ranges=(config.service_cidr,),
+                        node_tls=secrets.node_client_tls,
+                        nearby_nodes=self.nearby_nodes,
+                        auth=_auth(secrets),
+                        trust=secrets.trust,
+                    ),
+                    config.apiserver_args,
                 ),
                 config=Config(
                     hosts=tuple(hosts),
@@ -128,6 +144,17 @@ class Cluster:
 
             wanted.append(Scheduler(self.transport_for(SCHEDULER), index=self.index, clock=self.clock))
         return wanted
+
+
+def _auth(secrets: Secrets) -> AuthSettings:
+    """Proxies with a certificate of their own CA are believed, as kubeadm sets it up."""
+    if not secrets.front_proxy_ca_pem:
+        return AuthSettings()
+    return AuthSettings(
+        client_ca=secrets.ca_pem,
+        front_proxy_ca=secrets.front_proxy_ca_pem,
+        header_names=HeaderNames(allowed=("front-proxy-client",)),
+    )
 
 
 def _keys(pem: bytes) -> jwt.Keys:

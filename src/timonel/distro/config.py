@@ -91,6 +91,7 @@ class ClusterConfig:
     )
     mirrors: dict[str, str] = field(default_factory=dict)  # registry -> the URL that stands in for it
     network: NetworkConfig = field(default_factory=NetworkConfig)
+    apiserver_args: dict[str, str] = field(default_factory=dict)  # kube-apiserver's flags; see apiserverargs
 
     @property
     def service_address(self) -> str:

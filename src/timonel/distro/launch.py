@@ -56,6 +56,7 @@ class Wishes:
     container_runtime_endpoint: str | None = None
     store: str | None = None
     etcd: EtcdConfig | None = None
+    apiserver_args: dict[str, str] | None = None
 
 
 @contextmanager
@@ -91,6 +92,7 @@ def prepare(paths: Paths, name: str, wishes: Wishes) -> ClusterConfig:
         container_runtime_endpoint=wishes.container_runtime_endpoint,
         store=wishes.store,
         etcd=wishes.etcd,
+        apiserver_args=wishes.apiserver_args,
     )
     if config.store == "etcd" and not config.etcd.servers:
         raise ConfigError("it is not said where etcd is", "Say it: --store etcd://HOST:2379")

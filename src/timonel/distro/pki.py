@@ -2,6 +2,7 @@
 
     ca.crt, ca.key            signs everything below, and node and client certificates later
     server.crt, server.key    the API server's port
+    front-proxy-ca.crt, .key  signs front-proxy-client: as which the server speaks to other API servers behind it
     NAME.crt, NAME.key        a client: its user name is the common name, its groups the organisations
     sa.key                    signs service-account tokens
     encryption.key            32 bytes: secrets at rest
@@ -47,19 +48,20 @@ class Files:
 
 
 class Authority:
-    """The cluster's CA, read from or made in a folder. `now` is seconds since the epoch."""
+    """A CA of the cluster, read from or made in a folder. `now` is seconds since the epoch."""
 
-    def __init__(self, folder: Path, *, now: float) -> None:
+    def __init__(self, folder: Path, *, now: float, name: str = "ca") -> None:
         self.folder = folder  # where issued certificates go
         self._now = datetime.datetime.fromtimestamp(now, datetime.UTC)
-        self.certificate_file = folder / "ca.crt"
-        key_file = folder / "ca.key"
+        self.name = name
+        self.certificate_file = folder / f"{name}.crt"
+        key_file = folder / f"{name}.key"
         if self.certificate_file.exists() and key_file.exists():
             try:
                 self.certificate = x509.load_pem_x509_certificate(self.certificate_file.read_bytes())
                 self._key = load_key(key_file)
             except ValueError as exc:
-                raise Damaged(f"the cluster's CA in {folder} (ca.crt, ca.key) is damaged") from exc
+                raise Damaged(f"the cluster's CA in {folder} ({name}.crt, {name}.key) is damaged") from exc
         else:
             self._key = ec.generate_private_key(ec.SECP256R1())
             self.certificate = self._make_ca()
@@ -75,11 +77,15 @@ class Authority:
         return other
 
     @property
+    def key(self) -> Key:
+        return self._key
+
+    @property
     def pem(self) -> str:
         return certificate_pem(self.certificate).decode()
 
     def _make_ca(self) -> x509.Certificate:
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "timonel-ca")])
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"timonel-{self.name}")])
         usage = x509.KeyUsage(True, False, True, False, False, True, True, False, False)
         builder = (
             self._builder(name, name, self._key.public_key(), CA_DAYS)

@@ -16,12 +16,13 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from timonel.aio.clock import SystemClock, wait_until
+from timonel.aio.clock import Clock, SystemClock, wait_until
 from timonel.aio.lifecycle import running, running_together
 from timonel.distro import addons, box, kubeconfigs, pki
 from timonel.distro.cluster import ADMIN, Cluster, Secrets, follow_nodes, for_ever
 from timonel.distro.config import ClusterConfig, Paths, write_private
 from timonel.distro.nodes import BoxedNode, node_name
+from timonel.distro.servertls import ServerTls
 from timonel.distro.stores import open_store
 
 NODE_WAIT = 40.0  # seconds until a cluster counts as started although its nodes are not ready
@@ -35,7 +36,7 @@ async def run_server(config: ClusterConfig, paths: Paths, report: Report) -> Non
     started = clock.now()
     authority = pki.Authority(paths.pki, now=clock.now())
     hosts = _hosts(config)
-    secrets = _secrets(config, paths, authority, hosts)
+    secrets = _secrets(config, paths, authority, hosts, clock)
     if config.network.gateway:  # the bridge first: the server listens on it
         await asyncio.to_thread(box.make_network, config)
     store = await open_store(config, paths, clock)
@@ -64,34 +65,30 @@ def _hosts(config: ClusterConfig) -> tuple[str, ...]:
 
 
 def _secrets(
-    config: ClusterConfig, paths: Paths, authority: pki.Authority, hosts: tuple[str, ...]
+    config: ClusterConfig, paths: Paths, authority: pki.Authority, hosts: tuple[str, ...], clock: Clock
 ) -> Secrets:
     names = (
         *hosts, "127.0.0.1", "localhost", config.service_address, "kubernetes", "kubernetes.default",
         "kubernetes.default.svc", f"kubernetes.default.svc.{config.cluster_domain}",
     )  # fmt: skip
     serving = authority.server("server", user="kube-apiserver", hosts=tuple(dict.fromkeys(names)))
+    proxies = pki.Authority(paths.pki, now=clock.now(), name="front-proxy-ca")
+    proxy = proxies.client("front-proxy-client", user="front-proxy-client")
+    tls = ServerTls(serving, authority.pem + proxies.pem)
     # Agents let it in by its name. In no group: who can turn a proxy's request to another server gets nothing there.
     to_nodes = authority.client("apiserver-kubelet-client", user="kube-apiserver-kubelet-client")
     return Secrets(
         ca_pem=authority.pem,
         signing_key_pem=pki.signing_key(paths.pki).read_bytes(),
         encryption_key=pki.encryption_key(paths.pki),
-        server_tls=_server_context(serving, authority.certificate_file),
+        ca_key=authority.key,
+        front_proxy_ca_pem=proxies.pem,
+        proxy_identity=lambda context: context.load_cert_chain(proxy.certificate, proxy.key),
+        server_tls=tls.context,
+        trust=tls.trust,
         node_client_tls=_client_context(to_nodes, authority.certificate_file),
         tokens={config.token: ADMIN} if config.token else {},
     )
-
-
-def _server_context(files: pki.Files, ca: Path) -> ssl.SSLContext:
-    """Clients may show a certificate of our CA, or none (and a token instead)."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(files.certificate, files.key)
-    context.load_verify_locations(cafile=ca)
-    context.verify_mode = ssl.CERT_OPTIONAL
-    context.set_alpn_protocols(["http/1.1"])
-    return context
 
 
 def _client_context(files: pki.Files, ca: Path) -> ssl.SSLContext:

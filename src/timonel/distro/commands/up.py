@@ -43,6 +43,13 @@ from timonel.distro.config import ClusterConfig, ConfigError, EtcdConfig, Paths
 @click.option(
     "--container-runtime-endpoint", help="Use the CRI runtime at this socket instead of an own containerd."
 )
+@click.option(
+    "--apiserver-arg",
+    "apiserver_args",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="One of kube-apiserver's flags, such as oidc-issuer-url=https://id.example.com; repeat it for more.",
+)
 @store_options
 @click.option("--foreground", is_flag=True, help="Stay in the foreground until interrupted.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -55,6 +62,7 @@ def up(
     legacy_apis: bool | None,
     token: str | None,
     container_runtime_endpoint: str | None,
+    apiserver_args: tuple[str, ...],
     store: str | None,
     etcd: dict[str, str],
     foreground: bool,
@@ -71,6 +79,7 @@ def up(
             token=token,
             container_runtime_endpoint=container_runtime_endpoint,
             store=store,
+            apiserver_args=_checked(apiserver_args),
             etcd=changed(_known_etcd(where), etcd) if etcd else None,
         )
         settings.check_new_name(where, name)
@@ -94,6 +103,16 @@ def up(
     from timonel.distro.commands.server import serve
 
     serve(where, config)
+
+
+def _checked(args: tuple[str, ...]) -> dict[str, str] | None:
+    if not args:
+        return None
+    from timonel.distro import apiserverargs  # it knows the server's parts
+
+    found = apiserverargs.parse(args)
+    apiserverargs.check(found)
+    return found
 
 
 def _known_etcd(where: Paths) -> EtcdConfig:

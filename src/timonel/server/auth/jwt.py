@@ -79,7 +79,7 @@ class Keys:
     """Signs with the first key, accepts tokens of all of them (so that keys can be rotated)."""
 
     def __init__(self, private: PrivateKey, others: Sequence[PublicKey] = ()) -> None:
-        self._private = private
+        self.private = private
         self._public: dict[str, PublicKey] = {_key_id(k): k for k in (private.public_key(), *others)}
         self._header = _encode(
             orjson.dumps({"alg": _algorithm(private.public_key()), "kid": _key_id(private.public_key())})
@@ -108,10 +108,10 @@ class Keys:
         return sorted({_algorithm(key) for key in self._public.values()})
 
     def _signature(self, body: bytes) -> bytes:
-        if isinstance(self._private, rsa.RSAPrivateKey):
-            return self._private.sign(body, padding.PKCS1v15(), hashes.SHA256())
-        _, digest, length = _CURVES[self._private.curve.name]
-        r, s = decode_dss_signature(self._private.sign(body, ec.ECDSA(digest())))
+        if isinstance(self.private, rsa.RSAPrivateKey):
+            return self.private.sign(body, padding.PKCS1v15(), hashes.SHA256())
+        _, digest, length = _CURVES[self.private.curve.name]
+        r, s = decode_dss_signature(self.private.sign(body, ec.ECDSA(digest())))
         return r.to_bytes(length, "big") + s.to_bytes(length, "big")
 
 
