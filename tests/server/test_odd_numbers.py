@@ -30,8 +30,7 @@ async def test_odd_numbers_are_refused(odd: str, caplog: pytest.LogCaptureFixtur
         ]  # fmt: skip
         answers = [await send(to, "GET", target) for target in targets]
 
-    assert {answer.status for answer in answers} <= {400, 404, 500}
-    assert [answer.body.get("reason") for answer in answers if answer.status == 500] in ([], [None])
+    assert {answer.status for answer in answers} <= {400, 404}
     assert not caplog.records
 
 

@@ -20,7 +20,7 @@ from timonel.machinery.apply.fields import Fields
 from timonel.machinery.apply.sets import Set
 from timonel.machinery.apply.typed import Nodes
 from timonel.machinery.codec import Codec, Codecs, DecodeError
-from timonel.machinery.errors import BadRequest, NotAcceptable, StatusError
+from timonel.machinery.errors import BadRequest, NotAcceptable
 from timonel.machinery.patch.json import PatchFailed, PatchMalformed
 from timonel.machinery.patch.strategic import strategic_merge_patch
 from timonel.objects.meta import Object
@@ -150,13 +150,13 @@ class TypeCodec:
         return found
 
     def strategic_merge(self, document: Object, patch: Object) -> Object:
-        """Raises BadRequest for what is no patch, StatusError for one that does not fit."""
+        """Raises BadRequest for what is no patch, and for one that does not fit."""
         try:
             found: Object = strategic_merge_patch(document, patch, self.type_name, self._scheme.schema.type)
         except PatchMalformed as e:
             raise BadRequest(str(e)) from e
         except PatchFailed as e:
-            raise StatusError(str(e)) from e
+            raise BadRequest(str(e)) from e
         return found
 
 

@@ -31,7 +31,7 @@ from timonel.machinery.apply.managers import (
 )
 from timonel.machinery.apply.sets import Path, Set
 from timonel.machinery.apply.typed import Struct
-from timonel.machinery.errors import BadRequest, Cause, Conflict, StatusError
+from timonel.machinery.errors import BadRequest, Cause, Conflict
 
 Object = dict[str, Any]
 
@@ -182,13 +182,13 @@ class Fields:
         now: float,
         subresource: str = "",
     ) -> Object:
-        """The new object, with its managedFields. Raises ApplyConflict, BadRequest, StatusError."""
+        """The new object, with its managedFields. Raises ApplyConflict, BadRequest."""
         self._check(config)
         current = live if live is not None else self._fresh()
         try:
             managed = managing.decode(current["metadata"].get("managedFields") or ())
         except ManagedFieldsError as e:
-            raise StatusError(f"failed to decode managed fields: {e}") from e
+            raise BadRequest(f"failed to decode managed fields: {e}") from e
         me = Manager(manager, APPLY, "", subresource)
         plain = _unmanaged(current)
         if live is not None and not managed:
@@ -241,7 +241,7 @@ class Fields:
             place = f"{_text(name.get('namespace'))}/{_text(name.get('name'))}"
             text = problems[0] if len(problems) == 1 else "\n  ".join(["errors:", *problems])
             shown = self._gvk if "/" in self._gvk.split(",")[0] else f"/{self._gvk}"
-            raise StatusError(f"failed to create typed patch object ({place}; {shown}): {text}")
+            raise BadRequest(f"failed to create typed patch object ({place}; {shown}): {text}")
 
     def _fresh(self) -> Object:
         """What an apply to a name that does not exist starts from."""

@@ -31,7 +31,7 @@ class Binding:
         causes = _causes(target)
         if causes:
             texts = [str(c) for c in causes]
-            raise errors.StatusError(texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]")
+            raise errors.BadRequest(texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]")
         now = format_time(self._clock.now())
         labels = {**self._topology_of(target["name"]), **(metadata.get("labels") or {})}
 

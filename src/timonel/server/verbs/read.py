@@ -45,7 +45,7 @@ def get_now(call: Call) -> Result | None:
             if unsigned(text) > endpoint.cache.window_start:
                 return None
         except ValueError as error:
-            raise errors.StatusError(str(error)) from error
+            raise errors.BadRequest(str(error)) from error
     entry = endpoint.cache.entries.get(endpoint.kind.key(info.namespace, info.name))
     if entry is None:
         raise endpoint.not_found(info.name)
@@ -61,7 +61,7 @@ async def get(core: Core, call: Call) -> Result:
     try:
         await wait_for(core, unsigned(version))
     except ValueError as error:
-        raise errors.StatusError(str(error)) from error
+        raise errors.BadRequest(str(error)) from error
     return Result(200, registry.cached(endpoint, call.namespace, call.name))
 
 

@@ -11,7 +11,6 @@ from typing import Any
 from timonel.apis import printing
 from timonel.apis.resource import Column, ResourceType, Scale
 from timonel.machinery import errors, field, selectors
-from timonel.machinery.patch.json import PatchFailed
 from timonel.objects.meta import Object, nested
 from timonel.server import bodies, fieldmanager
 from timonel.server.options import write_options
@@ -134,7 +133,7 @@ async def _apply(core: Core, call: Call) -> Result:
 def checked(call: Call, tree: Any, *, patch: bool = False) -> Object:
     """A Scale for this object. Raises BadRequest, Invalid."""
     if not isinstance(tree, dict):
-        raise PatchFailed("a Scale is an object")
+        raise errors.BadRequest("Scale cannot be handled as a Scale: json: cannot unmarshal")
     tree.setdefault("metadata", {})
     replicas = nested(tree, "spec", "replicas")
     if replicas is not None and (not isinstance(replicas, int) or isinstance(replicas, bool)):

@@ -84,7 +84,7 @@ async def watch(core: Core, call: Call) -> WatchStream:
     try:
         version = unsigned(options.resource_version) if options.resource_version else 0
     except ValueError as error:
-        raise errors.StatusError(str(error)) from error
+        raise errors.BadRequest(str(error)) from error
     await caches.ensure(endpoint.cache)
     if options.resource_version != "0" and version == 0:
         await caches.fresh()
