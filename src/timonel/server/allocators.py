@@ -2,7 +2,7 @@
 
 The Services themselves are the record: `follow` rebuilds the books from them and keeps them. An allocation is made
 while a write is admitted and taken back by its `undo` when the write does not happen; a deleted Service frees what it
-had.
+had. Where other servers write to the same store, what the books show as free is claimed in the store first (`claims`).
 
 Addresses and ports are handed out in turn from the upper band of their range; the lower band is left to those that ask
 for a number of their own. Upstream: pkg/registry/core/service/{ipallocator,portallocator,storage/alloc.go}.
@@ -11,7 +11,9 @@ for a number of their own. Upstream: pkg/registry/core/service/{ipallocator,port
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
+from functools import partial
+from typing import Any
 
 from timonel.apis.core import servicerules as servicelib
 from timonel.apis.core.service import SERVICE
@@ -19,6 +21,7 @@ from timonel.apis.resource import ResourceType
 from timonel.machinery import errors, field
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Key, Object, key_of
+from timonel.server.claims import Claims
 from timonel.server.request import AdmissionCall, Operation, Reader
 
 IPV4, IPV6 = "IPv4", "IPv6"
@@ -91,8 +94,8 @@ class AddressRange:
         if self._numbers.owner(number) is not None and not dry_run:
             raise Unavailable("provided IP is already allocated")
 
-    def next_free(self) -> str:
-        return str(self._make(self._numbers.next_free()))
+    def next_free(self, taken: Collection[int] = ()) -> str:
+        return str(self._make(self._numbers.next_free(taken)))
 
     def take(self, address: str, owner: Key) -> None:
         number = int(ipaddress.ip_address(address))
@@ -137,15 +140,30 @@ class ServiceAllocators:
     stores = True
 
     def __init__(
-        self, *, address_ranges: tuple[str, ...] = ("10.96.0.0/16",), ports: PortRange | None = None
+        self,
+        *,
+        address_ranges: tuple[str, ...] = ("10.96.0.0/16",),
+        ports: PortRange | None = None,
+        claims: Callable[[str, Callable[[int, Key], bool]], Claims] | None = None,
     ) -> None:
+        """`claims` makes those of a kind of numbers, where other servers hand them out, too."""
         ranges = [AddressRange(cidr) for cidr in address_ranges]
         self._addresses = {each.family: each for each in ranges}
         self._default_family = ranges[0].family
         self._ports = ports or PortRange()
+        self._reader: Reader | None = None
+        self._address_claims = claims("addresses", self._has_address) if claims is not None else None
+        self._port_claims = claims("nodeports", self._has_port) if claims is not None else None
 
     def follow(self, reader: Reader) -> None:
+        self._reader = reader
         reader.on_change("services", self._changed)
+
+    def background(self) -> Iterator[Callable[[], Coroutine[Any, Any, None]]]:
+        """What runs beside: nothing, where this is the only server."""
+        for claims in (self._address_claims, self._port_claims):
+            if claims is not None:
+                yield claims.run
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         is_write = operation in (Operation.CREATE, Operation.UPDATE)
@@ -159,8 +177,8 @@ class ServiceAllocators:
             SERVICE.prepare_update(call.obj, call.old)
         owner = Key(call.namespace, call.name)
         self._set_families(call.obj, call.old, call.name)
-        self._set_addresses(call, call.obj, owner)
-        self._set_ports(call, call.obj, owner)
+        await self._set_addresses(call, call.obj, owner)
+        await self._set_ports(call, call.obj, owner)
 
     async def validate(self, call: AdmissionCall) -> None:
         """Nothing: see admit."""
@@ -211,7 +229,7 @@ class ServiceAllocators:
 
     # ---- addresses
 
-    def _set_addresses(self, call: AdmissionCall, obj: Object, owner: Key) -> None:
+    async def _set_addresses(self, call: AdmissionCall, obj: Object, owner: Key) -> None:
         spec = obj["spec"]
         if spec.get("type") == "ExternalName" or (spec.get("clusterIPs") or [""])[0] == NONE:
             return
@@ -224,44 +242,61 @@ class ServiceAllocators:
             wanted = addresses[index] if index < len(addresses) else ""
             if wanted and wanted in before:
                 continue
-            address = self._one_address(call, family, wanted, asked)
+            address = await self._one_address(call, family, wanted, asked, owner)
             if index < len(addresses):
                 addresses[index] = address
             else:
                 addresses.append(address)
-            if not call.dry_run:
-                self._reserve(call, self._addresses[family], address, owner)
         if addresses:
             spec["clusterIPs"], spec["clusterIP"] = addresses, addresses[0]
 
-    def _one_address(self, call: AdmissionCall, family: str, wanted: str, asked: list[str]) -> str:
-        if not wanted:
+    async def _one_address(
+        self, call: AdmissionCall, family: str, wanted: str, asked: list[str], owner: Key
+    ) -> str:
+        addresses = self._addresses[family]
+        others: set[int] = set()  # claimed by other servers
+        while True:
             try:
-                return self._addresses[family].next_free()
+                address = wanted or addresses.next_free(others)
+                if wanted:
+                    addresses.check(wanted, dry_run=call.dry_run)
+                    if others:
+                        raise Unavailable("provided IP is already allocated")
             except Unavailable as e:
-                raise _internal(f"failed to allocate a serviceIP: {e}") from e
-        try:
-            self._addresses[family].check(wanted, dry_run=call.dry_run)
-        except Unavailable as e:
-            cause = field.invalid("spec.clusterIPs", asked, f"failed to allocate IP {wanted}: {e}")
-            raise errors.invalid("Service", call.name, (cause,)) from e
-        return wanted
+                if not wanted:
+                    raise _internal(f"failed to allocate a serviceIP: {e}") from e
+                cause = field.invalid("spec.clusterIPs", asked, f"failed to allocate IP {wanted}: {e}")
+                raise errors.invalid("Service", call.name, (cause,)) from e
+            if call.dry_run:
+                return address
+            number = int(ipaddress.ip_address(address))
+            addresses.take(address, owner)  # before anything is awaited: this server's own calls come second
+            try:
+                claimed = self._address_claims is None or await self._address_claims.take(number, owner)
+            except BaseException:
+                addresses.release(address, owner)
+                raise
+            if claimed:
+                call.undo.append(partial(addresses.release, address, owner))
+                return address
+            addresses.release(address, owner)
+            others.add(number)
 
     # ---- ports
 
-    def _set_ports(self, call: AdmissionCall, obj: Object, owner: Key) -> None:
+    async def _set_ports(self, call: AdmissionCall, obj: Object, owner: Key) -> None:
         spec = obj["spec"]
         old = call.old
         mine = set(_node_ports(old)) if old is not None else set()
         taken: set[int] = set()  # by this call
         if spec.get("type") in ("NodePort", "LoadBalancer"):
             if old is None:
-                self._create_ports(call, obj, owner, taken)
+                await self._create_ports(call, obj, owner, taken)
             else:
-                self._update_ports(call, obj, owner, taken, mine)
-        self._set_health_port(call, obj, owner, taken)
+                await self._update_ports(call, obj, owner, taken, mine)
+        await self._set_health_port(call, obj, owner, taken)
 
-    def _create_ports(self, call: AdmissionCall, obj: Object, owner: Key, taken: set[int]) -> None:
+    async def _create_ports(self, call: AdmissionCall, obj: Object, owner: Key, taken: set[int]) -> None:
         """Ports with one number (TCP and UDP of DNS, say) share a node port."""
         ports: list[Object] = obj["spec"].get("ports") or []
         by_port: dict[int, int] = {}
@@ -274,14 +309,14 @@ class ServiceAllocators:
                     (p["nodePort"] for p in ports if p.get("port") == port.get("port") and p.get("nodePort")),
                     0,
                 )
-                port["nodePort"] = self._one_port(call, owner, taken, wanted, index)
+                port["nodePort"] = await self._one_port(call, owner, taken, wanted, index)
                 by_port[port.get("port", 0)] = port["nodePort"]
             elif not port.get("nodePort"):
                 port["nodePort"] = shared
             elif port["nodePort"] != shared:
-                self._one_port(call, owner, taken, port["nodePort"], index)
+                await self._one_port(call, owner, taken, port["nodePort"], index)
 
-    def _update_ports(
+    async def _update_ports(
         self, call: AdmissionCall, obj: Object, owner: Key, taken: set[int], mine: set[int]
     ) -> None:
         for index, port in enumerate(obj["spec"].get("ports") or ()):
@@ -290,38 +325,52 @@ class ServiceAllocators:
                 continue
             if wanted in mine or wanted in taken:
                 continue
-            port["nodePort"] = self._one_port(call, owner, taken, wanted, index)
+            port["nodePort"] = await self._one_port(call, owner, taken, wanted, index)
 
-    def _one_port(self, call: AdmissionCall, owner: Key, taken: set[int], wanted: int, index: int) -> int:
+    async def _one_port(
+        self, call: AdmissionCall, owner: Key, taken: set[int], wanted: int, index: int
+    ) -> int:
         try:
-            found = self._any_port(call, taken, wanted)
+            return await self._any_port(call, owner, taken, wanted)
         except Unavailable as e:
             if not wanted:
                 raise _internal(f"failed to allocate a nodePort: {e}") from e
             cause = field.invalid(f"spec.ports[{index}].nodePort", wanted, str(e))
             raise errors.invalid("Service", call.name, (cause,)) from e
-        self._keep_port(call, owner, taken, found)
-        return found
 
-    def _any_port(self, call: AdmissionCall, taken: set[int], wanted: int) -> int:
+    async def _any_port(self, call: AdmissionCall, owner: Key, taken: set[int], wanted: int) -> int:
+        """The wanted one or any other; it is taken, too, unless this is a dry run. Raises Unavailable."""
         if not wanted and call.dry_run:
-            return (
-                max(0, *taken) if taken else _DRY_RUN_PORT
-            ) + 1  # nobody's: it shows that there will be one
-        if not wanted:
-            return self._ports.next_free(taken)
-        self._ports.check(wanted, dry_run=call.dry_run)
-        if wanted in taken:
-            raise Unavailable("provided port is already allocated")
-        return wanted
+            # nobody's: it shows that there will be one
+            shown = (max(0, *taken) if taken else _DRY_RUN_PORT) + 1
+            taken.add(shown)
+            return shown
+        others: set[int] = set()  # claimed by other servers
+        while True:
+            port = wanted or self._ports.next_free(taken | others)
+            if wanted:
+                self._ports.check(wanted, dry_run=call.dry_run)
+                if wanted in taken or others:
+                    raise Unavailable("provided port is already allocated")
+            if call.dry_run or await self._keep_port(call, owner, port):
+                taken.add(port)
+                return port
+            others.add(port)
 
-    def _keep_port(self, call: AdmissionCall, owner: Key, taken: set[int], port: int) -> None:
-        taken.add(port)
-        if not call.dry_run:
-            self._ports.take(port, owner)
+    async def _keep_port(self, call: AdmissionCall, owner: Key, port: int) -> bool:
+        self._ports.take(port, owner)  # before anything is awaited: this server's own calls come second
+        try:
+            claimed = self._port_claims is None or await self._port_claims.take(port, owner)
+        except BaseException:
+            self._ports.release(port, owner)
+            raise
+        if claimed:
             call.undo.append(lambda: self._ports.release(port, owner))
+        else:
+            self._ports.release(port, owner)
+        return claimed
 
-    def _set_health_port(self, call: AdmissionCall, obj: Object, owner: Key, taken: set[int]) -> None:
+    async def _set_health_port(self, call: AdmissionCall, obj: Object, owner: Key, taken: set[int]) -> None:
         spec = obj["spec"]
         needed = call.old is not None and servicelib.needs_health_check(call.old)
         if not servicelib.needs_health_check(obj):
@@ -332,27 +381,38 @@ class ServiceAllocators:
             return
         wanted = spec.get("healthCheckNodePort", 0)
         try:
-            spec["healthCheckNodePort"] = self._any_port(call, taken, wanted)
+            spec["healthCheckNodePort"] = await self._any_port(call, owner, taken, wanted)
         except Unavailable as e:
             what = f"requested HealthCheck NodePort {wanted}" if wanted else "a HealthCheck NodePort 0"
             raise _internal(f"failed to allocate {what}: {e}") from e
-        self._keep_port(call, owner, taken, spec["healthCheckNodePort"])
 
     # ---- the books
 
-    def _reserve(self, call: AdmissionCall, addresses: AddressRange, address: str, owner: Key) -> None:
-        addresses.take(address, owner)
-        call.undo.append(lambda: addresses.release(address, owner))
+    def _has_address(self, number: int, owner: Key) -> bool:
+        found = self._service(owner)
+        return found is not None and number in (int(ipaddress.ip_address(a)) for a in _addresses(found))
+
+    def _has_port(self, number: int, owner: Key) -> bool:
+        found = self._service(owner)
+        return found is not None and number in _node_ports(found)
+
+    def _service(self, owner: Key) -> Object | None:
+        return self._reader.get("services", owner.namespace, owner.name) if self._reader is not None else None
 
     def _changed(self, old: Object | None, new: Object | None) -> None:
         kept_addresses = set(_addresses(new)) if new is not None else set()
         kept_ports = set(_node_ports(new)) if new is not None else set()
         if old is not None:
             owner = key_of(old)
+            revision = int(old["metadata"].get("resourceVersion") or 0)
             for address in set(_addresses(old)) - kept_addresses:
                 self._range_of(address).release(address, owner)
+                if self._address_claims is not None:
+                    self._address_claims.given_back(int(ipaddress.ip_address(address)), revision)
             for port in set(_node_ports(old)) - kept_ports:
                 self._ports.release(port, owner)
+                if self._port_claims is not None:
+                    self._port_claims.given_back(port, revision)
         if new is not None:
             owner = key_of(new)
             for address in kept_addresses:
