@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import orjson
 
 from timonel.aio.clock import Clock
 from timonel.apis.authentication import TOKEN_REQUEST
+from timonel.objects.meta import Key
 from timonel.server import bootstrap
 from timonel.server.app import ApiServer, Config, Extensions, Scheme
 from timonel.server.chain.info import Info
+from timonel.server.claims import Claims
 from timonel.server.http import Request, Response
 from timonel.server.outbound import Outbound
 from timonel.server.paths import fixed
@@ -41,6 +44,11 @@ def first_address(cidr: str) -> str:
     return str(next(iter(ipaddress.ip_network(cidr).hosts())))
 
 
+def _claims(store: Store, clock: Clock) -> Callable[[str, Callable[[int, Key], bool]], Claims] | None:
+    """Only where other servers could hand out the same number."""
+    return (lambda name, has: Claims(store, clock, name, has)) if store.shared else None
+
+
 def compose(
     settings: Settings, *, store: Store, scheme: Scheme, clock: Clock, tls: ssl.SSLContext | None
 ) -> ApiServer:
@@ -57,7 +65,13 @@ def compose(
     server.reader.need(*NEEDED)
     pod = server.registry.by_qualified["pods"].work
     outbound = Outbound(server.reader, clock)
-    attached = security.attach(reader=server.reader, objects=server.objects, pod=pod, outbound=outbound)
+    attached = security.attach(
+        reader=server.reader,
+        objects=server.objects,
+        pod=pod,
+        outbound=outbound,
+        claims=_claims(store, clock),
+    )
 
     def wanted() -> bootstrap.Settings:
         ranges = settings.security.service_ranges

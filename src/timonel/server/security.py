@@ -13,6 +13,7 @@ from typing import Any
 
 from timonel.aio.clock import Clock
 from timonel.apis.resource import ResourceType
+from timonel.objects.meta import Key
 from timonel.server.actions import ActionType
 from timonel.server.admission import order
 from timonel.server.allocators import ServiceAllocators
@@ -24,6 +25,7 @@ from timonel.server.auth.rbac import RbacAuthorizer
 from timonel.server.auth.settings import AuthSettings
 from timonel.server.auth.tokens import Tokens
 from timonel.server.auth.union import UnionAuthorizer
+from timonel.server.claims import Claims
 from timonel.server.outbound import Outbound
 from timonel.server.request import (
     ActionHandler,
@@ -145,7 +147,15 @@ class Security:
     def authorizer(self) -> _Authorizer:
         return self._authorizer
 
-    def attach(self, *, reader: Reader, objects: Objects, pod: ResourceType, outbound: Outbound) -> Attached:
+    def attach(
+        self,
+        *,
+        reader: Reader,
+        objects: Objects,
+        pod: ResourceType,
+        outbound: Outbound,
+        claims: Callable[[str, Callable[[int, Key], bool]], Claims] | None = None,
+    ) -> Attached:
         """`pod` is the resource type of pods. Follows the cluster from now on through `reader`."""
         settings, clock = self.settings, self._clock
         legacy = LegacyUse(reader, objects, clock)
@@ -170,7 +180,7 @@ class Security:
             trust=settings.trust,
         )
         union = access.authorizer
-        allocators = ServiceAllocators(address_ranges=settings.service_ranges)
+        allocators = ServiceAllocators(address_ranges=settings.service_ranges, claims=claims)
         allocators.follow(reader)
         self._authenticator.inner = access.authenticator
         self._authorizer.inner = union
@@ -185,7 +195,7 @@ class Security:
             partials=partials.built_in(pod=pod, clock=clock),
             connects=streams.built_in(reader, settings.node_tls, settings.pod_tls, settings.nearby_nodes),
             tokens=tokens,
-            background=(legacy.run, *_followers(access, settings.reread)),
+            background=(legacy.run, *allocators.background(), *_followers(access, settings.reread)),
         )
 
 
