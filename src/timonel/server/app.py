@@ -17,6 +17,8 @@ from typing import Any, Protocol
 
 from timonel.aio.clock import Clock
 from timonel.apis.resource import ResourceType
+from timonel.machinery.apply.typed import Nodes
+from timonel.machinery.codec import Codecs
 from timonel.schema.openapi import OpenApi
 from timonel.server import discovery, flowcontrol, openapi
 from timonel.server.actions import Action, ActionType
@@ -45,6 +47,9 @@ from timonel.store.base import Store
 
 class Scheme(Protocol):
     """The types to serve; `timonel.apis.scheme.Scheme` is the one of all built-in kinds."""
+
+    codecs: Codecs
+    nodes: Nodes
 
     @property
     def resources(self) -> Iterable[ResourceType]: ...

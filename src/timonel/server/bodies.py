@@ -73,7 +73,10 @@ def decode(
     if not isinstance(tree, dict):
         raise mismatch(endpoint, "json: cannot unmarshal array into Go value")
     rtype = endpoint.rtype
-    check_kind(tree, rtype.kind, rtype.api_version, rtype.version)
+    if rtype.custom:
+        check_custom(endpoint, tree, body)
+    else:
+        check_kind(tree, rtype.kind, rtype.api_version, rtype.version)
     return finish(endpoint, tree, problems, validation=validation, warnings=warnings, legacy=legacy)
 
 
@@ -84,6 +87,19 @@ def check_kind(tree: Object, kind: str, api_version: str, version: str) -> None:
         raise errors.BadRequest(
             f"{given_kind} in version {json.dumps(version)} cannot be handled as a {kind}: converting "
             f"({given_version}.{given_kind}) to ({api_version}.{kind}): unknown conversion"
+        )
+
+
+def check_custom(endpoint: Endpoint, tree: Object, body: bytes | Any) -> None:
+    """Custom resources say what they are. A wrong kind is left to validation, as upstream leaves it."""
+    for key, name in (("kind", "Kind"), ("apiVersion", "apiVersion")):
+        if not tree.get(key):
+            text = body.decode(errors="replace") if isinstance(body, bytes) else json.dumps(tree)
+            raise mismatch(endpoint, f"Object '{name}' is missing in '{text}'")
+    expected, given = endpoint.rtype.api_version, tree["apiVersion"]
+    if given != expected:
+        raise errors.BadRequest(
+            f"the API version in the data ({given}) does not match the expected API version ({expected})"
         )
 
 
@@ -98,14 +114,16 @@ def finish(
 ) -> Object:
     """Legacy shapes, pruning, types and defaults of a tree whose kind is known to be right."""
     rtype = endpoint.rtype
-    tree["kind"], tree["apiVersion"] = rtype.kind, rtype.api_version
+    if not rtype.custom:
+        tree["kind"], tree["apiVersion"] = rtype.kind, rtype.api_version
     if legacy and rtype.legacy_shape is not None:
         warnings += rtype.legacy_shape(tree)
     try:
         obj, unknown = endpoint.machinery.normalize(tree)
     except DecodeError as error:
         raise mismatch(endpoint, str(error)) from error
-    obj["kind"], obj["apiVersion"] = rtype.kind, rtype.api_version
+    if not rtype.custom:
+        obj["kind"], obj["apiVersion"] = rtype.kind, rtype.api_version
     obj.setdefault("metadata", {})
     problems = problems + unknown
     if problems and validation == "Strict":

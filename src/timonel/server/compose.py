@@ -18,6 +18,9 @@ from timonel.objects.meta import Key
 from timonel.server import bootstrap
 from timonel.server.app import ApiServer, Config, Extensions, Scheme
 from timonel.server.chain.info import Info
+from timonel.server.custom.control import Controller
+from timonel.server.custom.kinds import Metadata
+from timonel.server.custom.serving import CustomResources
 from timonel.server.claims import Claims
 from timonel.server.http import Request, Response
 from timonel.server.outbound import Outbound
@@ -28,6 +31,7 @@ from timonel.server.security import Settings as SecuritySettings
 from timonel.store.base import Store
 
 DISCOVERY, JWKS = "/.well-known/openid-configuration", "/openid/v1/jwks"
+OBJECT_META = "meta.v1.ObjectMeta"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,12 @@ def compose(
     async def first_objects() -> None:
         await bootstrap.ensure(server.objects, server.reader, wanted())
 
+    metadata = Metadata(lambda: scheme.codecs.codec(OBJECT_META), lambda: scheme.nodes.struct(OBJECT_META))
+    custom = CustomResources(server.registry, metadata, outbound)
+    definitions = Controller(server.core, server.reader, server.objects, custom)
+    custom.attach(server.reader)
+    definitions.attach()
+
     keeper = bootstrap.Keeper(server.objects, server.reader, clock, wanted)
 
     async def discovery(request: Request, info: Info, user: User) -> Response:
@@ -101,7 +111,7 @@ def compose(
             connects=attached.connects,
             paths={DISCOVERY: discovery, JWKS: fixed(attached.tokens.jwks())},
             bootstrap=(first_objects,),
-            background=(keeper.run, *attached.background),
+            background=(keeper.run, definitions.run, *attached.background),
         )
     )
     return server

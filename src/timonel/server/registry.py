@@ -24,7 +24,7 @@ from timonel.server.actions import Action
 from timonel.server.atrest import Vault
 from timonel.server.request import ConnectHandler, PartialUpdate
 from timonel.server.watchcache import Caches, Entry, Kind, ResourceCache
-from timonel.store.base import KeyExists, KeyMissing, RevisionConflict, Store
+from timonel.store.base import KeyExists, KeyMissing, Record, RevisionConflict, Store
 
 MODIFIED_SINCE = "the object has been modified; please apply your changes to the latest version and try again"
 
@@ -54,6 +54,23 @@ class TypeMachinery(Protocol):
     def describe(self, path: str) -> str: ...
 
 
+class Custom(Protocol):
+    """What there is to know of a custom resource besides its type (`timonel.server.custom`)."""
+
+    @property
+    def storage(self) -> ResourceType:
+        """The version whose form is stored."""
+
+    @property
+    def terminating(self) -> bool:
+        """Its definition is being deleted: nothing is created any more."""
+
+    @property
+    def stores_as_served(self) -> bool: ...
+    async def stored(self, obj: Object) -> bytes:
+        """The stored form of an object in the served form."""
+
+
 @dataclass(slots=True)
 class Endpoint:
     """One resource in one served version."""
@@ -68,6 +85,9 @@ class Endpoint:
     actions: dict[str, Action] = field(default_factory=dict)
     partials: dict[str, PartialUpdate] = field(default_factory=dict)
     connects: dict[str, ConnectHandler] = field(default_factory=dict)
+    custom: Custom | None = None
+    # sees, and may change, what is marked for deletion the first time
+    begin_delete: Callable[[Object, float], None] | None = None
 
     @property
     def kind(self) -> Kind:
@@ -135,6 +155,9 @@ class Registry:
         self.endpoints: dict[tuple[str, str, str], Endpoint] = {}
         self.by_qualified: dict[str, Endpoint] = {}  # the stored version of each resource
         self._kinds: dict[str, ResourceCache] = {}
+        self._builtin: set[str] = set()  # groups
+        self.listeners: list[Callable[[], None]] = []  # called when resources came or went
+        self.generation = 0  # grows then
 
     def add(self, rtype: ResourceType, work: ResourceType, machinery: TypeMachinery) -> Endpoint:
         """Serve `rtype`; `work` is itself or the version whose form it is kept in."""
@@ -147,12 +170,36 @@ class Registry:
         stored = None if rtype is work else self.by_qualified[qualified].machinery
         endpoint = Endpoint(rtype, work, cache, machinery, convert, stored)
         self.endpoints[rtype.group, rtype.version, rtype.plural] = endpoint
+        self._builtin.add(rtype.group)
         if rtype is work:
             self.by_qualified[qualified] = endpoint
         return endpoint
 
-    def remove(self, rtype: ResourceType) -> None:
-        del self.endpoints[rtype.group, rtype.version, rtype.plural]
+    def is_builtin(self, group: str) -> bool:
+        """Whether the program itself has resources of this group."""
+        return group in self._builtin
+
+    def swap(self, gone: Iterable[Endpoint], come: Iterable[Endpoint], main: Endpoint | None) -> None:
+        """Other versions of a custom resource are served from now on. `main` keeps the objects for the server itself;
+        with None there is no such resource any more. Watches of what is gone end."""
+        for endpoint in gone:
+            rtype = endpoint.rtype
+            if self.endpoints.get((rtype.group, rtype.version, rtype.plural)) is endpoint:
+                del self.endpoints[rtype.group, rtype.version, rtype.plural]
+            if self.by_qualified.get(rtype.qualified) is endpoint:
+                del self.by_qualified[rtype.qualified]
+            self.caches.remove(endpoint.cache)
+        for endpoint in come:
+            rtype = endpoint.rtype
+            self.endpoints[rtype.group, rtype.version, rtype.plural] = endpoint
+        if main is not None:
+            self.by_qualified[main.rtype.qualified] = main
+        self.changed()
+
+    def changed(self) -> None:
+        self.generation += 1
+        for listener in self.listeners:
+            listener()
 
     def served(self) -> Iterable[Endpoint]:
         return self.endpoints.values()
@@ -178,7 +225,13 @@ class Registry:
         if record is None:
             raise endpoint.not_found(name)
         await self.caches.reached(record.modified)
-        return endpoint.kind.entry(record)
+        return await self.entry(endpoint, record)
+
+    async def entry(self, endpoint: Endpoint, record: Record) -> Entry:
+        kind = endpoint.kind
+        if kind.waits(record):
+            [record] = await kind.prepare([record])
+        return kind.entry(record)
 
     # ---- writes; the tree belongs to the entry afterwards
 
@@ -195,7 +248,7 @@ class Registry:
         name = obj["metadata"]["name"]
         found = endpoint.already_exists(name)
         record = await self.store.get(key)
-        if record is not None and endpoint.kind.entry(record).obj["metadata"].get("deletionTimestamp"):
+        if record is not None and (await self.entry(endpoint, record)).obj["metadata"].get("deletionTimestamp"):
             found = errors.AlreadyExists(
                 f"object is being deleted: {found.message}",
                 name=name,
@@ -218,6 +271,10 @@ class Registry:
 
     async def _write(self, endpoint: Endpoint, key: str, obj: Object, write: Callable[[bytes], Any]) -> Entry:
         kind, cache = endpoint.kind, endpoint.cache
+        if endpoint.custom is not None and not endpoint.custom.stores_as_served:
+            record = await write(await endpoint.custom.stored(obj))
+            await self.caches.reached(record.modified)
+            return await self.entry(endpoint, record)  # what conversion has left of it
         value = kind.encode(obj)
         entry = Entry(kind, key, value, 0, obj)
         sealed = self._vault.sealed(key, value) if self._vault is not None and kind.rtype.secret else value

@@ -96,6 +96,8 @@ def list_(
     headers: tuple[Header, ...] = (),
 ) -> Response:
     metadata: Object = {"resourceVersion": str(result.revision)}
+    if endpoint.rtype.custom and not form.transform:
+        metadata = {"continue": "", **metadata}  # upstream has no struct for these lists that would leave it out
     if result.continue_token:
         metadata["continue"] = result.continue_token
     if result.remaining:
@@ -122,8 +124,8 @@ def list_(
             "items": items or None,  # as upstream has it, for this form alone
         }
         return written(endpoint, form, 200, tree, headers)
-    head = b'{"kind":"%bList","apiVersion":"%b","metadata":%b,"items":[' % (
-        rtype.kind.encode(),
+    head = b'{"kind":"%b","apiVersion":"%b","metadata":%b,"items":[' % (
+        rtype.list_kind_name.encode(),
         rtype.api_version.encode(),
         orjson.dumps(metadata),
     )

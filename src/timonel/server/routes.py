@@ -49,9 +49,7 @@ def not_allowed() -> errors.MethodNotAllowed:
 def find(registry: Registry, info: Info) -> Route:
     endpoint = registry.endpoints.get((info.group, info.version, info.resource))
     if endpoint is None:
-        if any(group == info.group for group, _, _ in registry.endpoints):
-            raise unknown()
-        raise NoSuchGroup()
+        raise unknown() if registry.is_builtin(info.group) else NoSuchGroup()
     rtype = endpoint.rtype
     if info.subresource:
         return _subresource(endpoint, info)
@@ -86,6 +84,8 @@ def _fits(info: Info) -> bool:
 
 def _subresource(endpoint: Endpoint, info: Info) -> Route:
     rtype, name = endpoint.rtype, info.subresource
+    if rtype.custom and name not in endpoint.subresources:
+        raise endpoint.not_found(info.name)
     if name not in endpoint.subresources or (
         rtype.namespaced != bool(info.namespace) and info.resource != "namespaces"
     ):

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from timonel.objects.meta import Object
 
 GROUP, KIND = "apiextensions.k8s.io", "CustomResourceDefinition"
@@ -47,7 +49,7 @@ class Version:
 class Definition:
     name: str
     uid: str
-    generation: int
+    digest: int  # of the spec
     group: str
     names: Names  # those that were accepted
     namespaced: bool
@@ -98,7 +100,7 @@ def definition_of(crd: Object) -> Definition:
     return Definition(
         name=metadata["name"],
         uid=metadata["uid"],
-        generation=metadata.get("generation", 0),
+        digest=hash(orjson.dumps(spec)),
         group=group,
         names=names_of((crd.get("status") or {}).get("acceptedNames") or {}),
         namespaced=spec["scope"] == "Namespaced",

@@ -12,7 +12,7 @@ pkg/registry/customresource/{strategy,status_strategy,validator}.go.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
@@ -23,26 +23,50 @@ from timonel.machinery.apply.fields import Fields
 from timonel.machinery.apply.typed import Node
 from timonel.machinery.codec import Codec, DecodeError
 from timonel.machinery.errors import BadRequest, Cause, NotAcceptable
+from timonel.machinery.structural import Malformed, Structural
 from timonel.objects.meta import Object
 from timonel.server import objectmeta
 from timonel.server.custom.columns import columns_of
 from timonel.server.custom.definition import Definition, Version
-from timonel.server.custom.plain import Structural
 
 STATUS_WRITES_NOT = sets.of_paths(("f:spec",), ("f:metadata",))
 MAIN_WRITES_NOT = sets.of_paths(("f:status",))
 LARGEST_REPLICAS = 2**31 - 1
+UNKNOWN, QUOTE = "unknown field ", '"'
+# the rules for resources inside of resources: they may have a namespace, and need no name
+NAMELESS = ResourceType(group="", version="", kind="", plural="")
 GO_TYPES = {str: "string", bool: "bool", float: "float64", list: "[]interface {}"}
 
 Schema = Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
 class Metadata:
-    """The metadata of every object: its codec, and its node in server-side apply."""
+    """The metadata of every object: its codec, and its node in server-side apply (`structural.Metadata`)."""
 
-    codec: Codec
-    node: Node
+    def __init__(self, codec: Callable[[], Codec], node: Callable[[], Node]) -> None:
+        self._codec = codec
+        self._node = node
+
+    @cached_property
+    def codec(self) -> Codec:
+        return self._codec()
+
+    @cached_property
+    def node(self) -> Node:
+        return self._node()
+
+    def normalize(self, metadata: Any, path: str) -> tuple[Object, list[str]]:
+        """In its form, and the paths of unknown fields. Raises Malformed."""
+        try:
+            found, problems = self.codec.normalize(metadata)
+        except DecodeError as e:
+            raise Malformed(str(e)) from e
+        return found, [f"{path}.{p.removeprefix(UNKNOWN).strip(QUOTE)}" for p in problems]
+
+    def validate(self, metadata: Object, path: str) -> Iterator[Cause]:
+        for cause in objectmeta.validate({"metadata": metadata}, NAMELESS):
+            if cause.field != "metadata.name" or metadata.get("name"):
+                yield Cause(cause.type, cause.message, path + cause.field.removeprefix("metadata"))
 
 
 class CustomMachinery:
@@ -64,7 +88,7 @@ class CustomMachinery:
     def structural(self) -> Structural | None:
         """None: the version has no schema, and takes everything."""
         schema = self._schema()
-        return None if schema is None else Structural(schema)
+        return None if schema is None else Structural(schema, metadata=self._metadata)
 
     @cached_property
     def fields(self) -> Fields:
@@ -84,16 +108,13 @@ class CustomMachinery:
     def normalize(self, tree: Any) -> tuple[Object, list[str]]:
         """Coerce the metadata, prune; the problems that strict validation reports. Raises DecodeError."""
         obj: Object = dict(tree)
-        problems: list[str] = []
         given = tree.get("metadata")
-        if given is not None:
-            if not isinstance(given, dict):
-                raise DecodeError("json: cannot unmarshal into Go value of type v1.ObjectMeta")
-            obj["metadata"], problems = self._metadata.codec.normalize(given)
-            problems = [p.replace('field "', 'field "metadata.', 1) for p in problems]
-        else:
-            obj["metadata"] = {}
-        return obj, sorted([*problems, *self.pruned(obj)])
+        try:
+            obj["metadata"], unknown = self._metadata.normalize({} if given is None else given, "metadata")
+            problems = [f"unknown field {field.quote(path)}" for path in unknown]
+            return obj, sorted([*problems, *self.pruned(obj)])
+        except Malformed as e:
+            raise DecodeError(str(e)) from e
 
     def pruned(self, obj: Object) -> list[str]:
         if self.structural is None:
@@ -111,7 +132,8 @@ class CustomMachinery:
         except DecodeError:
             tree["metadata"] = _readable(tree["metadata"], self._metadata.codec)
         tree["metadata"].setdefault("generation", 1)
-        self.pruned(tree)
+        with suppress(Malformed):
+            self.pruned(tree)
         self.default(tree)
 
     def to_protobuf(self, tree: Object) -> bytes:

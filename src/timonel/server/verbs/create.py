@@ -42,6 +42,9 @@ async def create(core: Core, call: Call) -> Result:
 async def store_new(core: Core, call: Call, obj: Object, options: WriteOptions) -> Result:
     """The rest of the way of a new object in the served form. Upstream: also for PUT and apply that create."""
     endpoint, work = call.endpoint, call.endpoint.work
+    if endpoint.custom is not None and endpoint.custom.terminating:
+        why = "create not allowed while custom resource definition is terminating"
+        raise errors.forbidden(work.plural, obj["metadata"].get("name", ""), why, work.group)
     endpoint.to_work(obj)
     generates = obj["metadata"].get("generateName") and not obj["metadata"].get("name")
     again = orjson.dumps(obj) if generates else b""  # for the rare case that the name drawn is taken
@@ -115,20 +118,28 @@ def rules_of(endpoint: Endpoint) -> ResourceType:
     return endpoint.rtype if endpoint.rtype.converted is not None else endpoint.work
 
 
+def kind_said(work: ResourceType, obj: Object) -> str:
+    """The kind in messages; a custom object may have come with another one."""
+    return obj.get("kind", work.kind) if work.custom else work.kind
+
+
 def prepare(endpoint: Endpoint, obj: Object, now: float, warnings: list[str]) -> None:
     """Everything from system fields to canonicalize. Upstream: rest.BeforeCreate."""
     work, rules, metadata = endpoint.work, rules_of(endpoint), obj["metadata"]
     if (version := metadata.get("resourceVersion", "")).isdecimal() and version.strip("0"):
-        raise errors.StatusError("resourceVersion should not be set on objects to be created")
+        raise errors.BadRequest("resourceVersion should not be set on objects to be created")
     objectmeta.fill(metadata, now)
     objectmeta.clear_system_fields(metadata)
     if work.generation:
         metadata["generation"] = 1
     rules.prepare_create(obj)
-    causes = [*objectmeta.validate(obj, rules), *objectmeta.validate_domains(obj), *rules.validate(obj)]
+    if work.custom:  # their rules see to metadata too
+        causes = list(rules.validate(obj))
+    else:
+        causes = [*objectmeta.validate(obj, rules), *objectmeta.validate_domains(obj), *rules.validate(obj)]
     if not causes:
         causes = list(objectmeta.validate(obj, rules, names.path_segment_name))
     if causes:
-        raise errors.invalid(work.kind, metadata.get("name", ""), causes, work.group)
+        raise errors.invalid(kind_said(work, obj), metadata.get("name", ""), causes, work.group)
     warnings += rules.warnings(obj)
     rules.canonicalize(obj)

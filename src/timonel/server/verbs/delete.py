@@ -86,11 +86,11 @@ async def remove(core: Core, call: Call, name: str, options: DeleteOptions) -> R
     try:
         await core.admission.admit(admission)
         await core.admission.validate(admission)
-        for attempt in range(ATTEMPTS):
+        for tried in range(ATTEMPTS):
             try:
-                return await _attempt(core, endpoint, entry, options)
+                return await attempt(core, endpoint, entry, options)
             except Stale:
-                if attempt + 1 == ATTEMPTS:
+                if tried + 1 == ATTEMPTS:
                     raise
                 entry = await core.registry.reread(endpoint, call.namespace, name)
     except Stale as error:
@@ -102,13 +102,15 @@ async def remove(core: Core, call: Call, name: str, options: DeleteOptions) -> R
     raise AssertionError("the loop returns or raises")
 
 
-async def _attempt(core: Core, endpoint: Endpoint, entry: Entry, options: DeleteOptions) -> Result:
+async def attempt(core: Core, endpoint: Endpoint, entry: Entry, options: DeleteOptions) -> Result:
     obj = entry.decoded()
     check_preconditions(endpoint, entry, obj, options)
     now = core.clock.now()
     graceful, changed = before_delete(endpoint, obj, options, now)
     finalizers_before = list(obj["metadata"].get("finalizers") or ())
     set_dependents_finalizer(endpoint, obj, options)
+    if endpoint.begin_delete is not None and not obj["metadata"].get("deletionTimestamp"):
+        endpoint.begin_delete(obj, now)
     finalizers = obj["metadata"].get("finalizers") or []
     waits = bool(finalizers) or (obj["kind"] == "Namespace" and bool(obj.get("spec", {}).get("finalizers")))
     if waits and not graceful:

@@ -27,6 +27,10 @@ KINDS = {
     "application/strategic-merge-patch+json": "strategic",
     "application/apply-patch+yaml": "apply",
 }
+NOT_STRATEGIC = (
+    "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
+    "application/merge-patch+json, application/apply-patch+yaml"
+)
 METADATA_ORDER = (
     "name", "generateName", "namespace", "selfLink", "uid", "resourceVersion", "generation", "creationTimestamp",
     "deletionTimestamp", "deletionGracePeriodSeconds", "labels", "annotations", "ownerReferences", "finalizers",
@@ -49,6 +53,8 @@ def kind_of(content_type: str) -> str:
 
 async def patch(core: Core, call: Call) -> Result:
     kind = kind_of(call.content_type)
+    if kind == "strategic" and call.endpoint.rtype.custom:
+        raise errors.UnsupportedMediaType(NOT_STRATEGIC)
     options = write_options(call.info, "PatchOptions", patch_type=kind)
     if kind == "apply":
         return await _apply(core, call, options)
@@ -123,7 +129,8 @@ def finished(
         raise errors.BadRequest("couldn't decode the patch: json: cannot unmarshal into Go value")
     if tree.get("metadata") is None:
         tree["metadata"] = {}
-    bodies.check_kind(tree, endpoint.rtype.kind, endpoint.rtype.api_version, endpoint.rtype.version)
+    if not endpoint.rtype.custom:
+        bodies.check_kind(tree, endpoint.rtype.kind, endpoint.rtype.api_version, endpoint.rtype.version)
     shown = orjson.dumps(tree)  # read again only where there is something to complain about
     try:
         obj = bodies.finish(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from timonel.apis.resource import ResourceType
 from timonel.machinery import errors, names
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object
@@ -20,7 +21,7 @@ from timonel.server.options import WriteOptions, unsigned, write_options
 from timonel.server.registry import Endpoint, Stale
 from timonel.server.request import AdmissionCall, Operation
 from timonel.server.verbs.call import Call, Core, Result, check_namespace, cloned, undone
-from timonel.server.verbs.create import rules_of, store_new
+from timonel.server.verbs.create import kind_said, rules_of, store_new
 from timonel.server.watchcache import Entry
 
 # metadata that /status leaves alone, where it leaves any
@@ -125,9 +126,11 @@ async def update(core: Core, call: Call) -> Result:
 
 
 def _version_required(endpoint: Endpoint, name: str) -> errors.Invalid:
-    message = "Invalid value: 0x0: must be specified for an update"
+    work = endpoint.work
+    zero = "0" if work.custom else "0x0"
+    message = f"Invalid value: {zero}: must be specified for an update"
     cause = Cause("FieldValueInvalid", message, "metadata.resourceVersion")
-    return errors.invalid(endpoint.work.kind, name, [cause], endpoint.work.group)
+    return errors.invalid(work.plural if work.custom else work.kind, name, [cause], work.group)
 
 
 def check_name(obj: Object, name: str) -> None:
@@ -143,7 +146,7 @@ def check_name(obj: Object, name: str) -> None:
 
 
 def wanted_version(obj: Object) -> int:
-    """The revision that the client has seen, 0 for any. An unreadable one is the server's error, as upstream."""
+    """The revision that the client has seen, 0 for any. Raises BadRequest."""
     text = obj["metadata"].get("resourceVersion", "")
     if not text:
         return 0
@@ -151,7 +154,7 @@ def wanted_version(obj: Object) -> int:
         return unsigned(text)
     except ValueError as error:
         problem = str(error)[str(error).index("strconv.") :]
-        raise errors.StatusError(problem) from error
+        raise errors.BadRequest(problem) from error
 
 
 async def change(
@@ -234,7 +237,7 @@ async def _written(core: Core, call: Call, admission: AdmissionCall, part: Part,
         if admission.dry_run:
             undone(admission)
             return Result(200, obj=endpoint.to_served(new))
-        if is_same(new, old):
+        if is_same(new, old) and not entry.outdated:
             undone(admission)
             return Result(200, entry)
         if is_finished(new):
@@ -279,27 +282,29 @@ def prepare(endpoint: Endpoint, new: Object, old: Object, part: Part, warnings: 
         if key in before and (key == "deletionTimestamp" or key not in now):
             now[key] = before[key]
     now["resourceVersion"] = before["resourceVersion"]
-    if work.generation and part.subresource != "status" and content(new) != content(old):
+    if work.generation and part.subresource != "status" and content(new, work) != content(old, work):
         now["generation"] = before.get("generation", 0) + 1
-    common, domains = [*objectmeta.validate_update(new, old)], [*objectmeta.validate_domains(new)]
+    common = [*objectmeta.validate_update(new, old)]
+    domains = [] if work.custom else [*objectmeta.validate_domains(new)]
     causes = [
         *objectmeta.validate(new, work, names.path_segment_name),
         *common,
-        *common,  # the kinds' own rules begin with it once more
+        *([] if work.custom else common),  # the kinds' own rules begin with it once more
         *domains,
     ]
     if not work.group and not part.subresource:  # and core's with all of it
         causes += (*objectmeta.validate(new, work), *domains)
     causes += part.validate(new, old)
     if causes:
-        raise errors.invalid(work.kind, now.get("name", ""), causes, work.group)
+        raise errors.invalid(kind_said(work, new), now.get("name", ""), causes, work.group)
     warnings += part.warnings(new, old)
     work.canonicalize(new)
 
 
-def content(obj: Object) -> Object:
-    """What metadata.generation counts the changes of."""
-    return {k: v for k, v in obj.items() if k not in ("metadata", "status", "kind", "apiVersion")}
+def content(obj: Object, rtype: ResourceType) -> Object:
+    """What metadata.generation counts the changes of: a custom status counts that has no /status of its own."""
+    own = ("metadata", "kind", "apiVersion", "" if rtype.custom and not rtype.status else "status")
+    return {k: v for k, v in obj.items() if k not in own}
 
 
 def is_same(new: Object, old: Object) -> bool:

@@ -1,0 +1,85 @@
+"""Stored custom objects as the entries of one version's cache.
+
+Objects are kept in the form of the storage version that was current when they were written, and each served version has
+a cache of its own, in its own form. An entry whose stored form is not what would be stored now is `outdated`: an update
+that changes nothing writes it all the same, which is how objects are moved to another storage version.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import orjson
+
+from timonel.apis.resource import ResourceType
+from timonel.objects.meta import Object
+from timonel.server.custom.conversion import Forms
+from timonel.server.watchcache import Entry, Kind
+from timonel.store.base import Record
+
+
+class Ready(bytes):
+    """Bytes that are in order, in the form of the version that they were made for."""
+
+    outdated = False
+
+
+class OutdatedEntry(Entry):
+    __slots__ = ()
+
+    outdated = True
+
+
+class CustomKind(Kind):
+    """Entries in the form of `rtype`, one of the versions."""
+
+    __slots__ = ("_forms", "_stored")
+
+    def __init__(self, rtype: ResourceType, stored: ResourceType, forms: Forms) -> None:
+        super().__init__(rtype)
+        self._forms = forms
+        self._stored = Kind(stored)
+
+    def waits(self, record: Record) -> bool:
+        return self._forms.waits and not isinstance(record.value, Ready) and not self._is_own(record.value)
+
+    def _is_own(self, value: bytes) -> bool:
+        if value.startswith(self.opening):
+            return True
+        version: str = orjson.loads(value).get("apiVersion", "")
+        return version == self.rtype.api_version
+
+    async def prepare(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Raises ConversionFailed."""
+        waiting = [i for i, record in enumerate(records) if self.waits(record)]
+        if not waiting:
+            return records
+        trees = [self._forms.settled(orjson.loads(records[i].value)) for i in waiting]
+        found = list(records)
+        for i, tree in zip(waiting, await self._forms.converted(trees, self.rtype.version), strict=True):
+            value = Ready(self.encode(tree))
+            value.outdated = not records[i].value.startswith(self._stored.opening)
+            found[i] = replace(records[i], value=value)
+        return found
+
+    def entry(self, record: Record, obj: Object | None = None) -> Entry:
+        value = record.value
+        if isinstance(value, Ready):
+            made = OutdatedEntry if value.outdated else Entry
+            return made(self, record.key, value, record.modified)
+        tree = self._forms.settled(orjson.loads(value))
+        outdated = self._stored.encode(tree) != value
+        own = self.encode(self._forms.renamed(tree, self.rtype.version))
+        return (OutdatedEntry if outdated else Entry)(self, record.key, own, record.modified)
+
+    async def stored(self, obj: Object) -> bytes:
+        """What to store for an object of this version. Raises ConversionFailed."""
+        if self.opening == self._stored.opening:
+            return self.encode(obj)
+        [tree] = await self._forms.converted([orjson.loads(self.encode(obj))], self._stored.rtype.version)
+        return self._stored.encode(tree)
+
+    @property
+    def stores_as_it_is(self) -> bool:
+        return self.opening == self._stored.opening
