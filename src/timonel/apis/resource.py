@@ -15,7 +15,7 @@ value has the type that the schema says, unknown fields are gone, and what Go's 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from timonel.machinery.errors import Cause
@@ -148,6 +148,16 @@ class ResourceType:
     warnings: Callable[[Object], Iterable[str]] = _no_warnings
     warnings_update: Callable[[Object, Object], Iterable[str]] = _no_warnings  # (new, old)
     canonicalize: Callable[[Object], None] = _nothing
+    # hooks by name, in place of those above, that remember what they have seen: made anew for each Scheme, so that
+    # what they remember is the Scheme's
+    remembering: Callable[[], Mapping[str, Callable[..., Any]]] | None = None
+
+    def with_memory(self) -> ResourceType:
+        """The type with hooks of its own that remember, where it has such."""
+        if self.remembering is None:
+            return self
+        hooks: Mapping[str, Any] = self.remembering()
+        return replace(self, **hooks)
 
     @property
     def qualified(self) -> str:

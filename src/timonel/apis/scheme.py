@@ -181,7 +181,7 @@ class Scheme:
         if found is None:
             modules = [name for served, name in (*self._modules, *retired.GROUPS) if served == group]
             offered = (rtype for name in modules for rtype in import_module(name).RESOURCES)
-            found = tuple(rtype for rtype in offered if rtype.group == group)
+            found = tuple(rtype.with_memory() for rtype in offered if rtype.group == group)
             self._by_group[group] = found
         return found
 

@@ -5,9 +5,11 @@ Upstream: pkg/registry/core/{pod,podtemplate}/strategy.go, pkg/api/pod/util.go.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from timonel.apis.core import pod_amounts, pod_columns
+from timonel.apis.core.pod_alike import Alike
 from timonel.apis.core.pod_defaults import (
     CONTAINER_LISTS,
     default_pod,
@@ -105,6 +107,17 @@ def grace_period(obj: Object, asked: int | None) -> int:
     return 1 if period < 0 else int(period)
 
 
+def _remembering() -> Mapping[str, Callable[..., Any]]:
+    """The rules that need not look twice at specs that are alike."""
+    sound, silent = Alike(), Alike()
+    return {
+        "validate": lambda obj: validate_pod(obj, sound),
+        "validate_update": lambda new, old: validate_pod_update(new, old, sound),
+        "warnings": lambda obj: pod_warnings(obj, None, silent),
+        "warnings_update": lambda new, old: pod_warnings(new, old, silent),
+    }
+
+
 POD = ResourceType(
     group="",
     version="v1",
@@ -148,6 +161,7 @@ POD = ResourceType(
     warnings=pod_warnings,
     warnings_update=pod_warnings,
     canonicalize=canonicalize,
+    remembering=_remembering,
     columns=pod_columns.COLUMNS,
 )
 

@@ -4,7 +4,8 @@ Most pods are made from a template, so that the same spec comes again and again.
 remembered as text and not walked through again; only what depends on the name of a pod is asked anew. The one thing in
 which specs of one template differ is the random name of the volume with the token: it is left out of the text.
 
-Nothing here changes an answer: a spec that is refused, or that earns a warning, is never remembered.
+Nothing here changes an answer: a spec that is refused, or that earns a warning, is never remembered. The memory is a
+Scheme's (`ResourceType.remembering`), so that clusters of one process do not share it.
 """
 
 from __future__ import annotations
@@ -41,12 +42,13 @@ def spec_text(obj: Object) -> bytes | None:
 
 
 class Alike:
-    """Asks `rule` unless a spec like this one has passed it."""
+    """What has passed one rule."""
 
     def __init__(self) -> None:
         self._passed: set[bytes] = set()
 
     def ask(self, obj: Object, rule: Callable[[Object], Iterable[Found]]) -> list[Found]:
+        """What `rule` finds; it is not asked if a spec like this one has passed it."""
         text = spec_text(obj)
         if text is not None and text in self._passed:
             return []
@@ -56,3 +58,8 @@ class Alike:
                 self._passed.clear()
             self._passed.add(text)
         return found
+
+
+def asked(alike: Alike | None, obj: Object, rule: Callable[[Object], Iterable[Found]]) -> Iterable[Found]:
+    """With a memory, if there is one."""
+    return rule(obj) if alike is None else alike.ask(obj, rule)

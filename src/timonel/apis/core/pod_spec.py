@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from timonel.apis import checks
 from timonel.apis.core import pod_containers, pod_resources, pod_scheduling, pod_security
-from timonel.apis.core.pod_alike import Alike
+from timonel.apis.core.pod_alike import Alike, asked
 from timonel.apis.core.pod_volumes import validate_volumes
 from timonel.apis.tolerations import validate_toleration
 from timonel.machinery import field, names
@@ -23,13 +23,12 @@ _MAX_NAMESERVERS, _MAX_SEARCHES, _MAX_SEARCH_TEXT = 3, 32, 2048
 _MAX_INT32 = 2**31 - 1
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 MIRROR = "kubernetes.io/config.mirror"
-_SOUND = Alike()
 
 
-def validate_pod(obj: Object) -> Iterator[Cause]:
+def validate_pod(obj: Object, sound: Alike | None = None) -> Iterator[Cause]:
     """A pod as it is created."""
     spec, annotations = obj.get("spec") or {}, obj["metadata"].get("annotations") or {}
-    yield from validate_metadata_and_spec(obj)
+    yield from validate_metadata_and_spec(obj, sound)
     if spec.get("ephemeralContainers"):
         yield field.forbidden("spec.ephemeralContainers", "cannot be set on create")
     if spec.get("nodeName") and spec.get("schedulingGates"):
@@ -39,8 +38,8 @@ def validate_pod(obj: Object) -> Iterator[Cause]:
         yield from pod_security.validate_apparmor_agrees("spec", annotations, spec)
 
 
-def validate_metadata_and_spec(obj: Object) -> Iterable[Cause]:
-    return _SOUND.ask(obj, _validate_metadata_and_spec)
+def validate_metadata_and_spec(obj: Object, sound: Alike | None = None) -> Iterable[Cause]:
+    return asked(sound, obj, _validate_metadata_and_spec)
 
 
 def _validate_metadata_and_spec(obj: Object) -> Iterator[Cause]:

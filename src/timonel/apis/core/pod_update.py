@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from timonel.apis import checks
+from timonel.apis.core.pod_alike import Alike
 from timonel.apis.core.pod_security import APPARMOR
 from timonel.apis.core.pod_spec import MIRROR, validate_annotations, validate_metadata_and_spec
 from timonel.apis.core.podstructs import spec_diff
@@ -44,8 +45,8 @@ def prepare_status_update(new: Object, old: Object) -> None:
 # ---- the object
 
 
-def validate_pod_update(new: Object, old: Object) -> Iterator[Cause]:
-    yield from validate_metadata_and_spec(new)
+def validate_pod_update(new: Object, old: Object, sound: Alike | None = None) -> Iterator[Cause]:
+    yield from validate_metadata_and_spec(new, sound)
     yield from _validate_annotations_update(new, old)
     spec, before = new.get("spec") or {}, old.get("spec") or {}
     for key in ("containers", "initContainers"):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from timonel.apis import checks
-from timonel.apis.core.pod_alike import Alike
+from timonel.apis.core.pod_alike import Alike, asked
 from timonel.apis.core.pod_scheduling import PREFERRED, REQUIRED
 from timonel.apis.core.pod_security import APPARMOR
 from timonel.machinery import field, names
@@ -45,14 +45,13 @@ _SECCOMP_CONTAINER = "container.seccomp.security.alpha.kubernetes.io/"
 _NO_SECCOMP = 'non-functional in v1.27+; use the "seccompProfile" field instead'
 _NO_APPARMOR = 'deprecated since v1.30; use the "appArmorProfile" field instead'
 _BYTES = ("memory", "ephemeral-storage")
-_SILENT = Alike()
 _NULL_SELECTOR = "a null labelSelector results in matching no pod"
 
 
-def pod_warnings(obj: Object, old: Object | None = None) -> Iterator[str]:
+def pod_warnings(obj: Object, old: Object | None = None, silent: Alike | None = None) -> Iterator[str]:
     if old is None:
         yield from hostname_warning(obj, "the Pod's hostname")
-    yield from _SILENT.ask(obj, lambda pod: _warnings("", pod))
+    yield from asked(silent, obj, lambda pod: _warnings("", pod))
 
 
 def hostname_warning(obj: Object, what: str) -> Iterator[str]:
