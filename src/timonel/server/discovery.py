@@ -10,10 +10,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
 
+from timonel.client.discovery import version_rank
 from timonel.machinery import errors
 from timonel.objects.meta import Object
 from timonel.server import negotiate, routes
@@ -80,7 +82,7 @@ def parts(endpoint: Endpoint) -> list[Part]:
 
 def storage_hash(endpoint: Endpoint) -> str:
     """Names the form that objects are stored in. Upstream: discovery.StorageVersionHash."""
-    work = endpoint.work
+    work = endpoint.work if endpoint.custom is None else endpoint.custom.storage
     digest = hashlib.sha256(f"{work.group}/{work.version}/{work.kind}".encode()).digest()
     return base64.b64encode(digest[:8]).decode()
 
@@ -122,13 +124,21 @@ def resource_list(endpoints: Iterable[Endpoint], group: str, version: str) -> Ob
     return tree
 
 
+def by_version(registry: Registry) -> dict[tuple[str, str], list[Endpoint]]:
+    found: dict[tuple[str, str], list[Endpoint]] = {}
+    for endpoint in registry.served():
+        found.setdefault((endpoint.rtype.group, endpoint.rtype.version), []).append(endpoint)
+    return found
+
+
 def aggregated(registry: Registry, groups: Iterable[tuple[str, tuple[str, ...]]]) -> Object:
     items = []
+    found = by_version(registry)
     for group, versions in groups:
         shown = []
         for version in versions:
-            endpoints = [e for e in registry.served() if (e.rtype.group, e.rtype.version) == (group, version)]
-            resources = [_aggregated_resource(e) for e in sorted(endpoints, key=lambda e: e.rtype.plural)]
+            endpoints = sorted(found.get((group, version), ()), key=lambda e: e.rtype.plural)
+            resources = [_aggregated_resource(e) for e in endpoints]
             shown.append({"version": version, "resources": resources, "freshness": "Current"})
         metadata = {"name": group} if group else {}
         items.append({"metadata": metadata, "versions": shown})
@@ -168,15 +178,7 @@ def group_versions(registry: Registry) -> list[tuple[str, tuple[str, ...]]]:
             versions[rtype.version] = versions.get(rtype.version, True) and rtype.retired is not None
     order = {group: n for n, group in enumerate(GROUP_ORDER)}
     groups = sorted(found, key=lambda g: (order.get(g, len(order)), g))
-    return [(g, tuple(sorted(found[g], key=lambda v: (found[g][v], _version_rank(v))))) for g in groups]
-
-
-def _version_rank(version: str) -> tuple[int, int, int]:
-    """GA before beta before alpha, newer before older."""
-    stage = 2 if "alpha" in version else 1 if "beta" in version else 0
-    digits = version.replace("alpha", " ").replace("beta", " ").lstrip("v").split()
-    numbers = [int(d) if d.isdigit() else 0 for d in digits] + [0, 0]
-    return stage, -numbers[0], -numbers[1]
+    return [(g, tuple(sorted(found[g], key=lambda v: (found[g][v], version_rank(v))))) for g in groups]
 
 
 def api_group(group: str, versions: tuple[str, ...]) -> Object:
@@ -184,11 +186,35 @@ def api_group(group: str, versions: tuple[str, ...]) -> Object:
     return {"name": group, "versions": shown, "preferredVersion": shown[0]}
 
 
+@dataclass(frozen=True, slots=True)
+class Tagged:
+    """A document as JSON, and its ETag."""
+
+    text: bytes
+    tag: bytes
+
+    @classmethod
+    def of(cls, tree: Object) -> Tagged:
+        text = orjson.dumps(tree, option=orjson.OPT_APPEND_NEWLINE)
+        return cls(text, hashlib.sha512(text).hexdigest().upper().encode())
+
+
 class Discovery:
     def __init__(self, registry: Registry, paths: Paths, address: Callable[[], str]) -> None:
         self._registry = registry
         self._paths = paths
         self._address = address
+        self._of: tuple[int, dict[str, Tagged]] = (0, {})  # what was made of the registry's generation
+
+    def _kept(self, name: str, make: Callable[[], Object]) -> Tagged:
+        """Aggregated documents are long, and asked for again and again."""
+        generation, documents = self._of
+        if generation != self._registry.generation:
+            self._of = (self._registry.generation, documents := {})
+        found = documents.get(name)
+        if found is None:
+            found = documents[name] = Tagged.of(make())
+        return found
 
     def add_to(self, paths: Paths) -> None:
         paths.add("/", self.root)
@@ -210,13 +236,17 @@ class Discovery:
         if request.method not in ("GET", "HEAD"):
             raise routes.not_allowed()
         plain = {"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": self._addresses()}
-        return self._either(request, plain, lambda: aggregated(self._registry, [("", ("v1",))]))
+        return self._either(
+            request, plain, lambda: self._kept("", lambda: aggregated(self._registry, [("", ("v1",))]))
+        )
 
     async def apis(self, request: Request, info: Info, user: User) -> Response:
         groups = group_versions(self._registry)
         shown = [api_group(g, vs) for g, vs in groups]
         plain = {"kind": "APIGroupList", "apiVersion": "v1", "groups": shown}
-        return self._either(request, plain, lambda: aggregated(self._registry, groups))
+        return self._either(
+            request, plain, lambda: self._kept("named", lambda: aggregated(self._registry, groups))
+        )
 
     async def below_api(self, request: Request, info: Info, user: User) -> Response:
         if info.path.rstrip("/") != "/api/v1":
@@ -247,7 +277,7 @@ class Discovery:
         form = negotiate.negotiate(request.header(b"accept"), transforms=False)
         return _written(tree, form.yaml, JSON)
 
-    def _either(self, request: Request, plain: Any, tree: Callable[[], Object]) -> Response:
+    def _either(self, request: Request, plain: Any, document: Callable[[], Tagged]) -> Response:
         """Aggregated where the client accepts it, else plain."""
         accept = request.header(b"accept")
         transforms = False
@@ -266,11 +296,21 @@ class Discovery:
             ):
                 kind = b"application/%b;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
                 in_yaml = clause.media == "application/yaml"
-                return _written(tree(), in_yaml, kind % (b"yaml" if in_yaml else b"json"))
+                return _tagged(request, document(), in_yaml, kind % (b"yaml" if in_yaml else b"json"))
         if transforms:
             raise errors.NotAcceptable(f"only the following media types are accepted: {negotiate.ACCEPTED}")
         form = negotiate.negotiate(accept)
         return _written(plain, form.yaml, JSON)
+
+
+def _tagged(request: Request, document: Tagged, in_yaml: bool, content_type: bytes) -> Response:
+    tag = document.tag
+    headers = ((b"Vary", b"Accept"), (b"ETag", b'"%b"' % tag), (b"Cache-Control", b"public"))
+    if tag in request.header(b"if-none-match").encode():
+        return Response(304, b"", b"", headers)
+    if in_yaml:
+        return Response(200, to_yaml(orjson.loads(document.text)), content_type, headers)
+    return Response(200, document.text, content_type, headers)
 
 
 def _written(tree: Any, in_yaml: bool, content_type: bytes) -> Response:
