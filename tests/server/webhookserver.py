@@ -92,3 +92,5 @@ async def webhook_server(
         server.close()
         for writer in found.writers:
             writer.transport.abort()
+        while found.writers:
+            await asyncio.sleep(0)

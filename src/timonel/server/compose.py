@@ -16,6 +16,7 @@ from timonel.aio.clock import Clock
 from timonel.apis.authentication import TOKEN_REQUEST
 from timonel.objects.meta import Key
 from timonel.server import bootstrap
+from timonel.server.admission import dynamic
 from timonel.server.app import ApiServer, Config, Extensions, Scheme
 from timonel.server.chain.info import Info
 from timonel.server.custom.control import Controller
@@ -68,13 +69,21 @@ def compose(
     )
     server.reader.need(*NEEDED)
     pod = server.registry.by_qualified["pods"].work
-    outbound = Outbound(server.reader, clock)
+    outbound = Outbound(server.reader, clock, kubernetes=lambda: (settings.config.hosts[0], server.port))
     attached = security.attach(
         reader=server.reader,
         objects=server.objects,
         pod=pod,
         outbound=outbound,
         claims=_claims(store, clock),
+        dynamic=dynamic.plugins(
+            server.registry,
+            reader=server.reader,
+            authorizer=security.authorizer,
+            outbound=outbound,
+            clock=clock,
+            forget=lambda: server.core.admission.forget(),
+        ),
     )
 
     def wanted() -> bootstrap.Settings:

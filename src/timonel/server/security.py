@@ -155,8 +155,10 @@ class Security:
         pod: ResourceType,
         outbound: Outbound,
         claims: Callable[[str, Callable[[int, Key], bool]], Claims] | None = None,
+        dynamic: Sequence[AdmissionPlugin] = (),
     ) -> Attached:
-        """`pod` is the resource type of pods. Follows the cluster from now on through `reader`."""
+        """`pod` is the resource type of pods, `dynamic` the plugins of policies and webhooks. Follows the
+        cluster from now on through `reader`."""
         settings, clock = self.settings, self._clock
         legacy = LegacyUse(reader, objects, clock)
         tokens = Tokens(
@@ -185,7 +187,12 @@ class Security:
         self._authenticator.inner = access.authenticator
         self._authorizer.inner = union
         plugins = order.built_in(
-            reader=reader, objects=objects, authorizer=union, rbac=rbac, allocators=allocators
+            reader=reader,
+            objects=objects,
+            authorizer=union,
+            rbac=rbac,
+            allocators=allocators,
+            dynamic=dynamic,
         )
         return Attached(
             admission=plugins,

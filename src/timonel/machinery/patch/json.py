@@ -22,6 +22,10 @@ class PatchFailed(ValueError):
     """An operation cannot be carried out on this document."""
 
 
+class TestFailed(PatchFailed):
+    """A `test` found another value."""
+
+
 def json_patch(document: Any, operations: Any) -> Any:
     """A new document. Raises PatchMalformed, PatchFailed."""
     if not isinstance(operations, list) or not all(isinstance(o, dict) for o in operations):
@@ -57,7 +61,7 @@ def _apply(document: Any, operation: dict[str, Any]) -> Any:
             )
         case "test":
             if not _equal(_get(document, path, missing_ok=True), operation.get("value")):
-                raise PatchFailed(f"testing value {path} failed")
+                raise TestFailed(f"testing value {path} failed")
             return document
         case _:
             raise PatchFailed(f"unexpected operation {verb!r}")

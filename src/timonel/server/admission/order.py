@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from timonel.server.admission.certificates import (
     CertificateApproval,
     CertificateRequester,
@@ -35,8 +37,10 @@ def built_in(
     authorizer: Authorizer,
     rbac: RbacAuthorizer,
     allocators: ServiceAllocators,
+    dynamic: Sequence[AdmissionPlugin] = (),
 ) -> tuple[AdmissionPlugin, ...]:
-    """Quota counts last of the plugins; escalation and allocation follow as parts of storing, as upstream's do."""
+    """`dynamic` are those of policies and webhooks. Quota counts last of the plugins; escalation and allocation
+    follow as parts of storing, as upstream's do."""
     return (
         NamespaceLifecycle(reader, objects),
         LimitRanger(reader),
@@ -54,6 +58,7 @@ def built_in(
         CertificateSigning(authorizer),
         CertificateSubjectRestriction(),
         DefaultIngressClass(reader),
+        *dynamic,
         ResourceQuota(reader, objects),
         CertificateRequester(),
         EscalationCheck(rbac, authorizer),

@@ -1,0 +1,59 @@
+"""One call of one webhook.
+
+Upstream: callHook of apiserver/pkg/admission/plugin/webhook/{mutating,validating}/dispatcher.go.
+"""
+
+from __future__ import annotations
+
+from timonel.machinery import errors
+from timonel.machinery.field import quote
+from timonel.server.admission.forms import Form
+from timonel.server.admission.requesttree import request_tree
+from timonel.server.admission.webhooks import review
+from timonel.server.admission.webhooks.hooks import Around, Hook, Shown
+from timonel.server.admission.webhooks.review import InvalidAnswer, Verdict
+from timonel.server.outbound import CallFailed
+from timonel.server.request import AdmissionCall
+from timonel.server.responses import internal_error
+
+
+class Unanswered(Exception):
+    """The webhook gave no usable answer: its failure policy decides."""
+
+    def __init__(self, hook: str, why: str) -> None:
+        super().__init__(f"failed calling webhook {quote(hook)}: {why}")
+
+    def as_error(self) -> errors.InternalError:
+        return internal_error(str(self))
+
+
+async def ask(
+    around: Around, hook: Hook, call: AdmissionCall, form: Form, own: Form, shown: Shown, *, mutates: bool
+) -> Verdict:
+    """Raises Unanswered, BadRequest. Warnings and audit annotations of the answer are kept with the call."""
+    tree = hook.tree
+    if call.dry_run and tree.get("sideEffects") not in ("None", "NoneOnDryRun"):
+        raise review.dry_run_unsupported(hook.name)
+    uid = review.new_uid()
+    obj, old = await shown.of(form)
+    try:
+        version = review.version_of(tree.get("admissionReviewVersions") or ())
+    except InvalidAnswer as problem:
+        raise Unanswered(hook.name, f"could not create admission objects: {problem}") from problem
+    request = {"uid": uid, **request_tree(call, form, own, call.dry_run), "object": obj, "oldObject": old}
+    body = review.review(version, request)
+    try:
+        reply = await around.outbound.post(
+            tree["clientConfig"], "", body, timeout=hook.timeout, user_agent="kube-apiserver-admission"
+        )
+        answer = reply.tree()
+    except CallFailed as failure:
+        raise Unanswered(hook.name, f"failed to call webhook: {failure}") from failure
+    try:
+        found = review.verdict(answer, version=version, uid=uid, mutates=mutates)
+    except InvalidAnswer as problem:
+        raise Unanswered(hook.name, f"received invalid webhook response: {problem}") from problem
+    for key, value in found.annotations.items():
+        call.annotations.setdefault(f"{hook.name}/{key}", value)
+    call.warnings += found.warnings
+    return found
