@@ -23,6 +23,7 @@ from timonel.schema.openapi import OpenApi
 from timonel.server import discovery, flowcontrol, openapi
 from timonel.server.actions import Action, ActionType
 from timonel.server.atrest import Vault
+from timonel.server.atrest import configuration as atrest
 from timonel.server.chain.gate import AuditIds, Gate
 from timonel.server.dispatch import Dispatcher
 from timonel.server.http import HttpServer
@@ -63,6 +64,7 @@ class Config:
     port: int = 0  # 0: any free one; see ApiServer.port
     legacy_apis: bool = True  # versions that upstream has retired
     encryption_key: bytes = b""  # 32 bytes: secrets are encrypted in the store
+    vault: Vault | None = None  # instead of the key: what is encrypted, and how
     flow: flowcontrol.Settings = field(default_factory=flowcontrol.Settings)
     request_timeout: float = 60.0  # seconds for what is no watch and no stream
 
@@ -103,7 +105,9 @@ class ApiServer:
         self.config = config
         self.clock = clock
         self._caches = Caches(store)
-        vault = Vault(config.encryption_key) if config.encryption_key else None
+        vault = config.vault
+        if vault is None and config.encryption_key:
+            vault = Vault(atrest.default(config.encryption_key))
         self.registry = Registry(store, self._caches, clock, vault)
         self._bootstrap: list[Callable[[], Awaitable[None]]] = []
         self._background: list[Callable[[], Coroutine[Any, Any, None]]] = []

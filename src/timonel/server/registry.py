@@ -22,6 +22,7 @@ from timonel.machinery.apply.fields import Fields
 from timonel.objects.meta import Object
 from timonel.server.actions import Action
 from timonel.server.atrest import Vault
+from timonel.server.atrest.vault import Sealer
 from timonel.server.request import ConnectHandler, PartialUpdate
 from timonel.server.watchcache import Caches, Entry, Kind, ResourceCache
 from timonel.store.base import KeyExists, KeyMissing, Record, RevisionConflict, Store
@@ -152,6 +153,7 @@ class Registry:
         self.caches = caches
         self.clock = clock
         self._vault = vault
+        self._sealers: dict[str, Sealer] = {}  # by key prefix
         self.endpoints: dict[tuple[str, str, str], Endpoint] = {}
         self.by_qualified: dict[str, Endpoint] = {}  # the stored version of each resource
         self._kinds: dict[str, ResourceCache] = {}
@@ -164,8 +166,11 @@ class Registry:
         qualified = work.qualified
         cache = self._kinds.get(qualified)
         if cache is None:
-            decrypt = self._vault.opened if self._vault is not None and work.secret else None
+            sealer = self._vault.sealer(work.plural, work.group) if self._vault is not None else None
+            decrypt = sealer.opened if sealer is not None else None
             cache = self._kinds[qualified] = self.caches.add(Kind(work, decrypt))
+            if sealer is not None:
+                self._sealers[cache.kind.prefix] = sealer
         convert = None if rtype is work else rtype.converted or rtype.retired
         stored = None if rtype is work else self.by_qualified[qualified].machinery
         endpoint = Endpoint(rtype, work, cache, machinery, convert, stored)
@@ -213,9 +218,11 @@ class Registry:
         return self.cached(endpoint, namespace, name)
 
     def cached(self, endpoint: Endpoint, namespace: str, name: str) -> Entry:
-        """The state that the cache has. Raises NotFound."""
-        entry = endpoint.cache.entries.get(endpoint.kind.key(namespace, name))
+        """The state that the cache has. Raises NotFound, Unreadable."""
+        key = endpoint.kind.key(namespace, name)
+        entry = endpoint.cache.entries.get(key)
         if entry is None:
+            endpoint.cache.refuse_unreadable(key)
             raise endpoint.not_found(name)
         return entry
 
@@ -277,7 +284,8 @@ class Registry:
             return await self.entry(endpoint, record)  # what conversion has left of it
         value = kind.encode(obj)
         entry = Entry(kind, key, value, 0, obj)
-        sealed = self._vault.sealed(key, value) if self._vault is not None and kind.rtype.secret else value
+        sealer = self._sealers.get(kind.prefix)
+        sealed = value if sealer is None else sealer.sealed(key, value)
         cache.hints[key] = (sealed, entry)
         try:
             record = await write(sealed)

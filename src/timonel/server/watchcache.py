@@ -28,6 +28,7 @@ from timonel.apis.resource import ResourceType
 from timonel.machinery.errors import StatusError
 from timonel.objects.meta import Object
 from timonel.server import layout
+from timonel.server.atrest.vault import Unreadable
 from timonel.store.base import Compacted, Event, Record, Store
 from timonel.store.memory import after_prefix
 
@@ -270,13 +271,18 @@ class ResourceCache:
         self._window_size = 0  # bytes of the objects in it
         self.loaded = False
         self.loading = asyncio.Lock()
+        self.unreadable: dict[str, Unreadable] = {}  # what no key opens
         self.early: list[Event] | None = None  # what comes while it is being loaded, or has to be waited for
         self.shared = False  # clients in this process read this resource: trees are worth keeping
         self.others_write = False  # as other servers do: see Caches.fresh
         self.hints: dict[str, tuple[bytes, Entry]] = {}  # what this server itself is writing
 
     def load(self, records: Sequence[Record], revision: int) -> None:
-        self.entries = {r.key: self.kind.entry(r) for r in records}
+        self.unreadable.clear()
+        try:
+            self.entries = {r.key: self.kind.entry(r) for r in records}
+        except Unreadable:
+            self.entries = {e.key: e for e in map(self._entry, records) if e is not None}
         self.keys = sorted(self.entries)
         self.window.clear()
         self._window_size = 0
@@ -286,6 +292,20 @@ class ResourceCache:
             obj = entry.decoded()
             for listener in self.listeners:
                 listener(None, obj)
+
+    def _entry(self, record: Record) -> Entry | None:
+        """None where no key opens it; whoever asks for it is told so."""
+        try:
+            return self.kind.entry(record)
+        except Unreadable as error:
+            self.unreadable[record.key] = error
+            return None
+
+    def refuse_unreadable(self, prefix: str) -> None:
+        """Raises Unreadable where there is something under this key, or below it, that no key opens."""
+        for key, error in self.unreadable.items():
+            if key.startswith(prefix):
+                raise error.again()
 
     def reset(self) -> None:
         """Forget everything: events were missed. Watchers have to start over."""
@@ -304,18 +324,21 @@ class ResourceCache:
             return
         old = self.entries.get(event.key)
         new: Entry | None = None
-        if event.record is None:
-            if old is None:
-                return
-            del self.entries[event.key]
-            del self.keys[bisect_left(self.keys, event.key)]
-        else:
+        if self.unreadable:
+            self.unreadable.pop(event.key, None)
+        if event.record is not None:
             hint = self.hints.pop(event.key, None)
             if hint is not None and hint[0] == event.record.value:
                 new = hint[1]
                 new.seal(event.revision)
             else:
-                new = self.kind.entry(event.record)
+                new = self._entry(event.record)
+        if new is None:
+            if old is None:
+                return
+            del self.entries[event.key]
+            del self.keys[bisect_left(self.keys, event.key)]
+        else:
             if old is None:
                 insort(self.keys, event.key)
             self.entries[event.key] = new

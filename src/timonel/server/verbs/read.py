@@ -48,6 +48,7 @@ def get_now(call: Call) -> Result | None:
             raise errors.BadRequest(str(error)) from error
     entry = endpoint.cache.entries.get(endpoint.kind.key(info.namespace, info.name))
     if entry is None:
+        endpoint.cache.refuse_unreadable(endpoint.kind.key(info.namespace, info.name))
         raise endpoint.not_found(info.name)
     return Result(200, entry)
 
@@ -77,7 +78,7 @@ def scope(endpoint: Endpoint, namespace: str) -> str:
 def list_now(core: Core, call: Call) -> ListResult | None:
     """The newest state, whole: the common case, without waiting."""
     endpoint, info = call.endpoint, call.info
-    if not endpoint.cache.loaded or endpoint.cache.others_write:
+    if not endpoint.cache.loaded or endpoint.cache.others_write or endpoint.cache.unreadable:
         return None
     if info.query:
         options = list_options(info, watch=False)
@@ -153,6 +154,7 @@ def _from_cache(
     after: str,
 ) -> ListResult:
     cache = endpoint.cache
+    cache.refuse_unreadable(prefix)
     revision = core.registry.caches.version(cache)
     if matches is None and options.limit > 0:  # what is left need not be looked at to be counted
         low, high = cache.range(prefix, after)
