@@ -172,6 +172,12 @@ class Connection(asyncio.Protocol):
         self.certificate: bytes | None = None
         self.remembered: Any = None  # the handler's own, about the last request
 
+    @property
+    def peer(self) -> str:
+        """The client's address, without its port; empty where it has none."""
+        name = self._transport.get_extra_info("peername") if self._transport is not None else None
+        return str(name[0]) if isinstance(name, tuple) else ""
+
     # ---- asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

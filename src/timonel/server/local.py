@@ -7,6 +7,7 @@ shared with the caches: never to be changed by who gets it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any
 from urllib.parse import urlencode
 
@@ -62,11 +63,12 @@ class LocalTransport:
             **{"continue": continue_token},
         )
         info = self._info("GET", "list", resource, namespace, query=query)
-        call = self._permitted(info)[0]
-        try:
-            found = read.list_now(self._core, call) or await read.list_(self._core, call)
-        except Exception as error:  # callers get what they would over HTTPS
-            raise from_exception(error) from error
+        async with self._recorded(info):
+            call = self._permitted(info)[0]
+            try:
+                found = read.list_now(self._core, call) or await read.list_(self._core, call)
+            except Exception as error:  # callers get what they would over HTTPS
+                raise from_exception(error) from error
         call.endpoint.cache.shared = True
         items = [call.endpoint.obj(entry) for entry in found.entries]
         return ObjectList(items, str(found.revision), found.continue_token)
@@ -161,11 +163,12 @@ class LocalTransport:
     ) -> None:
         query = _query(labelSelector=label_selector, fieldSelector=field_selector)
         info = self._info("DELETE", "deletecollection", resource, namespace, query=query)
-        call = self._permitted(info)[0]
-        try:
-            await delete.delete_collection(self._core, call)
-        except Exception as error:  # callers get what they would over HTTPS
-            raise from_exception(error) from error
+        async with self._recorded(info):
+            call = self._permitted(info)[0]
+            try:
+                await delete.delete_collection(self._core, call)
+            except Exception as error:  # callers get what they would over HTTPS
+                raise from_exception(error) from error
 
     async def raw(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None
@@ -222,8 +225,27 @@ class LocalTransport:
         call = Call(self._user, info, route.endpoint, body, content_type, self._agent)
         return call, route
 
+    def _recorded(self, info: Info) -> AbstractAsyncContextManager[object]:
+        """Its place in the audit log, where there is one."""
+        trail = self._core.trail
+        return nullcontext() if trail is None else trail.inside(self._user, info, self._agent, None)
+
     async def _carry_out(self, info: Info, body: Any = b"", content_type: str = "") -> Object:
+        trail = self._core.trail
+        if trail is None:
+            return await self._carried_out(info, body, content_type, {})
+        async with trail.inside(self._user, info, self._agent, body) as record:
+            annotations = record.annotations if record is not None else {}
+            obj = await self._carried_out(info, body, content_type, annotations)
+            if record is not None and record.wants_response:
+                record.response = obj
+        return obj
+
+    async def _carried_out(
+        self, info: Info, body: Any, content_type: str, annotations: dict[str, str]
+    ) -> Object:
         call, route = self._permitted(info, body, content_type)
+        call.annotations = annotations
         try:
             result = read.get_now(call) if info.verb == "get" and not info.subresource else None
             if result is None:

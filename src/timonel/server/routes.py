@@ -143,6 +143,7 @@ async def act(core: Core, call: Call, route: Route) -> Result:
         dry_run=options.dry_run,
         options=options.to_tree("CreateOptions"),
         warnings=call.warnings,
+        annotations=call.annotations,
         served=call.endpoint.rtype,
     )
     await core.admission.admit(admission)

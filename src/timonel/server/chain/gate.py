@@ -10,11 +10,14 @@ from __future__ import annotations
 import itertools
 import random
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from timonel.aio.clock import Clock, stopwatch
+from timonel.machinery.errors import StatusError, Unauthorized
+from timonel.server.audit.events import Record
+from timonel.server.audit.trail import Trail
 from timonel.server.chain import deadline
 from timonel.server.chain.info import Info
 from timonel.server.flowcontrol.control import FlowControl
@@ -23,13 +26,13 @@ from timonel.server.flowcontrol.levels import Level, Refused, Schema, Seat
 from timonel.server.http import TEXT, Request, Response
 from timonel.server.metrics.requests import Meter, Requests
 from timonel.server.paths import NO_SNIFF
-from timonel.server.request import User
+from timonel.server.request import Upgraded, User
 from timonel.server.watchcache import ResourceCache
 
 T = TypeVar("T")
 
 LONGEST_WAIT = 60.0  # seconds in a queue; else a quarter of the request's time
-MASTERS = "system:masters"
+AUDIT_ID_LIMIT = 64  # characters of one that a client gives
 
 
 class AuditIds:
@@ -55,6 +58,8 @@ class Passage:
     inflight: bool | None = None
     admitted: bool = False
     streams: bool = False
+    record: Record | None = None  # for the audit log
+    judged: bool = False  # whether it has one has been decided
 
     def leave(self) -> None:
         if self.seat is not None:
@@ -92,7 +97,13 @@ class Gate:
         self.request_timeout = request_timeout
         self.requests = Requests()
         self.slow = False  # all requests take the slow way: there is a record to be kept of each
+        self.trail: Trail | None = None
+        self.audit_ids = AuditIds()
         self._open = Schema("", "", {}, Level("", "", clock, exempt=True), b"")
+
+    def record(self, trail: Trail) -> None:
+        """Keep an audit log from now on."""
+        self.trail, self.slow = trail, True
 
     def classify(self, user: User, info: Info) -> Schema:
         return self._open if self.flows is None else self.flows.classify(user, info)
@@ -106,6 +117,37 @@ class Gate:
     def begin(self, info: Info, meter: Meter) -> Passage:
         self.count(info, 1)
         return Passage(self, info, meter, deadline.is_long(info))
+
+    async def judge(self, passage: Passage, request: Request, user: User) -> Record | None:
+        """The request's record, once; None where there is none to be kept."""
+        if self.trail is not None and not passage.judged:
+            passage.judged = True
+            passage.record = await self.trail.begin(request, passage.info, user)
+        return passage.record
+
+    async def recorded(
+        self,
+        passage: Passage,
+        request: Request,
+        work: Awaitable[Response | Upgraded],
+        failed: Callable[[BaseException], Response],
+    ) -> Response | Upgraded:
+        """What `work` answers, or what `failed` makes of its failure, when that is in the audit log."""
+        assert self.trail is not None
+        given = request.header(b"audit-id")
+        request.audit_id = given.encode("latin-1")[:AUDIT_ID_LIMIT] if given else self.audit_ids()
+        response: Response | Upgraded
+        try:
+            response = await work
+        except Exception as error:
+            response = failed(error)
+            if not passage.judged and isinstance(error, Unauthorized):
+                self.trail.unauthenticated(request, passage.info)
+            elif passage.record is not None and response.status == 500 and not isinstance(error, StatusError):
+                self.trail.panicked(passage.record, repr(error))
+        if passage.record is None:
+            return response
+        return await self.trail.finish(passage.record, response)
 
     async def admit(
         self, passage: Passage, request: Request, user: User, cache: Callable[[], ResourceCache | None]
@@ -134,10 +176,15 @@ class Gate:
             return 4 * LONGEST_WAIT
         return deadline.seconds(passage.info, self.request_timeout)
 
-    async def within(self, passage: Passage, work: Awaitable[T]) -> T:
+    async def within(self, passage: Passage, work: Coroutine[Any, Any, T]) -> T:
         if passage.long:
             return await work
-        return await deadline.within(self.clock, self.allotted(passage), work)
+        try:
+            allotted = self.allotted(passage)
+        except BaseException:
+            work.close()  # it has not begun
+            raise
+        return await deadline.within(self.clock, allotted, work)
 
     def refused(self, error: BaseException, info: Info | None) -> Response | None:
         """The answer to one that may not pass now; None where that is not what happened."""

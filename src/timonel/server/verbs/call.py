@@ -11,6 +11,7 @@ import orjson
 from timonel.aio.clock import Clock
 from timonel.machinery import errors
 from timonel.objects.meta import Object
+from timonel.server.audit.trail import Trail
 from timonel.server.chain.info import Info
 from timonel.server.registry import Endpoint, Registry
 from timonel.server.request import AdmissionCall, AdmissionPlugin, Operation, User
@@ -28,6 +29,7 @@ class Call:
     content_type: str = ""
     user_agent: str = ""
     warnings: list[str] = field(default_factory=list)
+    annotations: dict[str, str] = field(default_factory=dict)  # of admission, for the audit log
 
     @property
     def namespace(self) -> str:
@@ -112,6 +114,7 @@ class Core:
     clock: Clock
     legacy: bool = True  # retired versions and field shapes are taken
     scale: Endpoint | None = None  # of autoscaling/v1 Scale, for its Tables
+    trail: Trail | None = None  # the audit log
 
 
 def cloned(obj: Object) -> Object:

@@ -85,6 +85,7 @@ async def _store_new(core: Core, call: Call, obj: Object, options: WriteOptions)
         dry_run=options.dry_run,
         options=options.to_tree("CreateOptions"),
         warnings=call.warnings,
+        annotations=call.annotations,
         served=call.endpoint.rtype,
     )
     try:

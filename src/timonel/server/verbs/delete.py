@@ -81,6 +81,7 @@ async def remove(core: Core, call: Call, name: str, options: DeleteOptions) -> R
         dry_run=options.dry_run,
         options=options.to_tree(),
         warnings=call.warnings,
+        annotations=call.annotations,
         served=call.endpoint.rtype,
     )
     try:

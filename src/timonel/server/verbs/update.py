@@ -217,6 +217,7 @@ async def _attempt(
         dry_run=options.dry_run,
         options=options.to_tree("UpdateOptions"),
         warnings=call.warnings,
+        annotations=call.annotations,
         served=call.endpoint.rtype,
     )
     return await _written(core, call, admission, part, entry)
