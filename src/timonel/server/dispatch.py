@@ -7,9 +7,12 @@ decisions in the same order.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
+
+import orjson
 
 from timonel.machinery import errors
-from timonel.server import negotiate, render, routes
+from timonel.server import bodies, negotiate, render, routes
 from timonel.server.chain import authentication, authorization
 from timonel.server.chain.gate import Gate, Passage
 from timonel.server.chain.info import Info, parse
@@ -124,8 +127,11 @@ class Dispatcher:
     async def later(self, request: Request) -> Response | Upgraded:
         target, gate = self._target(request), self._gate
         passage = request.context = gate.begin(target.info, target.meter)
+        work = gate.within(passage, self._asked(request, passage))
         try:
-            response = await gate.within(passage, self._asked(request, passage))
+            if gate.trail is not None:
+                work = gate.recorded(passage, request, work, lambda error: self.failed(request, error))
+            response = await work
             passage.answered(response)
             return response
         finally:
@@ -144,10 +150,15 @@ class Dispatcher:
         user = await authentication.user_of(
             self._authenticator, authentication.credentials(request, info.path)
         )
+        record = await self._gate.judge(passage, request, user) if self._gate.trail is not None else None
         if authentication.impersonates(request):
             user = authentication.impersonated(request, user, self._authorizer)
+            if record is not None:
+                record.impersonated = user
         if not passage.admitted:
             await self._gate.admit(passage, request, user, lambda: self._cache(info))
+        if record is not None:
+            record.decided(self._authorizer.authorize(authorization.attributes(user, info)))
         authorization.check(self._authorizer, user, info)
         if not info.is_resource:
             return await self._paths.answer(request, info, user)
@@ -167,6 +178,9 @@ class Dispatcher:
             content_type=request.header(b"content-type"),
             user_agent=request.header(b"user-agent"),
         )
+        if record is not None:
+            call.annotations = record.annotations
+            record.requested(sent(call))
         if route.action is None:
             form = self._form(request)
         else:  # reviews and the like have no columns
@@ -269,6 +283,20 @@ class Dispatcher:
             return render.list_(core, endpoint, form, found, info, self._notes(route, call))
         result = await carry_out(core, call, route)
         return render.object_(core, endpoint, form, result, info, self._notes(route, call))
+
+
+def sent(call: Call) -> Any:
+    """What a request sends, as a tree; None where it sends nothing that can be read."""
+    if not call.body:
+        return None
+    try:
+        return bodies.read_object(call.endpoint, call.body, call.content_type, find_duplicates=False)[0]
+    except errors.StatusError:
+        pass
+    try:
+        return orjson.loads(call.body)  # a patch, whose type is none of an object
+    except ValueError:
+        return None
 
 
 async def carry_out(core: Core, call: Call, route: Route) -> Result:
