@@ -24,7 +24,8 @@ from timonel.server import discovery, flowcontrol, openapi
 from timonel.server.actions import Action, ActionType
 from timonel.server.atrest import Vault
 from timonel.server.atrest import configuration as atrest
-from timonel.server.chain.gate import AuditIds, Gate
+from timonel.server.audit.trail import Trail
+from timonel.server.chain.gate import Gate
 from timonel.server.dispatch import Dispatcher
 from timonel.server.http import HttpServer
 from timonel.server.local import LocalTransport
@@ -181,6 +182,12 @@ class ApiServer:
         )
         return Endpoint(rtype, rtype, ResourceCache(Kind(rtype)), self._scheme.codec(rtype), None)
 
+    def record(self, trail: Trail) -> None:
+        """Keep an audit log. Before `run`."""
+        self.core.trail = trail
+        self.gate.record(trail)
+        self._background.append(trail.run)
+
     def transport_for(self, user: User) -> LocalTransport:
         return LocalTransport(self.core, self._authorizer, user, self.paths)
 
@@ -194,7 +201,7 @@ class ApiServer:
             self.config.port,
             self._date,
             self.clock.call_later,
-            AuditIds(),
+            self.gate.audit_ids,
         )
         following = asyncio.Event()
 
