@@ -222,7 +222,7 @@ class Registry:
         key = endpoint.kind.key(namespace, name)
         entry = endpoint.cache.entries.get(key)
         if entry is None:
-            endpoint.cache.refuse_unreadable(key)
+            endpoint.cache.refuse_unreadable(key, exact=True)
             raise endpoint.not_found(name)
         return entry
 

@@ -301,10 +301,10 @@ class ResourceCache:
             self.unreadable[record.key] = error
             return None
 
-    def refuse_unreadable(self, prefix: str) -> None:
-        """Raises Unreadable where there is something under this key, or below it, that no key opens."""
+    def refuse_unreadable(self, prefix: str, *, exact: bool = False) -> None:
+        """Raises Unreadable where there is something below this prefix, or under this very key, that no key opens."""
         for key, error in self.unreadable.items():
-            if key.startswith(prefix):
+            if key == prefix or (key.startswith(prefix) and not exact):
                 raise error.again()
 
     def reset(self) -> None:

@@ -48,7 +48,7 @@ def get_now(call: Call) -> Result | None:
             raise errors.BadRequest(str(error)) from error
     entry = endpoint.cache.entries.get(endpoint.kind.key(info.namespace, info.name))
     if entry is None:
-        endpoint.cache.refuse_unreadable(endpoint.kind.key(info.namespace, info.name))
+        endpoint.cache.refuse_unreadable(endpoint.kind.key(info.namespace, info.name), exact=True)
         raise endpoint.not_found(info.name)
     return Result(200, entry)
 
