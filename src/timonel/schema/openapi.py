@@ -9,7 +9,8 @@ Upstream: kube-openapi/pkg/{builder,builder3,handler,handler3}.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -44,6 +45,21 @@ _NAMED = {
     "props-or-array": _EXTENSIONS + "JSONSchemaPropsOrArray",
     "props-or-strings": _EXTENSIONS + "JSONSchemaPropsOrStringArray",
 }
+
+
+# writes the reference to a type of the schema (`meta.v1.ObjectMeta`)
+Refer = Callable[[str], Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A kind that the schema does not have: its full name, and its schema in version 3 or else 2."""
+
+    full: str
+    schema: Callable[[Refer, bool], Json]
+
+
+Kinds = Mapping[tuple[str, str, str], Described]  # by group, version and kind
 
 
 class OpenApi:
@@ -111,8 +127,8 @@ class OpenApi:
     def _info(self) -> Json:
         return {"title": "Kubernetes", "version": self._schema.kubernetes_version}
 
-    def _document_v3(self, resources: list[Json]) -> Json:
-        writer = _Writer(self, "#/components/schemas/", is_v3=True)
+    def _document_v3(self, resources: list[Json], kinds: Kinds | None = None) -> Json:
+        writer = _Writer(self, "#/components/schemas/", is_v3=True, kinds=kinds)
         paths = {p: item for resource in resources for p, item in _paths(resource, writer).items()}
         return {
             "openapi": "3.0.0",
@@ -123,8 +139,10 @@ class OpenApi:
 
     @property
     def _document_v2(self) -> Json:
-        writer = _Writer(self, "#/definitions/", is_v3=False)
-        resources = self._resources()
+        return self._document_v2_of(self._resources(), None)
+
+    def _document_v2_of(self, resources: list[Json], kinds: Kinds | None) -> Json:
+        writer = _Writer(self, "#/definitions/", is_v3=False, kinds=kinds)
         paths = {p: item for resource in resources for p, item in _paths(resource, writer).items()}
         return {
             "swagger": "2.0",
@@ -132,6 +150,17 @@ class OpenApi:
             "paths": paths,
             "definitions": dict(sorted(writer.schemas().items())),
         }
+
+    # ---- documents with resources that the schema does not have
+
+    def custom_v3(self, resources: Iterable[Json], kinds: Kinds) -> bytes:
+        """The document of a group version that has these resources alone."""
+        return orjson.dumps(self._document_v3(list(resources), kinds))
+
+    def custom_v2(self, resources: Iterable[Json], kinds: Kinds, *, protobuf: bool) -> bytes:
+        """Version 2 with these resources besides its own."""
+        document = self._document_v2_of([*self._resources(), *resources], kinds)
+        return gnostic.document(document) if protobuf else orjson.dumps(document)
 
     # ---- what the writer asks
 
@@ -166,14 +195,20 @@ def _place(group: str, version: str) -> str:
 class _Writer:
     """Writes schemas and remembers which ones they refer to."""
 
-    def __init__(self, api: OpenApi, prefix: str, *, is_v3: bool) -> None:
+    def __init__(self, api: OpenApi, prefix: str, *, is_v3: bool, kinds: Kinds | None = None) -> None:
         self._api = api
+        self._kinds = kinds or {}
+        self._described: dict[str, Described] = {}
         self._prefix = prefix
         self.is_v3 = is_v3
         self._wanted: dict[str, None] = {}
         self._special: dict[str, None] = {}
 
     def ref_to_kind(self, group: str, version: str, kind: str) -> Json:
+        described = self._kinds.get((group, version, kind))
+        if described is not None:
+            self._described[described.full] = described
+            return {"$ref": self._prefix + described.full}
         name = self._api.name_of(group, version, kind)
         return self._ref(name) if name else {"type": "object"}
 
@@ -184,19 +219,21 @@ class _Writer:
     def schemas(self) -> Json:
         """All that was referred to, and what that refers to in turn."""
         found: Json = {}
+        for full, described in self._described.items():
+            found[full] = described.schema(self._ref, self.is_v3)
         done: set[str] = set()
         while rest := [name for name in self._wanted if name not in done]:
             for name in rest:
                 done.add(name)
                 found[self._api.type(name)["full"]] = self._struct(name)
         for full in self._special:
-            found[full] = self._described(
+            found[full] = self._with_text(
                 _special_schema(full, self.is_v3), self._api.special_docs.get(full, "")
             )
         return found
 
     @staticmethod
-    def _described(schema: Json, text: str) -> Json:
+    def _with_text(schema: Json, text: str) -> Json:
         return {"description": text, **schema} if text else schema
 
     def _struct(self, name: str) -> Json:
@@ -211,7 +248,7 @@ class _Writer:
             schema[_GVK] = [{"group": g, "version": v, "kind": k} for g, v, k in data["gvk"]]
         if data.get("map"):
             schema["x-kubernetes-map-type"] = data["map"]
-        return self._described(schema, docs.get("", ""))
+        return self._with_text(schema, docs.get("", ""))
 
     def _property(self, field: TypeData, text: str) -> Json:
         schema = self._value(field)
@@ -232,7 +269,7 @@ class _Writer:
                 schema[word] = field[key]
         if "default" in field:
             schema["default"] = field["default"]
-        return self._described(schema, text)
+        return self._with_text(schema, text)
 
     def _value(self, field: TypeData) -> Json:
         kind = field["t"]
@@ -329,7 +366,7 @@ _PATCHES = (
 
 def _operation(verb: str, resource: Json, writer: _Writer) -> Json:
     group, version, kind = resource["group"], resource["version"], resource["kind"]
-    answered = f"{kind}List" if verb == "list" else kind
+    answered = resource.get("list_kind", f"{kind}List") if verb == "list" else kind
     schema = writer.ref_to_kind(group, version, answered)
     parameters = [_query(name, writer.is_v3) for name in _QUERIES[verb]]
     operation: Json = {
@@ -338,7 +375,9 @@ def _operation(verb: str, resource: Json, writer: _Writer) -> Json:
         "parameters": parameters,
     }
     sent = {"type": "object"} if verb == "patch" else schema
-    consumed = _PATCHES if verb == "patch" else ("application/json", "application/yaml")
+    consumed = (
+        resource.get("patches", _PATCHES) if verb == "patch" else ("application/json", "application/yaml")
+    )
     if writer.is_v3:
         if verb in ("create", "update", "patch"):
             operation["requestBody"] = {"content": {t: {"schema": sent} for t in consumed}, "required": True}

@@ -81,6 +81,8 @@ class Extensions:
     # (qualified plural, subresource) -> what takes the connection over
     connects: Mapping[tuple[str, str], ConnectHandler] = field(default_factory=dict)
     paths: Mapping[str, Answer] = field(default_factory=dict)
+    # OpenAPI of what is served besides the built-in resources, put around theirs
+    published: Callable[[OpenApi], openapi.Published] = lambda builtin: builtin
     checks: Mapping[str, Check] = field(default_factory=dict)
     # before the server listens, with its caches filled
     bootstrap: Sequence[Callable[[], Awaitable[None]]] = ()
@@ -126,6 +128,7 @@ class ApiServer:
         self._date = _Date(clock)
         self._flow_upkeep = flowcontrol.Upkeep(self.objects, self.reader, clock)
         self.gate = self._gated()
+        self._published: Callable[[OpenApi], openapi.Published] = lambda builtin: builtin
         self._started = False
         self.port = config.port
 
@@ -169,6 +172,7 @@ class ApiServer:
             self.registry.by_qualified[resource].connects[subresource] = handler
         for path, answer in extensions.paths.items():
             self.paths.add(path, answer)
+        self._published = extensions.published
         self._checks.update(extensions.checks)
         self._bootstrap += extensions.bootstrap
         self._background += extensions.background
@@ -228,7 +232,8 @@ class ApiServer:
             Health(name, self._checks).add_to(paths)
         paths.add("/version", fixed(VERSION))
         discovery.add_to(paths, self.registry, lambda: f"{self.config.hosts[0]}:{self.port}")
-        openapi.Documents(self._scheme.published(legacy=self.config.legacy_apis)).add_to(paths)
+        published = self._published(self._scheme.published(legacy=self.config.legacy_apis))
+        openapi.Documents(published).add_to(paths)
 
 
 class _Date:

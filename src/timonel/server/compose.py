@@ -21,6 +21,7 @@ from timonel.server.app import ApiServer, Config, Extensions, Scheme
 from timonel.server.chain.info import Info
 from timonel.server.custom.control import Controller
 from timonel.server.custom.kinds import Metadata
+from timonel.server.custom.publish import Publication
 from timonel.server.custom.serving import CustomResources
 from timonel.server.claims import Claims
 from timonel.server.http import Request, Response
@@ -119,6 +120,7 @@ def compose(
             partials=attached.partials,
             connects=attached.connects,
             paths={DISCOVERY: discovery, JWKS: fixed(attached.tokens.jwks())},
+            published=lambda builtin: Publication(builtin, custom),
             bootstrap=(first_objects,),
             background=(keeper.run, definitions.run, *attached.background),
         )

@@ -10,8 +10,8 @@ Upstream: kube-openapi/pkg/handler/handler.go, handler3/handler.go.
 from __future__ import annotations
 
 import hashlib
+from typing import Protocol
 
-from timonel.schema.openapi import OpenApi
 from timonel.server.chain.info import Info
 from timonel.server.http import JSON, Request, Response
 from timonel.server.negotiate import clauses
@@ -24,8 +24,20 @@ JSON_NAMES = ("application/json", "application/*", "*/*")
 PREFIX = "/openapi/v3/"
 
 
+class Published(Protocol):
+    """The documents of what is served here: `schema.openapi.OpenApi`, or `custom.publish.Publication` around it."""
+
+    @property
+    def index(self) -> bytes: ...
+    def v3(self, group: str, version: str) -> bytes | None: ...
+    @property
+    def v2(self) -> bytes: ...
+    @property
+    def v2_protobuf(self) -> bytes: ...
+
+
 class Documents:
-    def __init__(self, documents: OpenApi) -> None:
+    def __init__(self, documents: Published) -> None:
         self._documents = documents
 
     def add_to(self, paths: Paths) -> None:

@@ -7,6 +7,7 @@ Upstream: apiextensions-apiserver/pkg/apis/apiextensions/helpers.go.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -49,7 +50,7 @@ class Version:
 class Definition:
     name: str
     uid: str
-    digest: int  # of the spec
+    digest: str  # of the spec
     group: str
     names: Names  # those that were accepted
     namespaced: bool
@@ -100,7 +101,7 @@ def definition_of(crd: Object) -> Definition:
     return Definition(
         name=metadata["name"],
         uid=metadata["uid"],
-        digest=hash(orjson.dumps(spec)),
+        digest=hashlib.sha256(orjson.dumps(spec)).hexdigest(),
         group=group,
         names=names_of((crd.get("status") or {}).get("acceptedNames") or {}),
         namespaced=spec["scope"] == "Namespaced",
