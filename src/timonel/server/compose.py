@@ -18,6 +18,8 @@ from timonel.objects.meta import Key
 from timonel.server import bootstrap
 from timonel.server.admission import dynamic
 from timonel.server.app import ApiServer, Config, Extensions, Scheme
+from timonel.server.audit.settings import Settings as AuditSettings
+from timonel.server.audit.settings import trail
 from timonel.server.chain.info import Info
 from timonel.server.custom.control import Controller
 from timonel.server.custom.kinds import Metadata
@@ -43,6 +45,7 @@ class Settings:
     advertised: str = "127.0.0.1"  # where clients inside the cluster reach the server
     advertised_port: int = 0  # 0: the one it listens on
     client_ca: str = ""  # PEM
+    audit: AuditSettings = field(default_factory=AuditSettings)
 
 
 def first_address(cidr: str) -> str:
@@ -71,6 +74,9 @@ def compose(
     server.reader.need(*NEEDED)
     pod = server.registry.by_qualified["pods"].work
     outbound = Outbound(server.reader, clock, kubernetes=lambda: (settings.config.hosts[0], server.port))
+    recorded = trail(settings.audit, clock, outbound)
+    if recorded is not None:
+        server.record(recorded)
     attached = security.attach(
         reader=server.reader,
         objects=server.objects,
