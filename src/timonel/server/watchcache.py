@@ -58,6 +58,8 @@ class Entry:
         "_fields", "_labels", "_obj", "_tail", "item", "key", "kind", "name", "namespace", "revision",
     )  # fmt: skip
 
+    outdated = False  # it would be stored in another form now
+
     def __init__(self, kind: Kind, key: str, value: bytes, revision: int, obj: Object | None = None) -> None:
         """`value` is the stored text, beginning with `kind.opening`; revision 0: not known yet, see `seal`."""
         self.kind = kind
