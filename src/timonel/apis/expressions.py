@@ -8,7 +8,7 @@ Upstream: apiserver/pkg/admission/plugin/cel/{compile,composition}.go.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -118,7 +118,7 @@ class Expressions:
     _environments: dict[tuple[bool, int], Environment] = field(default_factory=dict)
 
     def _environment(self, authorizer: bool) -> Environment:
-        from timonel.machinery.cel import Environment, types
+        from timonel.machinery.cel import KUBERNETES, MUTATION, Environment, types
 
         key = (authorizer, len(self.variables))
         found = self._environments.get(key)
@@ -137,13 +137,13 @@ class Expressions:
             declared["authorizer.requestResource"] = types.opaque("kubernetes.authorization.ResourceCheck")
         if self.variables:
             declared["variables"] = types.object(VARIABLES_TYPE, self.variables)
-        found = self._environments[key] = Environment(declared)
+        found = Environment(declared, libraries=MUTATION if self.patches else KUBERNETES)
+        self._environments[key] = found
         return found
 
     def compile(self, expression: str, returns: str, *, authorizer: bool = True) -> Program:
         """Raises BadExpression."""
-        from timonel.machinery.cel import CompileError
-        from timonel.machinery.cel.errors import WrongResult
+        from timonel.machinery.cel import CompileError, WrongResult
 
         wanted = _returns(returns)
         try:
@@ -157,13 +157,13 @@ class Expressions:
         """None: of an expression that does not compile."""
         from timonel.machinery.cel import types
 
-        self.variables = {**self.variables, name: types.DYN if program is None else program.type}
+        self.variables = {**self.variables, name: types.DYN if program is None else program.result}
 
 
-def _returns(wanted: str) -> Sequence[Type]:
+def _returns(wanted: str) -> tuple[Type, ...]:
     from timonel.machinery.cel import types
 
-    known: Mapping[str, Sequence[Type]] = {
+    known: Mapping[str, tuple[Type, ...]] = {
         BOOLEAN: (types.BOOL,),
         TEXT: (types.STRING,),
         TEXT_OR_NULL: (types.STRING, types.NULL),

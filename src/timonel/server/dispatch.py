@@ -7,12 +7,9 @@ decisions in the same order.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
-
-import orjson
 
 from timonel.machinery import errors
-from timonel.server import bodies, negotiate, render, routes
+from timonel.server import negotiate, render, routes
 from timonel.server.chain import authentication, authorization
 from timonel.server.chain.gate import Gate, Passage
 from timonel.server.chain.info import Info, parse
@@ -34,7 +31,7 @@ from timonel.server.request import (
 )
 from timonel.server.responses import NOT_FOUND_PAGE, from_exception, status_response, warning_headers
 from timonel.server.routes import Route
-from timonel.server.verbs import create, delete, patch, read, scale, update, watch
+from timonel.server.verbs import connect, create, delete, patch, read, scale, update, watch
 from timonel.server.verbs.call import Call, Core, Result
 from timonel.server.watchcache import ResourceCache
 
@@ -127,11 +124,8 @@ class Dispatcher:
     async def later(self, request: Request) -> Response | Upgraded:
         target, gate = self._target(request), self._gate
         passage = request.context = gate.begin(target.info, target.meter)
-        work = gate.within(passage, self._asked(request, passage))
         try:
-            if gate.trail is not None:
-                work = gate.recorded(passage, request, work, lambda error: self.failed(request, error))
-            response = await work
+            response = await gate.within(passage, self._asked(request, passage))
             passage.answered(response)
             return response
         finally:
@@ -150,15 +144,10 @@ class Dispatcher:
         user = await authentication.user_of(
             self._authenticator, authentication.credentials(request, info.path)
         )
-        record = await self._gate.judge(passage, request, user) if self._gate.trail is not None else None
         if authentication.impersonates(request):
             user = authentication.impersonated(request, user, self._authorizer)
-            if record is not None:
-                record.impersonated = user
         if not passage.admitted:
             await self._gate.admit(passage, request, user, lambda: self._cache(info))
-        if record is not None:
-            record.decided(self._authorizer.authorize(authorization.attributes(user, info)))
         authorization.check(self._authorizer, user, info)
         if not info.is_resource:
             return await self._paths.answer(request, info, user)
@@ -169,7 +158,9 @@ class Dispatcher:
             if info.verb == "get" and f"{info.resource}/{info.subresource}" in ACTING:
                 asked = authorization.attributes(user, info)
                 authorization.check_asked(self._authorizer, replace(asked, verb="create"))
-            return answered(await route.connect.connect(connect_call(user, info, request)))
+            opened = connect_call(user, info, request)
+            await connect.admit(self._core, route.endpoint, opened, [])
+            return answered(await route.connect.connect(opened))
         call = Call(
             user,
             info,
@@ -178,9 +169,6 @@ class Dispatcher:
             content_type=request.header(b"content-type"),
             user_agent=request.header(b"user-agent"),
         )
-        if record is not None:
-            call.annotations = record.annotations
-            record.requested(sent(call))
         if route.action is None:
             form = self._form(request)
         else:  # reviews and the like have no columns
@@ -283,20 +271,6 @@ class Dispatcher:
             return render.list_(core, endpoint, form, found, info, self._notes(route, call))
         result = await carry_out(core, call, route)
         return render.object_(core, endpoint, form, result, info, self._notes(route, call))
-
-
-def sent(call: Call) -> Any:
-    """What a request sends, as a tree; None where it sends nothing that can be read."""
-    if not call.body:
-        return None
-    try:
-        return bodies.read_object(call.endpoint, call.body, call.content_type, find_duplicates=False)[0]
-    except errors.StatusError:
-        pass
-    try:
-        return orjson.loads(call.body)  # a patch, whose type is none of an object
-    except ValueError:
-        return None
 
 
 async def carry_out(core: Core, call: Call, route: Route) -> Result:

@@ -435,3 +435,47 @@ async def test_a_delete_cannot_be_patched(bench: Bench) -> None:
         'Internal error occurred: admission webhook "x.hooks.example.com" attempted to modify the object, which is not '
         "supported for this operation"
     )
+
+
+async def test_a_connection_to_a_pod_can_be_refused(bench: Bench) -> None:
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    account = {"metadata": {"name": "default"}}
+    await bench.create("/api/v1/namespaces/default/serviceaccounts", account)
+    await bench.create("/api/v1/namespaces/default/pods", pod)
+    rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CONNECT"], "resources": ["pods/exec"]}
+    await bench.configure("validating", bench.hook("no", denied, rules=[rule]))
+
+    path = "/api/v1/namespaces/default/pods/p/exec?command=ls&command=-l&stdout=1&container=c"
+    answer = await send(bench.server, "POST", path)
+
+    [(_, request)] = bench.requests
+    assert request["kind"] == {"group": "", "version": "v1", "kind": "PodExecOptions"}
+    assert request["object"] == {
+        "kind": "PodExecOptions",
+        "apiVersion": "v1",
+        "stdout": True,
+        "container": "c",
+        "command": ["ls", "-l"],
+    }
+    assert answer.status == 400
+
+
+async def test_an_eviction_is_shown_as_what_it_is(bench: Bench) -> None:
+    await bench.create("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "default"}})
+    pod = {"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    await bench.create("/api/v1/namespaces/default/pods", pod)
+    rule = {
+        "apiGroups": [""],
+        "apiVersions": ["v1"],
+        "operations": ["CREATE"],
+        "resources": ["pods/eviction"],
+    }
+    await bench.configure("validating", bench.hook("no", denied, rules=[rule]))
+
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}}
+    answer = await send(bench.server, "POST", "/api/v1/namespaces/default/pods/p/eviction", body)
+
+    [(_, request)] = bench.requests
+    assert request["kind"] == {"group": "policy", "version": "v1", "kind": "Eviction"}
+    assert (request["resource"]["resource"], request["subResource"]) == ("pods", "eviction")
+    assert answer.status == 400

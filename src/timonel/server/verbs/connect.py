@@ -1,0 +1,77 @@
+"""Admission of what takes a connection over: exec, attach, portforward, the proxies. Plugins see the options as an object.
+
+Upstream: apiserver/pkg/endpoints/handlers/rest.go (ConnectResource), pkg/apis/core/v1/conversion.go.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs
+
+from timonel.objects.meta import Object
+from timonel.server.chain.info import flag
+from timonel.server.registry import Endpoint
+from timonel.server.request import AdmissionCall, ConnectCall, Operation
+from timonel.server.verbs.call import Core, undone
+
+_FLAGS, _TEXT, _TEXTS, _NUMBERS = "flags", "text", "texts", "numbers"
+_STREAMS = {"stdin": _FLAGS, "stdout": _FLAGS, "stderr": _FLAGS, "tty": _FLAGS, "container": _TEXT}
+# the kind of the options, and what they hold
+OPTIONS: dict[tuple[str, str], tuple[str, dict[str, str]]] = {
+    ("pods", "exec"): ("PodExecOptions", {**_STREAMS, "command": _TEXTS}),
+    ("pods", "attach"): ("PodAttachOptions", _STREAMS),
+    ("pods", "portforward"): ("PodPortForwardOptions", {"ports": _NUMBERS}),
+    ("pods", "proxy"): ("PodProxyOptions", {}),
+    ("services", "proxy"): ("ServiceProxyOptions", {}),
+    ("nodes", "proxy"): ("NodeProxyOptions", {}),
+}
+
+
+def options_of(resource: str, call: ConnectCall) -> Object | None:
+    """None for what is no connection, such as logs."""
+    known = OPTIONS.get((resource, call.subresource))
+    if known is None:
+        return None
+    kind, fields = known
+    query = parse_qs(call.query, keep_blank_values=True)
+    found: Object = {"kind": kind, "apiVersion": "v1"}
+    for name, form in fields.items():
+        if value := _value(query.get(name) or [], form):
+            found[name] = value
+    if call.path and call.subresource == "proxy":
+        found["path"] = call.path
+    return found
+
+
+def _value(given: list[str], form: str) -> Any:
+    if form == _TEXTS:
+        return given
+    if form == _NUMBERS:
+        return [int(text) for part in given for text in part.split(",") if text.isdecimal()]
+    first = given[0] if given else ""
+    return flag(first) if form == _FLAGS else first
+
+
+async def admit(core: Core, endpoint: Endpoint, call: ConnectCall, warnings: list[str]) -> None:
+    """Raises what plugins refuse with."""
+    options = options_of(endpoint.work.qualified, call)
+    if options is None:
+        return
+    admission = AdmissionCall(
+        operation=Operation.CONNECT,
+        resource=endpoint.work,
+        subresource=call.subresource,
+        namespace=call.namespace,
+        name=call.name,
+        user=call.user,
+        obj=options,
+        old=None,
+        warnings=warnings,
+        served=endpoint.rtype,
+    )
+    try:
+        await core.admission.admit(admission)
+        await core.admission.validate(admission)
+    except BaseException:
+        undone(admission)
+        raise
