@@ -105,6 +105,8 @@ _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 def read_yaml(raw: bytes, *, find_duplicates: bool = False) -> tuple[Any, list[str]]:
     """The first document as JSON would have it, and one problem that lists all repeated keys."""
+    if raw[:1] == b"{" and (tree := _json_in(raw, find_duplicates)) is not None:
+        return tree, []
     loader = _LOADER(raw)
     try:
         node = loader.get_node() if loader.check_node() else None
@@ -117,6 +119,15 @@ def read_yaml(raw: bytes, *, find_duplicates: bool = False) -> tuple[Any, list[s
     if find_duplicates and reader.duplicates:
         return tree, ["\n".join(["yaml: unmarshal errors:", *reader.duplicates])]
     return tree, []
+
+
+def _json_in(raw: bytes, find_duplicates: bool) -> Any:
+    """The tree of what is JSON after all, as most programs send it; None where YAML has something to say."""
+    try:
+        tree = orjson.loads(raw)
+    except orjson.JSONDecodeError:
+        return None
+    return None if find_duplicates and not _is_compact_without_duplicates(tree, raw) else tree
 
 
 class _YamlReader:

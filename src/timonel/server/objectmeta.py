@@ -75,16 +75,7 @@ def name_rule(rtype: ResourceType) -> NameRule:
 def validate(obj: Object, rtype: ResourceType, rule: NameRule | None = None) -> Iterator[Cause]:
     """Upstream: ValidateObjectMetaAccessor."""
     metadata, path = obj["metadata"], "metadata"
-    rule = rule or name_rule(rtype)
-    name, prefix = metadata.get("name", ""), metadata.get("generateName", "")
-    if prefix:
-        for message in rule(prefix, True):
-            yield field.invalid(f"{path}.generateName", prefix, message)
-    if not name:
-        yield field.required(f"{path}.name", "name or generateName is required")
-    else:
-        for message in rule(name, False):
-            yield field.invalid(f"{path}.name", name, message)
+    yield from validate_names(metadata, rule or name_rule(rtype))
     namespace = metadata.get("namespace", "")
     if rtype.namespaced:
         if not namespace:
@@ -103,6 +94,18 @@ def validate(obj: Object, rtype: ResourceType, rule: NameRule | None = None) -> 
     yield from validate_owners(metadata.get("ownerReferences") or (), f"{path}.ownerReferences")
     yield from validate_finalizers(metadata.get("finalizers") or (), f"{path}.finalizers")
     yield from validate_managed_fields(metadata.get("managedFields") or (), f"{path}.managedFields")
+
+
+def validate_names(metadata: Object, rule: NameRule) -> Iterator[Cause]:
+    name, prefix = metadata.get("name", ""), metadata.get("generateName", "")
+    if prefix:
+        for message in rule(prefix, True):
+            yield field.invalid("metadata.generateName", prefix, message)
+    if not name:
+        yield field.required("metadata.name", "name or generateName is required")
+    else:
+        for message in rule(name, False):
+            yield field.invalid("metadata.name", name, message)
 
 
 def validate_labels(labels: dict[str, str] | None, path: str) -> Iterator[Cause]:
@@ -182,8 +185,8 @@ def validate_managed_fields(entries: Iterable[dict[str, Any]], path: str) -> Ite
             yield field.invalid(f"{here}.fieldsType", entry["fieldsType"], "must be `FieldsV1`")
 
 
-def validate_update(new: Object, old: Object) -> Iterator[Cause]:
-    """Upstream: ValidateObjectMetaAccessorUpdate."""
+def validate_update(new: Object, old: Object, *, checked: bool = False) -> Iterator[Cause]:
+    """`checked`: `validate` has found nothing. Upstream: ValidateObjectMetaAccessorUpdate."""
     path, now, before = "metadata", new["metadata"], old["metadata"]
     if now.get("generation", 0) < before.get("generation", 0):
         yield field.invalid(f"{path}.generation", now.get("generation", 0), "must not be decremented")
@@ -200,6 +203,8 @@ def validate_update(new: Object, old: Object) -> Iterator[Cause]:
     for key in IMMUTABLE:
         if now.get(key) != before.get(key):
             yield field.invalid(f"{path}.{key}", now.get(key) or _zero(key), "field is immutable")
+    if checked:
+        return
     yield from validate_labels(now.get("labels"), f"{path}.labels")
     yield from validate_annotations(now.get("annotations"), f"{path}.annotations")
     yield from validate_owners(now.get("ownerReferences") or (), f"{path}.ownerReferences")

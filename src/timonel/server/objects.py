@@ -42,6 +42,8 @@ class CacheReader:
 
     def list(self, resource: str, namespace: str | None = None) -> Sequence[Object]:
         endpoint = self._registry.by_qualified[resource]
+        if not endpoint.cache.entries:
+            return ()
         prefix = endpoint.kind.prefix + (f"{namespace}/" if namespace else "")
         return [entry.obj for entry in endpoint.cache.select(prefix)]
 

@@ -282,7 +282,7 @@ class Fields:
         ignored = self._ignored.get(me.subresource, sets.EMPTY)
         mine = sets.without(self._root.fields(config), ignored)
         managed = {**managed, me: Owned(mine, self._api_version)}
-        if last is not None and last.fields:
+        if last is not None and sets.difference(last.fields, mine):
             merged = self._pruned(merged, managed, last.fields)
         changed: Set = {}
         removed: Set = {}

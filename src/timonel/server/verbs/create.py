@@ -138,8 +138,10 @@ def prepare(endpoint: Endpoint, obj: Object, now: float, warnings: list[str]) ->
         causes = list(rules.validate(obj))
     else:
         causes = [*objectmeta.validate(obj, rules), *objectmeta.validate_domains(obj), *rules.validate(obj)]
-    if not causes:
+    if not causes and work.custom:
         causes = list(objectmeta.validate(obj, rules, names.path_segment_name))
+    elif not causes:  # all but the names has been looked at
+        causes = list(objectmeta.validate_names(metadata, names.path_segment_name))
     if causes:
         raise errors.invalid(kind_said(work, obj), metadata.get("name", ""), causes, work.group)
     warnings += rules.warnings(obj)

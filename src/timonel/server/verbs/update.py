@@ -17,6 +17,7 @@ from timonel.machinery import errors, names
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object
 from timonel.server import bodies, fieldmanager, objectmeta
+from timonel.server.objectmeta import name_rule
 from timonel.server.options import WriteOptions, unsigned, write_options
 from timonel.server.registry import Endpoint, Stale
 from timonel.server.request import AdmissionCall, Operation
@@ -285,16 +286,18 @@ def prepare(endpoint: Endpoint, new: Object, old: Object, part: Part, warnings: 
     now["resourceVersion"] = before["resourceVersion"]
     if work.generation and part.subresource != "status" and content(new, work) != content(old, work):
         now["generation"] = before.get("generation", 0) + 1
-    common = [*objectmeta.validate_update(new, old)]
+    whole = [*objectmeta.validate(new, work, names.path_segment_name)]
+    common = [*objectmeta.validate_update(new, old, checked=not whole)]
     domains = [] if work.custom else [*objectmeta.validate_domains(new)]
     causes = [
-        *objectmeta.validate(new, work, names.path_segment_name),
+        *whole,
         *common,
         *([] if work.custom else common),  # the kinds' own rules begin with it once more
         *domains,
     ]
     if not work.group and not part.subresource:  # and core's with all of it
-        causes += (*objectmeta.validate(new, work), *domains)
+        again = objectmeta.validate(new, work) if whole else objectmeta.validate_names(now, name_rule(work))
+        causes += (*again, *domains)
     causes += part.validate(new, old)
     if causes:
         raise errors.invalid(kind_said(work, new), now.get("name", ""), causes, work.group)
