@@ -5,6 +5,9 @@ Upstream: apiserver/pkg/util/webhook/validation.go.
 
 from __future__ import annotations
 
+import base64
+import binascii
+import re
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -49,9 +52,27 @@ def validate_service(path: str, service: Object) -> Iterator[Cause]:
         yield field.invalid(at, where, "must start with a '/'")
     if where == "/":
         return
-    for index, step in enumerate(where.removeprefix("/").removesuffix("/").split("/")):
+    for index, step in enumerate(where[1:].removesuffix("/").split("/")):
         if not step:
             yield field.invalid(at, where, f"segment[{index}] may not be empty")
             continue
         for message in names.dns1123_subdomain(step):
             yield field.invalid(at, where, f"segment[{index}]: {message}")
+
+
+_PEM = re.compile(rb"-----BEGIN CERTIFICATE-----\s(.*?)-----END CERTIFICATE-----", re.DOTALL)
+
+
+def validate_ca_bundle(path: str, bundle: str) -> Iterator[Cause]:
+    """Certificates in PEM, in base64 as bytes are in JSON."""
+    blocks = [_decoded(found) for found in _PEM.findall(_decoded(bundle.encode()))]
+    if not blocks or any(block[:1] != b"\x30" for block in blocks):  # a certificate is a DER sequence
+        why = "data does not contain any valid RSA or ECDSA certificates"
+        yield field.invalid(path, bundle, f"unable to load root certificates: {why}")
+
+
+def _decoded(text: bytes) -> bytes:
+    try:
+        return base64.b64decode(b"".join(text.split()), validate=True)
+    except binascii.Error:
+        return b""

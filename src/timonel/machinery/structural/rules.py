@@ -242,7 +242,7 @@ class _Run:
     def _spent(self, error: CostExceeded, rule: Rule) -> str:
         if self._budget.exhausted:
             return OUT_OF_BUDGET
-        return f"'{error}': no further validation rules will be run due to call cost exceeds limit for rule: {rule.shown}"
+        return f"'{error}': {NO_MORE} due to call cost exceeds limit for rule: {rule.shown}"
 
     def _broken(
         self, rule: Rule, variables: Mapping[str, Any], value: Any, path: str, kin: _Kin

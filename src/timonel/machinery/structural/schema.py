@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from timonel.machinery.structural import formats
@@ -65,16 +66,19 @@ class Schema:
     tree: Tree = field(default_factory=dict)  # as it stands in the definition
 
     @classmethod
-    def of(cls, tree: Tree) -> Schema:
+    def of(cls, tree: Tree, *, all_formats: bool = False) -> Schema:
+        """`all_formats`: also those that are no formats of the type beside them, as for defaults."""
         kind = tree.get("type", "")
         int_or_string = bool(tree.get("x-kubernetes-int-or-string"))
         types = ("integer", "string") if int_or_string else (kind,) if kind else ()
         items, additional = tree.get("items"), tree.get("additionalProperties")
+        form = tree.get("format", "")
+        below = partial(cls.of, all_formats=all_formats)
         return cls(
             type=kind,
             types=types,
             nullable=bool(tree.get("nullable")),
-            format=formats.known(tree.get("format", ""), types),
+            format=form if all_formats else formats.known(form, types),
             has_default=tree.get("default") is not None,
             default=tree.get("default"),
             maximum=tree.get("maximum"),
@@ -92,13 +96,13 @@ class Schema:
             min_properties=tree.get("minProperties"),
             required=tuple(tree.get("required") or ()),
             enum=tuple(tree.get("enum") or ()),
-            all_of=_each(tree, "allOf"),
-            any_of=_each(tree, "anyOf"),
-            one_of=_each(tree, "oneOf"),
-            no=cls.of(tree["not"]) if isinstance(tree.get("not"), dict) else None,
-            items=cls.of(items) if isinstance(items, dict) else None,
-            properties={key: cls.of(value) for key, value in (tree.get("properties") or {}).items()},
-            additional=cls.of(additional) if isinstance(additional, dict) else None,
+            all_of=tuple(map(below, tree.get("allOf") or ())),
+            any_of=tuple(map(below, tree.get("anyOf") or ())),
+            one_of=tuple(map(below, tree.get("oneOf") or ())),
+            no=below(tree["not"]) if isinstance(tree.get("not"), dict) else None,
+            items=below(items) if isinstance(items, dict) else None,
+            properties={key: below(value) for key, value in (tree.get("properties") or {}).items()},
+            additional=below(additional) if isinstance(additional, dict) else None,
             allows_additional=None if additional is None else additional is not False,
             preserve_unknown=bool(tree.get("x-kubernetes-preserve-unknown-fields")),
             embedded=bool(tree.get("x-kubernetes-embedded-resource")),
@@ -113,10 +117,6 @@ class Schema:
     def child(self, key: str) -> Schema | None:
         """The schema of a member of an object, if there is one."""
         return self.properties.get(key, self.additional)
-
-
-def _each(tree: Tree, key: str) -> tuple[Schema, ...]:
-    return tuple(Schema.of(item) for item in tree.get(key) or ())
 
 
 # The members of every object that the API, not the schema, describes.

@@ -52,7 +52,7 @@ class Structural:
         self, schema: Tree | None, *, metadata: Metadata | None = None, keeps_unknown: bool = False
     ) -> None:
         self._keeps_unknown = keeps_unknown or schema is None
-        self._metadata: Metadata = metadata if metadata is not None else _AnyMetadata()
+        self._metadata: Metadata = metadata if metadata is not None else AnyMetadata()
         self.schema = Schema.of(schema or {})
 
     # ---- in place
@@ -142,7 +142,9 @@ def has_rules(schema: Schema) -> bool:
     return bool(schema.rules) or any(has_rules(one) for one in below if one is not None)
 
 
-class _AnyMetadata:
+class AnyMetadata:
+    """Takes every metadata as it is."""
+
     def normalize(self, metadata: Any, path: str) -> tuple[Object, list[str]]:
         return metadata, []
 
