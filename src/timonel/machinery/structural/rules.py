@@ -33,8 +33,9 @@ from timonel.machinery.structural.schema import Schema
 
 MAX_MESSAGE_BYTES = 5 * 1024
 SELF, OLD_SELF = "self", "oldSelf"
-OUT_OF_BUDGET = "validation failed due to running out of cost budget, no further validation rules will be run"
-MESSAGE_OUT_OF_BUDGET = "messageExpression evaluation failed due to running out of cost budget, no further validation rules will be run"
+NO_MORE = "no further validation rules will be run"
+OUT_OF_BUDGET = f"validation failed due to running out of cost budget, {NO_MORE}"
+MESSAGE_OUT_OF_BUDGET = f"messageExpression evaluation failed due to running out of cost budget, {NO_MORE}"
 
 
 class _Spent(Exception):
