@@ -88,6 +88,7 @@ class Cluster:
                         nearby_nodes=self.nearby_nodes,
                         auth=_auth(secrets),
                         trust=secrets.trust,
+                        identify=secrets.proxy_identity,
                     ),
                     config.apiserver_args,
                 ),

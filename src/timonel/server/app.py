@@ -22,6 +22,7 @@ from timonel.machinery.codec import Codecs
 from timonel.schema.openapi import OpenApi
 from timonel.server import discovery, flowcontrol, openapi
 from timonel.server.actions import Action, ActionType
+from timonel.server.aggregation.aggregator import Aggregator
 from timonel.server.atrest import Vault
 from timonel.server.atrest import configuration as atrest
 from timonel.server.audit.trail import Trail
@@ -83,6 +84,7 @@ class Extensions:
     paths: Mapping[str, Answer] = field(default_factory=dict)
     # OpenAPI of what is served besides the built-in resources, put around theirs
     published: Callable[[OpenApi], openapi.Published] = lambda builtin: builtin
+    aggregator: Aggregator | None = None  # of the servers behind this one
     checks: Mapping[str, Check] = field(default_factory=dict)
     # before the server listens, with its caches filled
     bootstrap: Sequence[Callable[[], Awaitable[None]]] = ()
@@ -120,6 +122,7 @@ class ApiServer:
         self.reader = CacheReader(self.registry)
         self.objects = ServerObjects(self.core)
         self.paths = Paths()
+        self._aggregator: Aggregator | None = None
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._tls = tls
@@ -172,6 +175,7 @@ class ApiServer:
             self.registry.by_qualified[resource].connects[subresource] = handler
         for path, answer in extensions.paths.items():
             self.paths.add(path, answer)
+        self._aggregator = extensions.aggregator or self._aggregator
         self._published = extensions.published
         self._checks.update(extensions.checks)
         self._bootstrap += extensions.bootstrap
@@ -197,7 +201,15 @@ class ApiServer:
 
     async def run(self, ready: asyncio.Event) -> None:
         self._add_paths()
-        dispatcher = Dispatcher(self.core, self._authenticator, self._authorizer, self.paths, self.gate)
+        others = self._aggregator
+        dispatcher = Dispatcher(
+            self.core,
+            self._authenticator,
+            self._authorizer,
+            self.paths,
+            self.gate,
+            others.routes.of if others is not None else lambda info: None,
+        )
         server = HttpServer(
             dispatcher,
             self._tls,
@@ -231,9 +243,10 @@ class ApiServer:
         for name in ("healthz", "livez", "readyz"):
             Health(name, self._checks).add_to(paths)
         paths.add("/version", fixed(VERSION))
-        discovery.add_to(paths, self.registry, lambda: f"{self.config.hosts[0]}:{self.port}")
+        others = self._aggregator.documents if self._aggregator is not None else None
+        discovery.add_to(paths, self.registry, lambda: f"{self.config.hosts[0]}:{self.port}", others)
         published = self._published(self._scheme.published(legacy=self.config.legacy_apis))
-        openapi.Documents(published).add_to(paths)
+        openapi.Documents(published, others).add_to(paths)
 
 
 class _Date:

@@ -12,14 +12,17 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from timonel.aio.clock import Clock
 from timonel.machinery import errors
 from timonel.objects.meta import Key, Object, annotations_of, key_of
 from timonel.server.auth import bootstrap_policy
 from timonel.server.auth import rules as rulelib
+from timonel.server.auth.frontproxy import HeaderNames
 from timonel.server.request import Objects, Reader
 
 logger = logging.getLogger(__name__)
@@ -47,6 +50,8 @@ class Settings:
     address: str
     port: int
     client_ca: str = ""  # PEM
+    front_proxy_ca: str = ""  # PEM
+    header_names: HeaderNames = field(default_factory=HeaderNames)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +200,29 @@ def _cluster_objects(settings: Settings) -> Iterator[_Wanted]:
     yield _Wanted(_CIDRS, cidr, _leave)
     if settings.client_ca:
         metadata = {"name": AUTHENTICATION, "namespace": "kube-system"}
-        trust = {"metadata": metadata, "data": {"client-ca-file": settings.client_ca}}
+        trust = {"metadata": metadata, "data": authentication_data(settings)}
         yield _Wanted("configmaps", trust, _replace("data"))
     yield from _kubernetes_service(settings)
+
+
+def authentication_data(settings: Settings) -> dict[str, str]:
+    """What API servers behind this one must know to believe it. Upstream: clusterauthenticationtrust."""
+    found = {"client-ca-file": settings.client_ca}
+    if settings.front_proxy_ca:
+        names = settings.header_names
+        found |= {
+            "requestheader-allowed-names": _json(names.allowed),
+            "requestheader-client-ca-file": settings.front_proxy_ca,
+            "requestheader-extra-headers-prefix": _json(names.extra_prefixes),
+            "requestheader-group-headers": _json(names.groups),
+            "requestheader-uid-headers": _json(names.uids),
+            "requestheader-username-headers": _json(names.users),
+        }
+    return found
+
+
+def _json(values: Iterable[str]) -> str:
+    return orjson.dumps(list(values)).decode()
 
 
 def _kubernetes_service(settings: Settings) -> Iterator[_Wanted]:

@@ -17,15 +17,17 @@ from timonel.apis.authentication import TOKEN_REQUEST
 from timonel.objects.meta import Key
 from timonel.server import bootstrap
 from timonel.server.admission import dynamic
+from timonel.server.aggregation.aggregator import Aggregator
 from timonel.server.app import ApiServer, Config, Extensions, Scheme
 from timonel.server.audit.settings import Settings as AuditSettings
 from timonel.server.audit.settings import trail
 from timonel.server.chain.info import Info
+from timonel.server.claims import Claims
 from timonel.server.custom.control import Controller
 from timonel.server.custom.kinds import Metadata
 from timonel.server.custom.publish import Publication
 from timonel.server.custom.serving import CustomResources
-from timonel.server.claims import Claims
+from timonel.server.discovery import by_version
 from timonel.server.http import Request, Response
 from timonel.server.outbound import Outbound
 from timonel.server.paths import fixed
@@ -100,7 +102,9 @@ def compose(
             service_ranges=ranges,
             address=settings.advertised,
             port=settings.advertised_port or server.port,
-            client_ca=settings.client_ca,
+            client_ca=settings.security.auth.client_ca or settings.client_ca,
+            front_proxy_ca=settings.security.auth.front_proxy_ca,
+            header_names=settings.security.auth.header_names,
         )
 
     async def first_objects() -> None:
@@ -112,11 +116,21 @@ def compose(
     custom.attach(server.reader)
     definitions.attach()
 
+    aggregator = Aggregator(
+        reader=server.reader,
+        objects=server.objects,
+        outbound=outbound,
+        identify=settings.security.identify,
+        clock=clock,
+        built_in=lambda: [key for key in by_version(server.registry) if server.registry.is_builtin(key[0])],
+        changed=server.registry.changed,
+    )
     keeper = bootstrap.Keeper(server.objects, server.reader, clock, wanted)
 
     async def discovery(request: Request, info: Info, user: User) -> Response:
         where = f"{settings.advertised}:{settings.advertised_port or server.port}"
-        return Response(200, orjson.dumps(attached.tokens.discovery(f"https://{where}{JWKS}")))
+        keys = settings.security.jwks_uri or f"https://{where}{JWKS}"
+        return Response(200, orjson.dumps(attached.tokens.discovery(keys)))
 
     server.extend(
         Extensions(
@@ -128,7 +142,8 @@ def compose(
             paths={DISCOVERY: discovery, JWKS: fixed(attached.tokens.jwks())},
             published=lambda builtin: Publication(builtin, custom),
             bootstrap=(first_objects,),
-            background=(keeper.run, definitions.run, *attached.background),
+            aggregator=aggregator,
+            background=(*aggregator.background, keeper.run, definitions.run, *attached.background),
         )
     )
     return server

@@ -11,7 +11,7 @@ import base64
 import hashlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -49,6 +49,19 @@ CONNECTS: dict[tuple[str, str], tuple[str, tuple[str, ...]]] = {
 }
 UPDATE_VERBS = ("get", "patch", "update")
 UNSTORED = ("componentstatuses",)
+
+GroupVersions = list[tuple[str, tuple[str, ...]]]  # groups with their versions, in the order to try them
+
+
+class Elsewhere(Protocol):
+    """What other servers serve behind this one (`aggregation.documents`)."""
+
+    def groups(self, own: GroupVersions, *, available: bool) -> GroupVersions:
+        """Those of this server and of the others; `available`: without what cannot be had now."""
+
+    def discovery(self, group: str, version: str) -> Object | None:
+        """A version's entry of aggregated discovery; None for what is served here."""
+
 
 Part = tuple[str, Object, tuple[str, ...]]  # name of a subresource, its group/version/kind, its verbs
 
@@ -131,12 +144,18 @@ def by_version(registry: Registry) -> dict[tuple[str, str], list[Endpoint]]:
     return found
 
 
-def aggregated(registry: Registry, groups: Iterable[tuple[str, tuple[str, ...]]]) -> Object:
+def aggregated(
+    registry: Registry, groups: Iterable[tuple[str, tuple[str, ...]]], elsewhere: Elsewhere | None = None
+) -> Object:
     items = []
     found = by_version(registry)
     for group, versions in groups:
         shown = []
         for version in versions:
+            foreign = elsewhere.discovery(group, version) if elsewhere is not None else None
+            if foreign is not None:
+                shown.append(foreign)
+                continue
             endpoints = sorted(found.get((group, version), ()), key=lambda e: e.rtype.plural)
             resources = [_aggregated_resource(e) for e in endpoints]
             shown.append({"version": version, "resources": resources, "freshness": "Current"})
@@ -200,8 +219,15 @@ class Tagged:
 
 
 class Discovery:
-    def __init__(self, registry: Registry, paths: Paths, address: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        paths: Paths,
+        address: Callable[[], str],
+        elsewhere: Elsewhere | None = None,
+    ) -> None:
         self._registry = registry
+        self._elsewhere = elsewhere
         self._paths = paths
         self._address = address
         self._of: tuple[int, dict[str, Tagged]] = (0, {})  # what was made of the registry's generation
@@ -223,11 +249,15 @@ class Discovery:
         paths.add("/apis/", self.below_apis)
         paths.add("/api/", self.below_api)
 
+    def _groups(self, *, available: bool = True) -> GroupVersions:
+        own = group_versions(self._registry)
+        return own if self._elsewhere is None else self._elsewhere.groups(own, available=available)
+
     def _addresses(self) -> list[Object]:
         return [{"clientCIDR": "0.0.0.0/0", "serverAddress": self._address()}]
 
     async def root(self, request: Request, info: Info, user: User) -> Response:
-        groups = group_versions(self._registry)
+        groups = self._groups()
         own = {"/api", "/api/v1", "/apis", "/apis/", *self._paths.listed()} - {"/"}
         own |= {f"/apis/{g}" for g, _ in groups} | {f"/apis/{g}/{v}" for g, vs in groups for v in vs}
         return Response(200, orjson.dumps({"paths": sorted(own)}, option=orjson.OPT_INDENT_2))
@@ -241,12 +271,12 @@ class Discovery:
         )
 
     async def apis(self, request: Request, info: Info, user: User) -> Response:
-        groups = group_versions(self._registry)
-        shown = [api_group(g, vs) for g, vs in groups]
+        shown = [api_group(g, vs) for g, vs in self._groups()]
         plain = {"kind": "APIGroupList", "apiVersion": "v1", "groups": shown}
-        return self._either(
-            request, plain, lambda: self._kept("named", lambda: aggregated(self._registry, groups))
-        )
+        return self._either(request, plain, lambda: self._kept("named", self._named))
+
+    def _named(self) -> Object:
+        return aggregated(self._registry, self._groups(available=False), self._elsewhere)
 
     async def below_api(self, request: Request, info: Info, user: User) -> Response:
         if info.path.rstrip("/") != "/api/v1":
@@ -255,7 +285,7 @@ class Discovery:
 
     async def below_apis(self, request: Request, info: Info, user: User) -> Response:
         steps = info.path.strip("/").split("/")
-        versions = dict(group_versions(self._registry)).get(steps[1])
+        versions = dict(self._groups()).get(steps[1])
         if versions is None:
             return NOT_FOUND_PAGE
         if len(steps) == 2:
@@ -321,5 +351,7 @@ def _written(tree: Any, in_yaml: bool, content_type: bytes) -> Response:
     return Response(200, orjson.dumps(tree, option=orjson.OPT_APPEND_NEWLINE), content_type, headers)
 
 
-def add_to(paths: Paths, registry: Registry, address: Callable[[], str]) -> None:
-    Discovery(registry, paths, address).add_to(paths)
+def add_to(
+    paths: Paths, registry: Registry, address: Callable[[], str], elsewhere: Elsewhere | None = None
+) -> None:
+    Discovery(registry, paths, address, elsewhere).add_to(paths)

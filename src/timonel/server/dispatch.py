@@ -6,10 +6,14 @@ decisions in the same order.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import orjson
 
 from timonel.machinery import errors
-from timonel.server import negotiate, render, routes
+from timonel.server import bodies, negotiate, render, routes
 from timonel.server.chain import authentication, authorization
 from timonel.server.chain.gate import Gate, Passage
 from timonel.server.chain.info import Info, parse
@@ -63,17 +67,30 @@ class _Told:
     form: Form | None = None  # worked out when the request is known to be allowed
 
 
+class Proxied(Protocol):
+    """What another server answers (`aggregation.proxy`)."""
+
+    async def answer(self, request: Request, user: User) -> Response | Upgraded: ...
+
+
 class Dispatcher:
     """The `http.Handler` of the API server."""
 
     def __init__(
-        self, core: Core, authenticator: Authenticator, authorizer: Authorizer, paths: Paths, gate: Gate
+        self,
+        core: Core,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        paths: Paths,
+        gate: Gate,
+        elsewhere: Callable[[Info], Proxied | None] = lambda info: None,
     ) -> None:
         self._core = core
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._paths = paths
         self._gate = gate
+        self._elsewhere = elsewhere
         self._targets: dict[tuple[str, str, str], _Target] = {}
         self._forms: dict[str, Form] = {}
 
@@ -85,6 +102,8 @@ class Dispatcher:
         target = self._target(request)
         info = target.info
         if not info.is_resource or info.verb not in ("get", "list") or info.subresource:
+            return None
+        if self._elsewhere(info) is not None:
             return None
         told = self._told(request)
         if told.impersonates:
@@ -124,8 +143,11 @@ class Dispatcher:
     async def later(self, request: Request) -> Response | Upgraded:
         target, gate = self._target(request), self._gate
         passage = request.context = gate.begin(target.info, target.meter)
+        work = gate.within(passage, self._asked(request, passage))
         try:
-            response = await gate.within(passage, self._asked(request, passage))
+            if gate.trail is not None:
+                work = gate.recorded(passage, request, work, lambda error: self.failed(request, error))
+            response = await work
             passage.answered(response)
             return response
         finally:
@@ -144,11 +166,19 @@ class Dispatcher:
         user = await authentication.user_of(
             self._authenticator, authentication.credentials(request, info.path)
         )
+        record = await self._gate.judge(passage, request, user) if self._gate.trail is not None else None
         if authentication.impersonates(request):
             user = authentication.impersonated(request, user, self._authorizer)
+            if record is not None:
+                record.impersonated = user
         if not passage.admitted:
             await self._gate.admit(passage, request, user, lambda: self._cache(info))
+        if record is not None:
+            record.decided(self._authorizer.authorize(authorization.attributes(user, info)))
         authorization.check(self._authorizer, user, info)
+        proxied = self._elsewhere(info)
+        if proxied is not None:
+            return await proxied.answer(request, user)
         if not info.is_resource:
             return await self._paths.answer(request, info, user)
         route = routes.find(self._core.registry, info)
@@ -169,6 +199,9 @@ class Dispatcher:
             content_type=request.header(b"content-type"),
             user_agent=request.header(b"user-agent"),
         )
+        if record is not None:
+            call.annotations = record.annotations
+            record.requested(sent(call))
         if route.action is None:
             form = self._form(request)
         else:  # reviews and the like have no columns
@@ -271,6 +304,20 @@ class Dispatcher:
             return render.list_(core, endpoint, form, found, info, self._notes(route, call))
         result = await carry_out(core, call, route)
         return render.object_(core, endpoint, form, result, info, self._notes(route, call))
+
+
+def sent(call: Call) -> Any:
+    """What a request sends, as a tree; None where it sends nothing that can be read."""
+    if not call.body:
+        return None
+    try:
+        return bodies.read_object(call.endpoint, call.body, call.content_type, find_duplicates=False)[0]
+    except errors.StatusError:
+        pass
+    try:
+        return orjson.loads(call.body)  # a patch, whose type is none of an object
+    except ValueError:
+        return None
 
 
 async def carry_out(core: Core, call: Call, route: Route) -> Result:

@@ -10,7 +10,10 @@ Upstream: kube-openapi/pkg/handler/handler.go, handler3/handler.go.
 from __future__ import annotations
 
 import hashlib
-from typing import Protocol
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import orjson
 
 from timonel.server.chain.info import Info
 from timonel.server.http import JSON, Request, Response
@@ -22,6 +25,19 @@ PROTOBUF = b"application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 PROTOBUF_NAMES = (PROTOBUF.decode(), "application/com.github.proto-openapi.spec.v2@v1.0+protobuf")
 JSON_NAMES = ("application/json", "application/*", "*/*")
 PREFIX = "/openapi/v3/"
+
+
+class Elsewhere(Protocol):
+    """What other servers publish behind this one (`aggregation.documents`)."""
+
+    def v3_paths(self) -> Mapping[str, Any]:
+        """Entries of the index of version 3."""
+
+    async def v3(self, group: str, version: str) -> bytes | None:
+        """A document of version 3; None for what is served here."""
+
+    def v2_merged(self, own: bytes) -> bytes:
+        """Version 2 with what the others add to it."""
 
 
 class Published(Protocol):
@@ -37,8 +53,9 @@ class Published(Protocol):
 
 
 class Documents:
-    def __init__(self, documents: Published) -> None:
+    def __init__(self, documents: Published, elsewhere: Elsewhere | None = None) -> None:
         self._documents = documents
+        self._elsewhere = elsewhere
 
     def add_to(self, paths: Paths) -> None:
         paths.add("/openapi/v2", self._v2)
@@ -52,17 +69,24 @@ class Documents:
             return Response(406, b"", b"")
         if wanted in PROTOBUF_NAMES:
             return _document(request, self._documents.v2_protobuf, PROTOBUF)
-        return _document(request, self._documents.v2, JSON)
+        own = self._documents.v2
+        return _document(request, own if self._elsewhere is None else self._elsewhere.v2_merged(own), JSON)
 
     async def _index(self, request: Request, info: Info, user: User) -> Response:
-        return _document(request, self._documents.index, JSON)
+        index = self._documents.index
+        others = self._elsewhere.v3_paths() if self._elsewhere is not None else {}
+        if others:
+            tree = orjson.loads(index)
+            index = orjson.dumps({**tree, "paths": {**tree["paths"], **others}})
+        return _document(request, index, JSON)
 
     async def _v3(self, request: Request, info: Info, user: User) -> Response:
         kind, _, rest = info.path.removeprefix(PREFIX).rstrip("/").partition("/")
         group, slash, version = rest.rpartition("/")
         if kind != ("apis" if slash else "api"):
             return Response(404, b"", b"")
-        body = self._documents.v3(group, version)
+        body = await self._elsewhere.v3(group, version) if self._elsewhere is not None else None
+        body = body or self._documents.v3(group, version)
         return Response(404, b"", b"") if body is None else _document(request, body, JSON)
 
 

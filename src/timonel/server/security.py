@@ -94,6 +94,7 @@ class Settings:
     auth: AuthSettings = field(default_factory=AuthSettings)
     reread: Reread | None = None  # where `auth` comes from files
     trust: Trust | None = None  # how TLS learns of other client authorities
+    identify: Callable[[ssl.SSLContext], object] | None = None  # to servers behind this one: our certificate
 
 
 @dataclass(frozen=True, slots=True)

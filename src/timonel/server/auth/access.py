@@ -96,7 +96,7 @@ class Access:
         cas = (settings.client_ca, settings.front_proxy_ca)
         if cas != (self._clients.pem, self._proxies.pem):
             Bundle(settings.client_ca), Bundle(settings.front_proxy_ca)  # both can be read
-            if before is not None and self._trust is not None:
+            if self._trust is not None:
                 self._trust("\n".join(cas))
             self._clients.replace(settings.client_ca)
             self._proxies.replace(settings.front_proxy_ca)
