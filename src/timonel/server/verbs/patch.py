@@ -155,10 +155,16 @@ def finished(
 
 def as_upstream_prints(tree: Object) -> str:
     """The patched object in a message: members sorted, metadata in the order of its struct."""
-    metadata = dict(_ordered(tree.get("metadata") or {}, METADATA_ORDER))
-    if metadata.get("managedFields"):
-        metadata["managedFields"] = [_ordered(entry, ENTRY_ORDER) for entry in metadata["managedFields"]]
-    return orjson.dumps({k: metadata if k == "metadata" else tree[k] for k in sorted(tree)}).decode()
+    shown = {key: tree[key] for key in sorted(tree)}
+    metadata = shown.get("metadata")
+    if isinstance(metadata, dict):
+        shown["metadata"] = metadata = _ordered(metadata, METADATA_ORDER)
+        entries = metadata.get("managedFields")
+        if isinstance(entries, list):
+            metadata["managedFields"] = [
+                _ordered(entry, ENTRY_ORDER) if isinstance(entry, dict) else entry for entry in entries
+            ]
+    return orjson.dumps(shown).decode()
 
 
 def as_go_prints(value: Any) -> str:

@@ -13,10 +13,11 @@ from timonel.apis.resource import Column, ResourceType, Scale
 from timonel.machinery import errors, field, selectors
 from timonel.objects.meta import Object, nested
 from timonel.server import bodies, fieldmanager
-from timonel.server.options import write_options
+from timonel.server.options import WriteOptions, write_options
 from timonel.server.registry import Endpoint
+from timonel.server.responses import internal_error
 from timonel.server.verbs.call import Call, Core, Result, cloned
-from timonel.server.verbs.patch import as_upstream_prints, kind_of, patcher
+from timonel.server.verbs.patch import Patched, as_upstream_prints, kind_of, patcher
 from timonel.server.verbs.update import change, check_name, part_of, wanted_version
 
 SCALE = ResourceType(
@@ -45,19 +46,32 @@ def view(endpoint: Endpoint, obj: Object) -> Object:
     scale = endpoint.work.scale
     assert scale is not None
     spec: Object = {}
-    if replicas := nested(obj, *scale.replicas.split(".")):
+    replicas = _at(obj, scale.replicas)
+    if replicas is None and endpoint.work.custom:
+        raise internal_error(f'the spec replicas field ".{scale.replicas}" does not exist')
+    if replicas or (replicas == 0 and endpoint.work.custom):
         spec["replicas"] = replicas
-    status: Object = {"replicas": nested(obj, *scale.status_replicas.split(".")) or 0}
+    status: Object = {"replicas": _at(obj, scale.status_replicas) or 0}
     if selector := selector_text(scale, obj):
         status["selector"] = selector
     metadata = {key: obj["metadata"][key] for key in IDENTITY if key in obj["metadata"]}
     return {"kind": KIND, "apiVersion": API_VERSION, "metadata": metadata, "spec": spec, "status": status}
 
 
+def _at(obj: Object, path: str) -> Any:
+    """What stands at a path; None where there is no such place, which custom objects may come to."""
+    found: Any = obj
+    for step in path.split("."):
+        found = found.get(step) if isinstance(found, dict) else None
+    return found
+
+
 def selector_text(scale: Scale, obj: Object) -> str:
-    found = nested(obj, *scale.selector.split("."))
+    found = _at(obj, scale.selector)
     if not found:
         return ""
+    if isinstance(found, str):
+        return found
     if "matchLabels" in found or "matchExpressions" in found:
         return str(selectors.from_label_selector(found))
     return str(selectors.from_map(found))
@@ -69,12 +83,10 @@ async def get(core: Core, call: Call) -> Result:
 
 
 async def update(core: Core, call: Call) -> Result:
-    tree, _ = bodies.read_object(call.endpoint, call.body, call.content_type, fallback="autoscaling.v1.Scale")
-    if not isinstance(tree, dict):
-        raise errors.BadRequest("Scale cannot be handled as a Scale: json: cannot unmarshal")
-    bodies.check_kind(tree, KIND, API_VERSION, VERSION)
-    wanted = checked(call, tree)
-    return await _set(core, call, "UpdateOptions", lambda old: wanted, wanted_version(wanted))
+    options = write_options(call.info, "UpdateOptions", patch_type="merge")
+    read = bodies.read_object(call.endpoint, call.body, call.content_type, fallback="autoscaling.v1.Scale")
+    wanted = checked(core, call, read, options)
+    return await _set(core, call, options, lambda old: wanted, wanted_version(wanted))
 
 
 async def patch(core: Core, call: Call) -> Result:
@@ -83,13 +95,15 @@ async def patch(core: Core, call: Call) -> Result:
         return await _apply(core, call)
     if kind == "strategic":
         kind = "merge"  # a Scale has no lists
+    options = write_options(call.info, "PatchOptions", patch_type="merge")
     patched = patcher(call.endpoint, kind, call.body)
+    before = len(call.warnings)
 
     def wanted(old: Object) -> Object:
-        tree, _ = patched(view(call.endpoint, old))
-        return checked(call, tree, patch=True)
+        del call.warnings[before:]
+        return checked(core, call, patched(view(call.endpoint, old)), options, patch=True)
 
-    return await _set(core, call, "PatchOptions", wanted, 0)
+    return await _set(core, call, options, wanted, 0)
 
 
 async def _apply(core: Core, call: Call) -> Result:
@@ -101,11 +115,8 @@ async def _apply(core: Core, call: Call) -> Result:
     scale, rtype = endpoint.work.scale, endpoint.rtype
     assert scale is not None
     options = write_options(call.info, "PatchOptions", patch_type="apply")
-    tree, _ = bodies.read(call.body, "application/yaml")
-    if not isinstance(tree, dict):
-        raise errors.BadRequest("error decoding YAML: json: cannot unmarshal into Go value")
-    bodies.check_kind(tree, KIND, API_VERSION, VERSION)
-    replicas = nested(checked(call, tree), "spec", "replicas")
+    wanted = checked(core, call, bodies.read(call.body, "application/yaml"), options)
+    replicas = nested(wanted, "spec", "replicas")
     config: Object = {"apiVersion": rtype.api_version, "kind": rtype.kind, "metadata": {"name": call.name}}
     *path, last = scale.replicas.split(".")
     if replicas is not None:
@@ -125,38 +136,48 @@ async def _apply(core: Core, call: Call) -> Result:
             subresource="scale",
         )
 
-    version = wanted_version(tree)
+    version = wanted_version(wanted)
     result = await change(core, call, produce, options, part_of(endpoint, "scale"), version, managed=False)
     return _shown(endpoint, result)
 
 
-def checked(call: Call, tree: Any, *, patch: bool = False) -> Object:
+def checked(core: Core, call: Call, read: Patched, options: WriteOptions, *, patch: bool = False) -> Object:
     """A Scale for this object. Raises BadRequest, Invalid."""
+    assert core.scale is not None
+    tree, problems = read
     if not isinstance(tree, dict):
-        raise errors.BadRequest("Scale cannot be handled as a Scale: json: cannot unmarshal")
-    tree.setdefault("metadata", {})
-    replicas = nested(tree, "spec", "replicas")
-    if replicas is not None and (not isinstance(replicas, int) or isinstance(replicas, bool)):
-        given = "string" if isinstance(replicas, str) else "value"
-        problem = f"json: cannot unmarshal {given} into Go struct field ScaleSpec.spec.replicas of type int32"
+        raise errors.BadRequest("Scale cannot be handled as a Scale: json: cannot unmarshal into Go value")
+    bodies.check_kind(tree, KIND, API_VERSION, VERSION)
+    shown = as_upstream_prints(tree) if patch else ""
+    try:
+        scale = bodies.finish(
+            core.scale,
+            tree,
+            problems,
+            validation=options.field_validation,
+            warnings=call.warnings,
+            legacy=False,
+        )
+    except errors.BadRequest as error:
         if not patch:
-            raise errors.BadRequest(f'Scale in version "v1" cannot be handled as a Scale: {problem}')
-        raise errors.invalid("", "", [field.invalid("patch", as_upstream_prints(tree), problem)])
-    check_name(tree, call.name)
-    if replicas is not None and replicas < 0:
+            raise
+        problem = error.message.split(f"cannot be handled as a {KIND}: ", 1)[-1]
+        raise errors.invalid("", "", [field.invalid("patch", shown, problem)]) from error
+    check_name(scale, call.name)
+    replicas = nested(scale, "spec", "replicas")
+    if replicas is not None and replicas < 0 and not call.endpoint.work.custom:
         cause = field.invalid("spec.replicas", replicas, "must be greater than or equal to 0")
         raise errors.invalid(KIND, call.name, [cause], GROUP)
-    return tree
+    return scale
 
 
 async def _set(
-    core: Core, call: Call, options_kind: str, wanted: Callable[[Object], Object], version: int
+    core: Core, call: Call, options: WriteOptions, wanted: Callable[[Object], Object], version: int
 ) -> Result:
     endpoint = call.endpoint
     scale = endpoint.work.scale
     assert scale is not None
     *path, last = scale.replicas.split(".")
-    options = write_options(call.info, options_kind, patch_type="merge")
 
     def produce(old: Object) -> Object:
         replicas = nested(wanted(old), "spec", "replicas") or 0
