@@ -198,14 +198,14 @@ def encryption_key(folder: Path) -> bytes:
     if not file.exists():
         write_private(file, os.urandom(ENCRYPTION_KEY_LENGTH))
         for directory in (folder, folder.parent):  # the key must not be less durable than what it encrypts
-            _sync(directory)
+            sync(directory)
     key = file.read_bytes()
     if len(key) != ENCRYPTION_KEY_LENGTH:
         raise Damaged(f"the key of secrets at rest {file} is damaged")
     return key
 
 
-def _sync(directory: Path) -> None:
+def sync(directory: Path) -> None:
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)

@@ -7,23 +7,30 @@ under the new key anyway. Watchers see each object modified, as with upstream's 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Iterable
 
 from timonel.server import layout
 from timonel.server.atrest.ciphers import LEGACY, OURS, UPSTREAM
+from timonel.server.atrest.configuration import Configuration
 from timonel.server.atrest.vault import Sealer, Unreadable, Vault
 from timonel.store.base import KeyMissing, Record, RevisionConflict, Store
 
 PAGE = 500
 PLAIN = "(not encrypted)"
 
-Progress = Callable[[int], None]
+
+def resources_of(configuration: Configuration, known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """(plural, group) of what the configuration names, patterns among those that are known."""
+    named = (name.partition(".") for rule in configuration.rules for name in rule.resources)
+    found = {(plural, group) for plural, _, group in named if plural != "*"}
+    found |= {each for each in known if configuration.rule_of(*each) is not None}
+    return sorted(found)
 
 
 async def reencrypt(
-    store: Store, vault: Vault, plural: str, group: str, progress: Progress = lambda done: None
+    store: Store, vault: Vault, plural: str, group: str, *, limit: int = 0
 ) -> tuple[int, list[str]]:
-    """How many were written anew, and the keys of those that cannot be read."""
+    """How many were written anew, at most so many, and the keys of those that cannot be read."""
     sealer = vault.sealer(plural, group)
     written, unreadable = 0, list[str]()
     async for record in _records(store, plural, group):
@@ -33,7 +40,8 @@ async def reencrypt(
             written += await _rewrite(store, sealer, record)
         except Unreadable:
             unreadable.append(record.key)
-        progress(written)
+        if limit and written >= limit:
+            break
     return written, unreadable
 
 
