@@ -27,9 +27,10 @@ SERVICE_ACCOUNTS = (
 
 def parse(pairs: Iterable[str]) -> dict[str, str]:
     """Raises ConfigError for what is no flag that is known here."""
+    from timonel.distro import encryption
     from timonel.server.auth import flags
 
-    known = {*SERVICE_ACCOUNTS, *flags.KNOWN}
+    known = {*SERVICE_ACCOUNTS, *flags.KNOWN, encryption.FLAG}
     found: dict[str, str] = {}
     for pair in pairs:
         name, separator, value = pair.lstrip("-").partition("=")

@@ -28,6 +28,7 @@ from timonel.distro.config import ClusterConfig
 from timonel.objects.meta import Object, parse_time
 from timonel.server import compose
 from timonel.server.app import ApiServer, Config
+from timonel.server.atrest import Vault
 from timonel.server.auth import jwt
 from timonel.server.auth.frontproxy import HeaderNames
 from timonel.server.auth.settings import AuthSettings
@@ -55,7 +56,7 @@ class Secrets:
 
     ca_pem: str = ""
     signing_key_pem: bytes = b""
-    encryption_key: bytes = b""
+    vault: Vault | None = None  # None: secrets are stored as they are
     ca_key: CertificateIssuerPrivateKeyTypes | None = None  # signs what requests for certificates ask for
     front_proxy_ca_pem: str = ""
     proxy_identity: Callable[[ssl.SSLContext], object] | None = (
@@ -96,7 +97,7 @@ class Cluster:
                     hosts=tuple(hosts),
                     port=config.port,
                     legacy_apis=config.legacy_apis,
-                    encryption_key=secrets.encryption_key,
+                    vault=secrets.vault,
                 ),
                 advertised=config.network.gateway or hosts[0],
                 client_ca=secrets.ca_pem,

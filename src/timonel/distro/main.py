@@ -12,6 +12,7 @@ COMMANDS = {
     "status": "timonel.distro.commands.status:status",
     "kubeconfig": "timonel.distro.commands.kubeconfig:kubeconfig",
     "image": "timonel.distro.commands.image:image",
+    "secrets": "timonel.distro.commands.secrets:secrets",
     "doctor": "timonel.distro.commands.doctor:doctor",
     "server": "timonel.distro.commands.server:server",
     "agent": "timonel.distro.commands.agent:agent",

@@ -18,12 +18,13 @@ from typing import Any
 
 from timonel.aio.clock import Clock, SystemClock, wait_until
 from timonel.aio.lifecycle import running, running_together
-from timonel.distro import addons, box, kubeconfigs, pki
+from timonel.distro import addons, box, encryption, kubeconfigs, pki
 from timonel.distro.cluster import ADMIN, Cluster, Secrets, follow_nodes, for_ever
 from timonel.distro.config import ClusterConfig, Paths, write_private
 from timonel.distro.nodes import BoxedNode, node_name
 from timonel.distro.servertls import ServerTls
-from timonel.distro.stores import open_store
+from timonel.distro.stores import open_store, root_of
+from timonel.server.atrest import Vault
 
 NODE_WAIT = 40.0  # seconds until a cluster counts as started although its nodes are not ready
 
@@ -80,7 +81,11 @@ def _secrets(
     return Secrets(
         ca_pem=authority.pem,
         signing_key_pem=pki.signing_key(paths.pki).read_bytes(),
-        encryption_key=pki.encryption_key(paths.pki),
+        vault=Vault(
+            encryption.load(config, paths),
+            root=root_of(config.etcd),
+            reread=lambda: encryption.load(config, paths),
+        ),
         ca_key=authority.key,
         front_proxy_ca_pem=proxies.pem,
         proxy_identity=lambda context: context.load_cert_chain(proxy.certificate, proxy.key),

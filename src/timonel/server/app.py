@@ -25,6 +25,7 @@ from timonel.server.actions import Action, ActionType
 from timonel.server.aggregation.aggregator import Aggregator
 from timonel.server.atrest import Vault
 from timonel.server.atrest import configuration as atrest
+from timonel.server.atrest import serving as encryption
 from timonel.server.audit.trail import Trail
 from timonel.server.chain.gate import Gate
 from timonel.server.dispatch import Dispatcher
@@ -114,6 +115,7 @@ class ApiServer:
         if vault is None and config.encryption_key:
             vault = Vault(atrest.default(config.encryption_key))
         self.registry = Registry(store, self._caches, clock, vault)
+        self._vault = vault
         self._bootstrap: list[Callable[[], Awaitable[None]]] = []
         self._background: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._scheme = scheme
@@ -239,6 +241,8 @@ class ApiServer:
 
     def _add_paths(self) -> None:
         paths = self.paths
+        if self._vault is not None:
+            paths.add(encryption.PATH, encryption.Answers(self.registry, self._vault))
         self._checks["poststarthook/start-apiserver"] = lambda: "" if self._started else "not started"
         for name in ("healthz", "livez", "readyz"):
             Health(name, self._checks).add_to(paths)
