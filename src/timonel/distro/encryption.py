@@ -14,8 +14,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from timonel.distro import pki
 from timonel.distro.config import ClusterConfig, ConfigError, Paths, write_private
 from timonel.server.atrest import configuration as atrest
@@ -49,6 +47,8 @@ def load(config: ClusterConfig, paths: Paths) -> Configuration:
 
 
 def _read(file: Path) -> Configuration:
+    import yaml  # slow to import, and there is a file only where keys have been changed
+
     try:
         tree: Any = yaml.safe_load(file.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as exc:
@@ -57,6 +57,8 @@ def _read(file: Path) -> Configuration:
 
 
 def save(paths: Paths, configuration: Configuration) -> None:
+    import yaml
+
     write_private(own_file(paths), yaml.safe_dump(configuration.to_tree(), sort_keys=False).encode())
     pki.sync(paths.pki)
 
