@@ -44,7 +44,6 @@ _SPECIAL = {
     "io.k8s.apimachinery.pkg.apis.meta.v1.FieldsV1": "any",
     "io.k8s.apimachinery.pkg.runtime.RawExtension": "raw",
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSON": "any",
-    "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.CustomResourceSubresourceStatus": "any",
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrArray": "props-or-array",
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrBool": "props-or-bool",
     "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1.JSONSchemaPropsOrStringArray": "props-or-strings",
@@ -141,6 +140,8 @@ _STRUCTS = frozenset({"ref", "time", "microtime", "quantity", "intstr"})
 def _is_value_struct(owner: str, name: str, field: dict[str, Any]) -> bool:
     if name in GO.listed(GO.VALUES, owner):
         return True
+    if name in GO.listed(GO.POINTERS, owner):
+        return False
     if name in ("metadata", "spec", "status"):
         return field["t"] == "ref"
     return field["t"] == "time" and name in GO.VALUE_TIMES

@@ -170,6 +170,7 @@ POINTERS: dict[str, str] = {
     "admissionregistration.v1.Validation": "reason",
     "admissionregistration.v1.WebhookClientConfig": "url",
     "apiextensions.v1.CustomResourceDefinitionVersion": "deprecationWarning",
+    "apiextensions.v1.CustomResourceSubresources": "status",
     "apiextensions.v1.CustomResourceSubresourceScale": "labelSelectorPath",
     "apiextensions.v1.JSONSchemaProps": "maxItems maxLength maxProperties maximum minItems minLength "
     "minProperties minimum multipleOf x-kubernetes-list-type x-kubernetes-map-type "
@@ -263,6 +264,7 @@ REQUIRED_POINTERS: dict[str, str] = {
 # Lists and maps whose emptiness says something: managedFields that are sent empty are reset, scaling policies that are
 # sent empty are refused instead of filled in, the others show up in messages.
 KEPT_EMPTY: dict[str, str] = {
+    "apiextensions.v1.CustomResourceDefinitionSpec": "versions",
     "meta.v1.ObjectMeta": "managedFields",
     "autoscaling.v2.HPAScalingRules": "policies",
     "core.v1.PersistentVolumeSpec": "capacity",
