@@ -24,6 +24,13 @@ def updated(
 ) -> None:
     """Record in `new` that `manager` wrote what differs from `old`; both in the served form."""
     endpoint.machinery.record_update(old, new, manager=manager, now=now, subresource=subresource)
+    if subresource == "scale" and endpoint.rtype.custom:  # as upstream, which loses the time on the way
+        metadata = new["metadata"]
+        entries = [
+            {k: v for k, v in entry.items() if k != "time" or entry.get("subresource") != subresource}
+            for entry in metadata.get("managedFields") or ()
+        ]
+        metadata["managedFields"] = sorted(entries, key=lambda e: (e["operation"], e.get("time", "")))
 
 
 def applied(

@@ -18,7 +18,7 @@ import heapq
 import itertools
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +29,7 @@ from timonel.machinery.errors import StatusError
 from timonel.objects.meta import Object
 from timonel.server import layout
 from timonel.server.atrest.vault import Unreadable
-from timonel.store.base import Compacted, Event, Record, Store
+from timonel.store.base import Compacted, Event, FutureRevision, Page, Record, Store
 from timonel.store.memory import after_prefix
 
 WINDOW = 4096  # past events kept per resource
@@ -415,8 +415,11 @@ class Caches:
             return max(cache.early[0].revision - 1, cache.window_start)
         return max(self.revision, cache.window_start)
 
-    async def ensure(self, cache: ResourceCache) -> None:
-        """Fill the cache when it is used for the first time, and wait for what it has to wait for."""
+    async def ensure(self, cache: ResourceCache, since: int = 0) -> None:
+        """Fill the cache when it is used for the first time, and wait for what it has to wait for.
+
+        Who wants to watch from revision `since` on gets what has happened since, as far as the store remembers.
+        """
         if cache.loaded:
             return
         async with cache.loading:
@@ -425,14 +428,47 @@ class Caches:
             cache.early = []
             try:
                 page = await self._store.list(cache.kind.prefix)
+                past: Sequence[Event] = ()
+                if 0 < since < page.revision:
+                    page, past = await self._past(cache.kind.prefix, since, page)
                 records = await cache.kind.prepare(page.records)
                 cache.load(records, page.revision)
+                if past:
+                    newest = past[-1].revision
+                    cache.early[:] = [*past, *(e for e in cache.early if e.revision > newest)]
                 await self._catch_up(cache)
             except BaseException:
                 cache.loaded = False
                 raise
             finally:
                 cache.early = None
+
+    async def _past(self, prefix: str, since: int, page: Page) -> tuple[Page, Sequence[Event]]:
+        """What there was at `since`, and the events that made it what `page` shows; no events if that is forgotten."""
+        wanted = {record.key: record.modified for record in page.records}
+        events: list[Event] = []
+        try:
+            old = await self._store.list(prefix, revision=since)
+            state = {record.key: record.modified for record in old.records}
+            if state == wanted:
+                return old, ()
+            watch = self._store.watch(prefix, after=since)
+            try:
+                async for batch in watch:
+                    for event in batch:
+                        events.append(event)
+                        if event.record is None:
+                            state.pop(event.key, None)
+                        else:
+                            state[event.key] = event.revision
+                    if state == wanted or events[-1].revision > page.revision:
+                        return old, [e for e in events if e.revision <= page.revision]
+            finally:
+                if isinstance(watch, AsyncGenerator):
+                    await watch.aclose()
+        except (Compacted, FutureRevision):
+            return page, ()
+        return page, ()
 
     async def _catch_up(self, cache: ResourceCache) -> None:
         """Apply the events that came early, and those that come meanwhile."""

@@ -6,12 +6,15 @@ Upstream: apiextensions-apiserver/pkg/registry/customresource/tableconvertor/tab
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
-from timonel.apis.printing import AGE, since
+from timonel.apis.printing import AGE, human_duration
 from timonel.apis.resource import Column
 from timonel.machinery import jsonpath
-from timonel.objects.meta import Object, parse_time
+from timonel.objects.meta import Object
+from timonel.server.tables import AGE_DESCRIPTION
 
 _DESCRIPTION = "Custom resource definition column (in JSONPath format): "
 
@@ -19,7 +22,7 @@ _DESCRIPTION = "Custom resource definition column (in JSONPath format): "
 def columns_of(given: Sequence[Mapping[str, Any]]) -> tuple[Column, ...]:
     """After the name. Without any, the age is shown."""
     if not given:
-        return (AGE,)
+        return (replace(AGE, type="date", description=AGE_DESCRIPTION),)
     return tuple(_column(column) for column in given)
 
 
@@ -58,7 +61,11 @@ def cell(kind: str, value: Any, now: float) -> Any:
     if kind == "date":
         if not isinstance(value, str):
             return None
-        return since(value, now) if parse_time(value) is not None else "<invalid>"
+        try:
+            at = datetime.fromisoformat(value)
+        except ValueError:
+            return "<invalid>"
+        return human_duration(now - at.timestamp())
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     return int(value) if kind == "integer" else value

@@ -85,7 +85,7 @@ async def watch(core: Core, call: Call) -> WatchStream:
         version = unsigned(options.resource_version) if options.resource_version else 0
     except ValueError as error:
         raise errors.BadRequest(str(error)) from error
-    await caches.ensure(endpoint.cache)
+    await caches.ensure(endpoint.cache, version)
     if options.resource_version != "0" and version == 0:
         await caches.fresh()
     prefix = scope(endpoint, call.namespace)
