@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from timonel.apis import checks
+from timonel.apis.expressions import BOOLEAN, Expressions, validate
 from timonel.machinery import field, names, selectors
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object
@@ -86,7 +87,8 @@ def _validate_named_rule(path: str, rule: Object) -> Iterator[Cause]:
     yield from validate_rule(path, rule)
 
 
-def validate_conditions(path: str, conditions: list[Object]) -> Iterator[Cause]:
+def validate_conditions(path: str, conditions: list[Object], *, params: bool = False) -> Iterator[Cause]:
+    expressions = Expressions(params=params)
     if len(conditions) > MAX_CONDITIONS:
         yield field.too_many(path, len(conditions), MAX_CONDITIONS)
     seen: set[str] = set()
@@ -94,6 +96,8 @@ def validate_conditions(path: str, conditions: list[Object]) -> Iterator[Cause]:
         at, name = f"{path}[{index}]", condition.get("name", "")
         if not condition.get("expression", "").strip():
             yield field.required(f"{at}.expression")
+        else:
+            yield from validate(f"{at}.expression", condition["expression"], expressions, BOOLEAN)
         if not name:
             yield field.required(f"{at}.name")
             continue

@@ -1,6 +1,6 @@
 """admissionregistration.k8s.io/v1: webhook configurations, admission policies and their bindings.
 
-CEL expressions are checked for presence here; the server compiles them where it runs them.
+What does not compile as CEL is refused (`expressions`).
 
 Upstream: pkg/apis/admissionregistration/{v1/defaults.go,validation/validation.go},
 pkg/registry/admissionregistration/*/strategy.go, pkg/printers/internalversion/printers.go.
@@ -19,6 +19,16 @@ from timonel.apis.admissionmatch import (
     validate_conditions,
     validate_match,
     validate_rule,
+)
+from timonel.apis.expressions import (
+    BOOLEAN,
+    CONFIGURATION,
+    JSON_PATCH,
+    TEXT,
+    TEXT_OR_NULL,
+    Expressions,
+    validate,
+    validate_variable,
 )
 from timonel.apis.printing import AGE
 from timonel.apis.resource import Column, ResourceType
@@ -203,10 +213,13 @@ def _validate_common(spec: Object) -> Iterator[Cause]:
         yield from validate_match("spec.matchConstraints", match)
         if not match.get("resourceRules"):
             yield field.required("spec.matchConstraints.resourceRules")
-    yield from validate_conditions("spec.matchConditions", spec.get("matchConditions") or [])
+    has_params = spec.get("paramKind") is not None
+    yield from validate_conditions(
+        "spec.matchConditions", spec.get("matchConditions") or [], params=has_params
+    )
 
 
-def _validate_variables(path: str, variables: list[Object]) -> Iterator[Cause]:
+def _validate_variables(path: str, variables: list[Object], expressions: Expressions) -> Iterator[Cause]:
     for index, variable in enumerate(variables):
         at, name = f"{path}[{index}]", variable.get("name", "")
         if not name.strip():
@@ -215,32 +228,52 @@ def _validate_variables(path: str, variables: list[Object]) -> Iterator[Cause]:
             yield field.invalid(f"{at}.name", name, "must be a valid CEL identifier")
         if not variable.get("expression", "").strip():
             yield field.required(f"{at}.expression", "expression is not specified")
+        else:
+            yield from validate_variable(f"{at}.expression", name, variable["expression"], expressions)
 
 
 def validate_validating_policy(obj: Object) -> Iterator[Cause]:
     spec = obj.get("spec") or {}
     yield from _validate_common(spec)
-    yield from _validate_variables("spec.variables", spec.get("variables") or [])
+    expressions = Expressions(params=spec.get("paramKind") is not None, composed=bool(spec.get("variables")))
+    yield from _validate_variables("spec.variables", spec.get("variables") or [], expressions)
     validations, annotations = spec.get("validations") or [], spec.get("auditAnnotations") or []
     if not validations and not annotations:
         message = "validations or auditAnnotations must contain at least one item"
         yield field.required("spec.validations", message)
         yield field.required("spec.auditAnnotations", message)
-    for index, item in enumerate(validations):
-        path = f"spec.validations[{index}]"
-        if not item.get("expression", "").strip():
-            yield field.required(f"{path}.expression", "expression is not specified")
-        if item.get("message") and not item["message"].strip():
-            message = "message must be non-empty if specified"
-            yield field.invalid(f"{path}.message", item["message"], message)
-        elif "\n" in item.get("message", ""):
-            yield field.invalid(f"{path}.message", item["message"], "message must not contain line breaks")
-        if item.get("reason") is not None:
-            yield from checks.one_of(f"{path}.reason", item["reason"], REASONS)
-    yield from _validate_annotations(obj["metadata"].get("name", ""), annotations)
+    yield from checks.each(
+        "spec.validations", validations, lambda path, item: _validate_validation(path, item, expressions)
+    )
+    yield from _validate_annotations(obj["metadata"].get("name", ""), annotations, expressions)
 
 
-def _validate_annotations(policy: str, annotations: list[Object]) -> Iterator[Cause]:
+def _validate_validation(path: str, item: Object, expressions: Expressions) -> Iterator[Cause]:
+    rule, text = item.get("expression", ""), item.get("messageExpression", "")
+    if not rule.strip():
+        yield field.required(f"{path}.expression", "expression is not specified")
+    else:
+        yield from validate(f"{path}.expression", rule, expressions, BOOLEAN)
+    if text and not text.strip():
+        yield field.invalid(f"{path}.messageExpression", text, "must be non-empty if specified")
+    elif text:
+        yield from validate(f"{path}.messageExpression", text, expressions, TEXT, authorizer=False)
+    message = item.get("message", "")
+    if message and not message.strip():
+        yield field.invalid(f"{path}.message", message, "message must be non-empty if specified")
+    elif "\n" in message.strip():
+        yield field.invalid(f"{path}.message", message, "message must not contain line breaks")
+    elif "\n" in rule.strip() and not message:
+        yield field.required(
+            f"{path}.message", "message must be specified if expression contains line breaks"
+        )
+    if item.get("reason") is not None:
+        yield from checks.one_of(f"{path}.reason", item["reason"], REASONS)
+
+
+def _validate_annotations(
+    policy: str, annotations: list[Object], expressions: Expressions
+) -> Iterator[Cause]:
     seen: set[str] = set()
     for index, item in enumerate(annotations):
         path, key = f"spec.auditAnnotations[{index}]", item.get("key", "")
@@ -250,6 +283,8 @@ def _validate_annotations(policy: str, annotations: list[Object]) -> Iterator[Ca
             yield from checks.told(f"{path}.key", f"{policy}/{key}", names.qualified_name(f"{policy}/{key}"))
         if not item.get("valueExpression", "").strip():
             yield field.required(f"{path}.valueExpression", "valueExpression is not specified")
+        else:
+            yield from validate(f"{path}.valueExpression", item["valueExpression"], expressions, TEXT_OR_NULL)
         if key in seen:
             yield field.duplicate(f"{path}.key", key)
         seen.add(key)
@@ -262,10 +297,15 @@ def validate_mutating_policy(obj: Object) -> Iterator[Cause]:
         for operation in rule.get("operations") or ():
             allowed = ("*", "CONNECT", "CREATE", "UPDATE")
             yield from checks.one_of("spec.matchConstraints.resourceRules.operations", operation, allowed)
-    yield from _validate_variables("spec.variables", spec.get("variables") or [])
+    expressions = Expressions(params=spec.get("paramKind") is not None, composed=True, patches=True)
+    yield from _validate_variables("spec.variables", spec.get("variables") or [], expressions)
     if not spec.get("mutations"):
         yield field.required("spec.mutations", "mutations must contain at least one item")
-    yield from checks.each("spec.mutations", spec.get("mutations"), _validate_mutation)
+    yield from checks.each(
+        "spec.mutations",
+        spec.get("mutations"),
+        lambda path, mutation: _validate_mutation(path, mutation, expressions),
+    )
     policy = spec.get("reinvocationPolicy", "")
     if not policy:
         yield field.required("spec.reinvocationPolicy")
@@ -273,7 +313,7 @@ def validate_mutating_policy(obj: Object) -> Iterator[Cause]:
         yield from checks.one_of("spec.reinvocationPolicy", policy, ("IfNeeded", "Never"))
 
 
-def _validate_mutation(path: str, mutation: Object) -> Iterator[Cause]:
+def _validate_mutation(path: str, mutation: Object, expressions: Expressions) -> Iterator[Cause]:
     kind = mutation.get("patchType", "")
     if not kind:
         yield field.required(f"{path}.patchType")
@@ -287,6 +327,9 @@ def _validate_mutation(path: str, mutation: Object) -> Iterator[Cause]:
         yield field.required(f"{path}.{key}", f"must be specified when patchType is {kind}")
     elif not mutation[key].get("expression", "").strip():
         yield field.required(f"{path}.{key}.expression")
+    else:
+        returns = JSON_PATCH if kind == "JSONPatch" else CONFIGURATION
+        yield from validate(f"{path}.{key}.expression", mutation[key]["expression"], expressions, returns)
 
 
 # ---------------------------------------------------------------- bindings

@@ -1,6 +1,6 @@
 """What claims, claim templates and device classes of resource.k8s.io ask for: requests, constraints, configuration.
 
-CEL selectors are checked for presence here; the scheduler compiles them.
+What does not compile as CEL is refused (`deviceexpressions`).
 
 Upstream: pkg/apis/resource/validation/validation.go.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from timonel.apis import checks
+from timonel.apis import checks, deviceexpressions
 from timonel.apis.core.persistentsources import validate_driver_name
 from timonel.machinery import field, names
 from timonel.machinery.errors import Cause
@@ -119,6 +119,9 @@ def validate_selectors(path: str, selectors: list[Object]) -> Iterator[Cause]:
     for index, selector in enumerate(selectors):
         if selector.get("cel") is None:
             yield field.required(f"{path}[{index}].cel")
+        else:
+            expression = selector["cel"].get("expression", "")
+            yield from deviceexpressions.validate(f"{path}[{index}].cel.expression", expression)
 
 
 def _validate_names(path: str, listed: list[str], known: dict[str, set[str]]) -> Iterator[Cause]:

@@ -8,9 +8,13 @@ Upstream: apiserver/pkg/admission/plugin/cel/{compile,composition}.go.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from timonel.machinery import field
+from timonel.machinery.errors import Cause
 
 if TYPE_CHECKING:
     from timonel.machinery.cel import Environment, Program
@@ -111,11 +115,12 @@ class Expressions:
     """
 
     params: bool = False
+    composed: bool = False  # `variables` can be referred to, even while there are none
     patches: bool = False  # Object{} and JSONPatch{} may be constructed
     object_type: Type | None = None  # of object and oldObject; None: anything
     params_type: Type | None = None
-    variables: dict[str, Type] = field(default_factory=dict)
-    _environments: dict[tuple[bool, int], Environment] = field(default_factory=dict)
+    variables: dict[str, Type] = dataclasses.field(default_factory=dict)
+    _environments: dict[tuple[bool, int], Environment] = dataclasses.field(default_factory=dict)
 
     def _environment(self, authorizer: bool) -> Environment:
         from timonel.machinery.cel import KUBERNETES, MUTATION, Environment, types
@@ -135,9 +140,14 @@ class Expressions:
         if authorizer:
             declared["authorizer"] = types.opaque("kubernetes.authorization.Authorizer")
             declared["authorizer.requestResource"] = types.opaque("kubernetes.authorization.ResourceCheck")
-        if self.variables:
+        if self.composed or self.variables:
             declared["variables"] = types.object(VARIABLES_TYPE, self.variables)
-        found = Environment(declared, libraries=MUTATION if self.patches else KUBERNETES)
+        if self.patches:
+            from timonel.apis.applyobjects import MutationEnvironment
+
+            found = MutationEnvironment(declared, libraries=MUTATION)
+        else:
+            found = Environment(declared, libraries=KUBERNETES)
         self._environments[key] = found
         return found
 
@@ -168,7 +178,26 @@ def _returns(wanted: str) -> tuple[Type, ...]:
         TEXT: (types.STRING,),
         TEXT_OR_NULL: (types.STRING, types.NULL),
         ANYTHING: (),
-        CONFIGURATION: (types.object("Object", {}),),
+        CONFIGURATION: (types.object(CONFIGURATION, {}),),
         JSON_PATCH: (types.list_of(types.object("JSONPatch", {})),),
     }
     return known[wanted]
+
+
+def validate(
+    path: str, text: str, expressions: Expressions, returns: str, *, authorizer: bool = True
+) -> Iterator[Cause]:
+    try:
+        expressions.compile(text, returns, authorizer=authorizer)
+    except BadExpression as error:
+        yield field.invalid(path, text, str(error))
+
+
+def validate_variable(path: str, name: str, text: str, expressions: Expressions) -> Iterator[Cause]:
+    """And declare it for the expressions that follow."""
+    program = None
+    try:
+        program = expressions.compile(text, ANYTHING)
+    except BadExpression as error:
+        yield field.invalid(path, text, str(error))
+    expressions.declare(name, program)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timonel.apis import GROUPS, legacyingress, retired
 from timonel.apis.resource import ResourceType
@@ -27,6 +27,9 @@ from timonel.objects.meta import Object
 from timonel.schema import Schema, load
 from timonel.schema import protobuf as protobuf_fields
 from timonel.schema.openapi import OpenApi
+
+if TYPE_CHECKING:
+    from timonel.machinery.cel.types import Type
 
 META_GROUP = "meta.k8s.io"
 # Fields besides the spec that a write of /status leaves alone, per (group, kind).
@@ -120,6 +123,12 @@ class TypeCodec:
     def describe(self, path: str) -> str:
         """The published description of the field at a path; empty where there is none."""
         return self._scheme.schema.description(self.type_name, path)
+
+    def declared(self) -> Type:
+        """The type as expressions see it."""
+        from timonel.apis.declaredtypes import declared  # here: most servers see no expressions
+
+        return declared(self.type_name, self._scheme.schema.type)
 
     def record_update(
         self, old: Object | None, new: Object, *, manager: str, now: float, subresource: str = ""

@@ -17,6 +17,7 @@ from timonel.apis.authentication import TOKEN_REQUEST
 from timonel.objects.meta import Key
 from timonel.server import bootstrap
 from timonel.server.admission import dynamic
+from timonel.server.admission.policies.status import StatusKeeper
 from timonel.server.aggregation.aggregator import Aggregator
 from timonel.server.app import ApiServer, Config, Extensions, Scheme
 from timonel.server.audit.settings import Settings as AuditSettings
@@ -95,6 +96,8 @@ def compose(
         ),
     )
 
+    policies = StatusKeeper(server.registry, server.reader, server.objects)
+
     def wanted() -> bootstrap.Settings:
         ranges = settings.security.service_ranges
         return bootstrap.Settings(
@@ -143,7 +146,13 @@ def compose(
             published=lambda builtin: Publication(builtin, custom),
             bootstrap=(first_objects,),
             aggregator=aggregator,
-            background=(*aggregator.background, keeper.run, definitions.run, *attached.background),
+            background=(
+                *aggregator.background,
+                keeper.run,
+                policies.run,
+                definitions.run,
+                *attached.background,
+            ),
         )
     )
     return server

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
 
@@ -26,6 +26,9 @@ from timonel.server.atrest.vault import Sealer
 from timonel.server.request import ConnectHandler, PartialUpdate
 from timonel.server.watchcache import Caches, Entry, Kind, ResourceCache
 from timonel.store.base import KeyExists, KeyMissing, Record, RevisionConflict, Store
+
+if TYPE_CHECKING:
+    from timonel.machinery.cel.types import Type
 
 MODIFIED_SINCE = "the object has been modified; please apply your changes to the latest version and try again"
 
@@ -53,6 +56,8 @@ class TypeMachinery(Protocol):
     ) -> Object: ...
     def strategic_merge(self, document: Object, patch: Object) -> Object: ...
     def describe(self, path: str) -> str: ...
+    def declared(self) -> Type | None:
+        """As expressions see it; None where nothing is known of it."""
 
 
 class Custom(Protocol):

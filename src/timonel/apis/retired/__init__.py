@@ -25,4 +25,5 @@ GROUPS: tuple[tuple[str, str], ...] = (
     ("scheduling.k8s.io", "timonel.apis.retired.same"),
     ("coordination.k8s.io", "timonel.apis.retired.same"),
     ("node.k8s.io", "timonel.apis.retired.same"),
+    ("apiextensions.k8s.io", "timonel.apis.retired.definitions"),
 )

@@ -6,9 +6,9 @@ admission/plugin/webhook/matchconditions/matcher.go.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from timonel.apis.expressions import ANYTHING, BOOLEAN, BadExpression, Expressions
 from timonel.machinery.field import quote
@@ -16,11 +16,14 @@ from timonel.objects.meta import Object
 from timonel.server.admission.attributes import joined
 from timonel.server.admission.forms import Form
 from timonel.server.admission.requesttree import request_tree
-from timonel.server.request import AdmissionCall, Authorizer
+from timonel.server.request import AdmissionCall, Authorizer, Undecided
 
 if TYPE_CHECKING:
     from timonel.machinery.cel import Budget, Program
 
+T = TypeVar("T")
+
+MOST_QUESTIONS = 64
 MATCH_BUDGET = 2_500_000
 BUDGET = 10_000_000
 OUT_OF_BUDGET = "validation failed due to running out of cost budget, no further validation rules will be run"
@@ -55,7 +58,7 @@ class Given:
     def values(self) -> dict[str, Any]:
         if self._values:
             return self._values
-        from timonel.server.admission.authorization import Check, ResourceCheck
+        from timonel.server.admission import authorization
 
         call = self.call
         request = request_tree(call, self.form, self.own, call.dry_run)
@@ -64,8 +67,8 @@ class Given:
             "oldObject": self.old,
             "request": request,
             "namespaceObject": None if self.namespace is None else _namespace(self.namespace),
-            "authorizer": Check(self.authorizer, call.user),
-            "authorizer.requestResource": ResourceCheck.of_call(self.authorizer, call, self.form),
+            "authorizer": authorization.of_user(self.authorizer, call.user),
+            "authorizer.requestResource": authorization.of_call(self.authorizer, call, self.form),
         }
         if self.has_params:
             self._values["params"] = self.params
@@ -120,6 +123,16 @@ def compiled(expressions: Expressions, text: str, returns: str, *, authorizer: b
         return Compiled(text, expressions.compile(text, returns, authorizer=authorizer))
     except BadExpression as error:
         return Compiled(text, None, str(error))
+
+
+async def settled(decide: Callable[[], T]) -> T:
+    """What `decide` says, once the authorizer knows all that it is asked on the way."""
+    for _ in range(MOST_QUESTIONS):
+        try:
+            return decide()
+        except Undecided as question:
+            await question.ask()
+    raise EvaluationFailed("authorization takes too many questions")
 
 
 class Conditions:

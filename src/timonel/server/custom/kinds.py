@@ -14,10 +14,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timonel.apis.resource import ResourceType, Scale
-from timonel.machinery import errors, field, jsonpath
+from timonel.machinery import errors, field, jsonpath, names
 from timonel.machinery.apply import schemas, sets
 from timonel.machinery.apply.fields import Fields
 from timonel.machinery.apply.typed import Node
@@ -29,12 +29,16 @@ from timonel.server import objectmeta
 from timonel.server.custom.columns import columns_of
 from timonel.server.custom.definition import Definition, Version
 
+if TYPE_CHECKING:
+    from timonel.machinery.cel.types import Type
+
 STATUS_WRITES_NOT = sets.of_paths(("f:spec",), ("f:metadata",))
 MAIN_WRITES_NOT = sets.of_paths(("f:status",))
 LARGEST_REPLICAS = 2**31 - 1
 UNKNOWN, QUOTE = "unknown field ", '"'
-# the rules for resources inside of resources: they may have a namespace, and need no name
-NAMELESS = ResourceType(group="", version="", kind="", plural="")
+# resources inside of resources
+INNER = ResourceType(group="", version="", kind="", plural="")
+CLUSTER_INNER = ResourceType(group="", version="", kind="", plural="", namespaced=False)
 GO_TYPES = {str: "string", bool: "bool", float: "float64", list: "[]interface {}"}
 
 Schema = Mapping[str, Any]
@@ -64,9 +68,10 @@ class Metadata:
         return found, [f"{path}.{p.removeprefix(UNKNOWN).strip(QUOTE)}" for p in problems]
 
     def validate(self, metadata: Object, path: str) -> Iterator[Cause]:
-        for cause in objectmeta.validate({"metadata": metadata}, NAMELESS):
-            if cause.field != "metadata.name" or metadata.get("name"):
-                yield Cause(cause.type, cause.message, path + cause.field.removeprefix("metadata"))
+        rtype = INNER if metadata.get("namespace") else CLUSTER_INNER
+        named = {"name": "fakename", **metadata}  # it may be absent here
+        for cause in objectmeta.validate({"metadata": named}, rtype, names.path_segment_name):
+            yield Cause(cause.type, cause.message, path + cause.field.removeprefix("metadata"))
 
 
 class CustomMachinery:
@@ -102,6 +107,13 @@ class CustomMachinery:
             new={},
             ignored=ignored,
         )
+
+    def declared(self) -> Type | None:
+        """The type as expressions see it."""
+        from timonel.machinery.cel import types  # here: most servers see no expressions
+
+        schema = self._schema()
+        return None if schema is None else types.of_schema(schema, name=self._definition.names.kind, root=True)
 
     # ---- trees in and out
 
@@ -224,17 +236,17 @@ class CustomMachinery:
     @cached_property
     def rtype(self) -> ResourceType:
         definition, version = self._definition, self._version
-        names = definition.names
+        own = definition.names
         return ResourceType(
             group=definition.group,
             version=version.name,
-            kind=names.kind,
-            plural=names.plural,
-            singular=names.singular,
-            list_kind=names.list_kind,
+            kind=own.kind,
+            plural=own.plural,
+            singular=own.singular,
+            list_kind=own.list_kind,
             namespaced=definition.namespaced,
-            short_names=names.short_names,
-            categories=names.categories,
+            short_names=own.short_names,
+            categories=own.categories,
             columns=columns_of(version.columns),
             status=version.status,
             scale=None if version.scale is None else scale_of(version.scale),

@@ -6,13 +6,14 @@ Upstream: apiserver/pkg/admission/plugin/policy/mutating/dispatcher.go.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from timonel.apis.resource import ResourceType
 from timonel.machinery import errors
 from timonel.machinery.errors import Cause, StatusError
 from timonel.machinery.field import quote
 from timonel.server.admission.attributes import name_of
-from timonel.server.admission.expressions import EvaluationFailed
+from timonel.server.admission.expressions import EvaluationFailed, settled
 from timonel.server.admission.policies.invocations import (
     Around,
     Found,
@@ -70,7 +71,9 @@ class MutatingPolicies:
             mutations = self._mutations_of(invocation.policy)
             seen = await given(self._around, found, invocation, call, namespace)
             try:
-                if mutations.conditions is not None and not mutations.conditions.are_met(seen):
+                if mutations.conditions is not None and not await settled(
+                    partial(mutations.conditions.are_met, seen)
+                ):
                     continue
             except EvaluationFailed as failure:
                 problems += _told(invocation, str(failure))
@@ -84,7 +87,7 @@ class MutatingPolicies:
                 seen = await given(self._around, found, invocation, call, namespace)
                 endpoint = getattr(invocation.form, "endpoint", None)
                 try:
-                    after = mutations.mutated(step, is_patch, seen, endpoint)
+                    after = await settled(partial(mutations.mutated, step, is_patch, seen, endpoint))
                     call.obj = await invocation.form.take(after, call.obj)
                 except MutationFailed as failure:
                     problems += _told(invocation, str(failure))

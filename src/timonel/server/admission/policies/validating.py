@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import orjson
 
@@ -14,6 +15,7 @@ from timonel.apis.resource import ResourceType
 from timonel.machinery import errors
 from timonel.machinery.errors import Cause, StatusError
 from timonel.server.admission.attributes import name_of
+from timonel.server.admission.expressions import settled
 from timonel.server.admission.policies.decisions import Refusal, Rules
 from timonel.server.admission.policies.invocations import (
     Around,
@@ -72,7 +74,7 @@ class ValidatingPolicies:
             annotations: dict[str, list[str]] = {}
             for invocation in found.invocations:
                 seen = await given(self._around, found, invocation, call, namespace)
-                result = self._rules_of(invocation.policy).decide(seen)
+                result = await settled(partial(self._rules_of(invocation.policy).decide, seen))
                 for refusal in result.refusals:
                     denied += _acted(call, invocation, refusal)
                 for key, value in result.annotations:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from timonel.aio.clock import Clock
 from timonel.apis.resource import ResourceType
 from timonel.machinery import errors
 from timonel.objects.meta import Object
 from timonel.server.admission.attributes import name_of
-from timonel.server.admission.expressions import Conditions, EvaluationFailed, Given
+from timonel.server.admission.expressions import Conditions, EvaluationFailed, Given, settled
 from timonel.server.admission.forms import Form, Forms
 from timonel.server.admission.matching import Match, is_exempt, match
 from timonel.server.outbound import Outbound
@@ -129,7 +130,7 @@ class Hooks:
         obj, old = await shown.of(form)
         given = Given(call, form, own, obj, old, self._around.authorizer)
         try:
-            return hook.conditions.are_met(given)
+            return await settled(partial(hook.conditions.are_met, given))
         except EvaluationFailed as failure:
             if hook.fails_open:
                 return False
