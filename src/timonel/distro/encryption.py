@@ -61,13 +61,17 @@ def save(paths: Paths, configuration: Configuration) -> None:
 
     write_private(own_file(paths), yaml.safe_dump(configuration.to_tree(), sort_keys=False).encode())
     pki.sync(paths.pki)
+    first = paths.pki / "encryption.key"
+    secrets = {key.secret for rule in configuration.rules for key in rule.keys}
+    if first.exists() and first.read_bytes() not in secrets:
+        first.unlink()
 
 
 def with_new_key(configuration: Configuration, kind: str) -> Configuration:
     """A new key of this kind that reads, in every rule, behind the one that writes."""
-    taken = {key.name for rule in configuration.rules for key in rule.keys}
-    name = next(name for n in range(1, len(taken) + 2) if (name := f"key{n}") not in taken)
-    key = Key(kind, name, os.urandom(SECRET_LENGTH))
+    numbers = [key.name.removeprefix("key") for rule in configuration.rules for key in rule.keys]
+    newest = max((int(n) for n in numbers if n.isdecimal()), default=0)
+    key = Key(kind, f"key{newest + 1}", os.urandom(SECRET_LENGTH))  # no name comes twice: see old backups
     rules = (replace(rule, keys=(rule.keys[0], key, *rule.keys[1:])) for rule in configuration.rules)
     return Configuration(tuple(rules))
 

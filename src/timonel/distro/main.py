@@ -13,6 +13,8 @@ COMMANDS = {
     "kubeconfig": "timonel.distro.commands.kubeconfig:kubeconfig",
     "image": "timonel.distro.commands.image:image",
     "secrets": "timonel.distro.commands.secrets:secrets",
+    "backup": "timonel.distro.commands.backup:backup",
+    "restore": "timonel.distro.commands.restore:restore",
     "doctor": "timonel.distro.commands.doctor:doctor",
     "server": "timonel.distro.commands.server:server",
     "agent": "timonel.distro.commands.agent:agent",

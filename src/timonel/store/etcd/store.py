@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 
 from timonel.aio.clock import Clock, wait_until
 from timonel.aio.rounds import Rounds
@@ -40,6 +40,7 @@ PAGE = 1000  # records asked for at once, where all are wanted
 RETRY, RETRY_AT_MOST = 0.1, 2.0  # seconds before a lost watch is opened again
 NUDGE_AFTER = 0.05  # seconds in which the events of others usually come by themselves
 BARRIER_TIMEOUT = 5.0  # seconds after which a copy that does not become new is given up
+RAISE_AT_ONCE = 256
 FENCE = "/timonel/fence"  # written where nothing else can tell how far a watch is
 EVERYTHING = "/"
 
@@ -251,6 +252,24 @@ class EtcdStore:
             await self._connection.call(connection.COMPACT, wire.compaction_request(min(revision, newest)))
         except Compacted:
             return  # by another server
+
+    async def remove_all(self) -> None:
+        """Everything below the root."""
+        start = self._key(EVERYTHING)
+        await self._connection.call(connection.DELETE, wire.delete_request(start, after_prefix(start)))
+
+    async def raise_revision(self, target: int, progress: Callable[[int], None]) -> None:
+        """Until it is at least `target`: only writes can do that."""
+        request = wire.put_request(self._key(FENCE), b"{}")
+        newest = await self.revision()
+        while newest < target:
+            count = min(target - newest, RAISE_AT_ONCE)
+            async with asyncio.TaskGroup() as group:
+                for _ in range(count):
+                    group.create_task(self._connection.call(connection.PUT, request))
+            newest += count
+            progress(count)
+        await self._connection.call(connection.DELETE, wire.delete_request(self._key(FENCE)))
 
     # ---- names
 
