@@ -3,8 +3,8 @@
 Only what differs from the version that took over is written here: a kind whose type is the same is an alias, one that
 had fields besides is `LIKE` it.
 
-Upstream: k8s.io/api/{apps,extensions,networking,batch,policy,autoscaling,rbac,storage,scheduling,coordination,node} in
-their versions v1beta1, v1beta2, v2beta1 and v2beta2, as of the last release that had each.
+Upstream: k8s.io/api/{apps,extensions,networking,batch,policy,autoscaling,rbac,storage,scheduling,coordination,node} and
+of apiextensions-apiserver in versions v1beta1, v1beta2, v2beta1 and v2beta2, as of the last release that had each.
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ _ALIASES: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("scheduling.k8s.io/v1beta1", "scheduling.v1", ("PriorityClass",)),
     ("coordination.k8s.io/v1beta1", "coordination.v1", ("Lease",)),
     ("node.k8s.io/v1beta1", "node.v1", ("RuntimeClass",)),
+    ("apiextensions.k8s.io/v1beta1", "apiextensions.retired", ("CustomResourceDefinition",)),
 )
 
 # `group/version/Kind` -> type name
@@ -59,6 +60,7 @@ def _ref(name: str, **more: Any) -> dict[str, Any]:
 
 
 _APPS, _AUTOSCALING = "io.k8s.api.apps.v1beta1.", "io.k8s.api.autoscaling.v2beta1."
+_EXTENSIONS = "io.k8s.apiextensions-apiserver.pkg.apis.apiextensions.v1beta1."
 # type -> (its name in full, the type that it is like, the fields that differ)
 LIKE: dict[str, tuple[str, str, dict[str, Any]]] = {
     "apps.retired.Deployment": (
@@ -80,6 +82,38 @@ LIKE: dict[str, tuple[str, str, dict[str, Any]]] = {
         "io.k8s.api.extensions.v1beta1.DaemonSetSpec",
         "apps.v1.DaemonSetSpec",
         {"templateGeneration": {"t": "int64"}},
+    ),
+    "apiextensions.retired.CustomResourceDefinition": (
+        f"{_EXTENSIONS}CustomResourceDefinition",
+        "apiextensions.v1.CustomResourceDefinition",
+        {"spec": _ref("apiextensions.retired.CustomResourceDefinitionSpec", emit=1)},
+    ),
+    "apiextensions.retired.CustomResourceDefinitionSpec": (
+        f"{_EXTENSIONS}CustomResourceDefinitionSpec",
+        "apiextensions.v1.CustomResourceDefinitionSpec",
+        {
+            "version": _STRING,
+            "versions": {"t": "list", "of": _ref("apiextensions.retired.CustomResourceDefinitionVersion")},
+            "validation": _ref("apiextensions.v1.CustomResourceValidation", ptr=1),
+            "subresources": _ref("apiextensions.v1.CustomResourceSubresources", ptr=1),
+            "additionalPrinterColumns": {
+                "t": "list",
+                "of": _ref("apiextensions.retired.CustomResourceColumnDefinition"),
+            },
+            "selectableFields": {"t": "list", "of": _ref("apiextensions.v1.SelectableField")},
+            "conversion": _ref("apiextensions.retired.CustomResourceConversion", ptr=1),
+            "preserveUnknownFields": {"t": "boolean", "ptr": 1},
+        },
+    ),
+    "apiextensions.retired.CustomResourceDefinitionVersion": (
+        f"{_EXTENSIONS}CustomResourceDefinitionVersion",
+        "apiextensions.v1.CustomResourceDefinitionVersion",
+        {
+            "additionalPrinterColumns": {
+                "t": "list",
+                "of": _ref("apiextensions.retired.CustomResourceColumnDefinition"),
+            },
+        },
     ),
     "autoscaling.retired.HorizontalPodAutoscaler": (
         f"{_AUTOSCALING}HorizontalPodAutoscaler",
@@ -157,6 +191,25 @@ _METRICS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 TYPES: dict[str, dict[str, Any]] = {
+    "apiextensions.retired.CustomResourceColumnDefinition": {
+        "full": f"{_EXTENSIONS}CustomResourceColumnDefinition",
+        "fields": {
+            "name": _NAME,
+            "type": _NAME,
+            "format": _STRING,
+            "description": _STRING,
+            "priority": {"t": "int32"},
+            "JSONPath": _NAME,
+        },
+    },
+    "apiextensions.retired.CustomResourceConversion": {
+        "full": f"{_EXTENSIONS}CustomResourceConversion",
+        "fields": {
+            "strategy": _NAME,
+            "webhookClientConfig": _ref("apiextensions.v1.WebhookClientConfig", ptr=1),
+            "conversionReviewVersions": {"t": "list", "of": _STRING},
+        },
+    },
     "networking.retired.Ingress": {
         "full": "io.k8s.api.networking.v1beta1.Ingress",
         "fields": {
