@@ -135,7 +135,8 @@ async def _saved_from_etcd(
 def bar(label: str, count: int, quiet: bool) -> Iterator[Any]:
     """A progress bar on standard error, where that is a terminal."""
     stream = click.get_text_stream("stderr")
-    with click.progressbar(
+    made: Any = click.progressbar(
         length=max(count, 1), label=label, file=stream, hidden=quiet or not stream.isatty()
-    ) as shown:
+    )
+    with made as shown:
         yield shown

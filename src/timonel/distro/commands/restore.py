@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -66,6 +67,7 @@ def restore(
     except backups.NotABackup as exc:
         raise Failure(f"{file} cannot be restored: {exc}") from exc
     config = _settings(where, name, header, store, etcd)
+    is_new = not where.root.exists()
     try:
         where.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         with processes.locked(where.server_lock):
@@ -76,6 +78,9 @@ def restore(
         raise Failure(str(exc), exc.hint) from exc
     except processes.Held as exc:
         raise Failure(f"cluster {name} is starting or stopping", "Try again in a moment") from exc
+    finally:
+        if is_new and not where.settings.exists():  # it has come to nothing
+            shutil.rmtree(where.root, ignore_errors=True)
     if not quiet:
         click.echo(f"Restored {header.count} objects of revision {header.revision}.")
         click.echo(f"Start the cluster: timonel up --name {name}")
