@@ -26,6 +26,7 @@ from typing import Any, Protocol, cast
 import httptools
 
 from timonel.aio.clock import Timer, stopwatch
+from timonel.server.listening import Listener, bound
 from timonel.server.request import Upgraded
 
 logger = logging.getLogger(__name__)
@@ -37,8 +38,8 @@ LOOK = 30.0  # seconds between two looks at a connection that owes us a request
 ARRIVING_LOOKS = 2  # looks at the same unfinished request, then the connection is closed
 IDLE_LOOKS = 3  # looks at a connection without a request
 STALL = 120.0  # seconds in which a client must have read something of what was sent
-HANDSHAKE = 15.0  # seconds for TLS to begin
-GOODBYE = 5.0  # seconds for TLS to end, and for a relay whose client is gone
+GOODBYE = 5.0  # seconds for a relay whose client is gone
+MOST_CONNECTIONS = 32_768
 LINGER = 0.5  # seconds that a refused client may still send: a reset would take the answer from it
 PIPELINE_LIMIT = 16  # requests waiting on a connection before it is no longer read
 RELAY_LIMIT = 1024 * 1024  # unread bytes of a relayed connection before it is no longer read
@@ -48,6 +49,7 @@ FAREWELL = 2.0  # seconds that requests get to finish when the server stops
 
 STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 METHOD = re.compile(rb"[A-Z]+ /")  # the beginning of a request, be its method known or not
+FRAMING = frozenset((b"host", b"expect", b"transfer-encoding"))
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 JSON = b"application/json"
 TEXT = b"text/plain; charset=utf-8"
@@ -78,6 +80,8 @@ class Request:
         self, method: bytes, target: bytes, headers: list[Header], body: bytes, connection: Connection | None
     ) -> None:
         self.method = method.decode("latin-1")
+        if not target.startswith(b"/"):
+            target = origin_form(target)
         path, _, query = target.partition(b"?")
         self.path = path.decode("latin-1")
         self.query = query.decode("latin-1")
@@ -105,6 +109,15 @@ class Request:
     def certificate(self) -> bytes | None:
         """The verified client certificate, as DER."""
         return self.connection.certificate if self.connection is not None else None
+
+
+def origin_form(target: bytes) -> bytes:
+    """The path of a target that names a host as well, as for a proxy."""
+    scheme, mark, rest = target.partition(b"://")
+    if not mark or scheme.lower() not in (b"http", b"https"):
+        return target
+    slash = rest.find(b"/")
+    return rest[slash:] if slash >= 0 else b"/"
 
 
 @dataclass(slots=True)
@@ -161,7 +174,13 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._lost = False
         self._streaming = False
-        self._rejected = False
+        self._rejected = False  # what comes is not understood, and looked at no more
+        self._rejection: Response | None = None  # said when what came before it has been answered
+        self._hosts = 0
+        self._long_target = False
+        self._chunked = False
+        self._expects = b""
+        self._wrong: Response | None = None  # why the request that is arriving cannot be taken
         self._relaying = False
         self._patient = False
         self._writable = asyncio.Event()
@@ -224,7 +243,7 @@ class Connection(asyncio.Protocol):
             if inside and self._in_head:  # all of it is head; the parser may be keeping it to itself
                 self._head_size += len(data)
             if self._head_size > HEAD_LIMIT:
-                self._reject(self._handler.refused(431, "request header too large"))
+                self._reject(self._too_much_head())
         except httptools.HttpParserUpgrade as upgrade:
             self._relayed = bytearray(data[upgrade.args[0] :])
         except httptools.HttpParserInvalidMethodError:
@@ -236,17 +255,27 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError:
             self._reject(Response(400, b"400 Bad Request", TEXT))
 
+    def _too_much_head(self) -> Response:
+        if self._long_target or not self._target:
+            return self._handler.refused(414, "request URI too long")
+        return self._handler.refused(431, "request header too large")
+
     def _reject(self, response: Response) -> None:
-        """What comes is not understood: say so and hang up."""
-        if not self._closing:
-            self._closing = True
-            if self._current is None:  # else it would stand in the middle of another answer
-                self._write_response(None, response)
-                self._rejected = True
-                self._server.later(LINGER, self._transport.close)
-            else:
-                self._transport.close()
-            self._queue.clear()
+        """What comes is not understood: say so, when what came before it has been answered, and hang up."""
+        if self._closing or self._rejected:
+            return
+        self._rejected = True
+        if self._current is None and not self._queue:
+            self._say_rejected(response)
+        elif self._streaming:  # its end would be that of the world
+            self._transport.close()
+        else:
+            self._rejection = response
+
+    def _say_rejected(self, response: Response) -> None:
+        self._closing = True
+        self._write_response(None, response)
+        self._server.later(LINGER, self._transport.close)
 
     def eof_received(self) -> bool:
         self._relay_ended = True
@@ -302,7 +331,9 @@ class Connection(asyncio.Protocol):
         self._target = b""
         self._headers = []
         self._body = b""
-        self._size = self._head_size = 0
+        self._size = self._head_size = self._hosts = 0
+        self._chunked = self._long_target = False
+        self._expects, self._wrong = b"", None
         self._in_head = self._arriving = True
         self._begun += 1
 
@@ -310,21 +341,46 @@ class Connection(asyncio.Protocol):
         self._head_size += len(url)
         if self._head_size <= HEAD_LIMIT:
             self._target += url
+        else:
+            self._long_target = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self._head_size += len(name) + len(value) + HEADER_COST
         if (
             self._in_head and self._head_size <= HEAD_LIMIT
         ):  # what comes after a body is no header of the request
-            self._headers.append((name.lower(), value))
+            name = name.lower()
+            if name in FRAMING:
+                self._heed(name, value)
+            self._headers.append((name, value))
+
+    def _heed(self, name: bytes, value: bytes) -> None:
+        """A header that says how the request is to be read, beyond what the parser makes of it."""
+        if name == b"host":
+            self._hosts += 1
+        elif name == b"expect":
+            self._expects = value.strip().lower()
+        elif value.strip().lower() != b"chunked" or self._chunked:
+            self._wrong = Response(501, b"501 Not Implemented: unsupported transfer encoding", TEXT)
+        else:
+            self._chunked = True
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        if self._head_size <= HEAD_LIMIT and self._current is None and self._expects_continue():
-            self._transport.write(CONTINUE)
+        if self._hosts != 1 and self._wrong is None:
+            self._wrong = self._wrong_host()
+        if self._expects:
+            if self._expects != b"100-continue":
+                self._wrong = self._wrong or Response(417, b"417 Expectation Failed", TEXT)
+            elif self._head_size <= HEAD_LIMIT and self._current is None and self._wrong is None:
+                self._transport.write(CONTINUE)
 
-    def _expects_continue(self) -> bool:
-        return any(k == b"expect" and v.lower() == b"100-continue" for k, v in self._headers)
+    def _wrong_host(self) -> Response | None:
+        if self._hosts > 1:
+            return Response(400, b"400 Bad Request: too many Host headers", TEXT)
+        if self._parser.get_http_version() == "1.0":
+            return None
+        return Response(400, b"400 Bad Request: missing required Host header", TEXT)
 
     def on_body(self, body: bytes) -> None:
         self._size += len(body)
@@ -337,13 +393,22 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._arriving = False
-        if self._closing or self._head_size > HEAD_LIMIT:
+        if self._closing or self._rejected or self._head_size > HEAD_LIMIT:
+            return
+        keep_alive = self._parser.should_keep_alive()
+        if not keep_alive and self._parser.get_http_version() not in ("1.0", "1.1"):
+            text = b"505 HTTP Version Not Supported: unsupported protocol version"
+            self._wrong = Response(505, text, TEXT)
+        if self._wrong is not None:
+            self._reject(self._wrong)
             return
         body = bytes(self._body)  # no copy of what came in one piece
         request = Request(self._parser.get_method(), self._target, self._headers, body, self)
-        request.keep_alive = self._parser.should_keep_alive()
+        request.keep_alive = keep_alive
         request.upgrade = self._parser.should_upgrade()
         request.too_large = self._size > BODY_LIMIT
+        if not keep_alive:  # what comes after the last request is not looked at
+            self._rejected = True
         if self._current is not None or self._queue or not self._writable.is_set():
             self._queue.append(request)
             if len(self._queue) >= PIPELINE_LIMIT or len(body) > LARGE:
@@ -405,6 +470,9 @@ class Connection(asyncio.Protocol):
         elif not self._lost:
             if self._queue and self._writable.is_set():
                 self._next()
+            elif self._rejection is not None and not self._queue:
+                self._say_rejected(self._rejection)
+                return
             if self._look_timer is None:
                 self._looks = 0
                 self._look_later()
@@ -458,6 +526,9 @@ class Connection(asyncio.Protocol):
         if request.method == "HEAD":
             self._transport.write(self._head(request, response, b""))
             return
+        if self._rejection is not None:
+            self._transport.close()
+            return
         self._transport.write(self._head(request, response, b"Transfer-Encoding: chunked\r\n"))
         self._streaming, self._patient = True, response.patient
         try:
@@ -510,6 +581,11 @@ class Connection(asyncio.Protocol):
 
     # ---- shutdown
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is owed to the client, and nothing is coming from it."""
+        return self._current is None and not self._arriving and not self._queue and self._relayed is None
+
     def retire(self) -> None:
         """No more requests; an idle connection closes now, a busy one after its answer; watches are cut."""
         self._closing = True
@@ -533,10 +609,10 @@ class HttpServer:
     date: Callable[[], bytes]
     later: Callable[[float, Callable[[], None]], Timer]
     audit_id: Callable[[], bytes]  # a fresh one for each answer
+    most: int = MOST_CONNECTIONS
     connections: set[Connection] = field(default_factory=set)
     _group: asyncio.TaskGroup | None = None
     _loop: asyncio.AbstractEventLoop | None = None
-    sockets: list[Any] = field(default_factory=list)
 
     def spawn(self, work: Any) -> asyncio.Task[None]:
         assert self._group is not None
@@ -554,22 +630,32 @@ class HttpServer:
         self._loop = asyncio.get_running_loop()
         async with asyncio.TaskGroup() as group:
             self._group = group
-            listener = await self._loop.create_server(
+            sockets = bound(self.hosts, self.port)
+            listener = Listener(
+                sockets,
+                self.tls,
                 lambda: Connection(self),
-                self.hosts,
-                self.port,
-                ssl=self.tls,
-                ssl_handshake_timeout=HANDSHAKE if self.tls is not None else None,
-                ssl_shutdown_timeout=GOODBYE if self.tls is not None else None,
-                backlog=1024,
-                reuse_address=True,
+                spawn=self.spawn,
+                later=self.later,
+                room=self._room,
             )
+            listener.open()
             try:
-                listening(listener.sockets[0].getsockname()[1])
+                listening(sockets[0].getsockname()[1])
                 await self._loop.create_future()  # until cancelled
             finally:
                 listener.close()
                 await self._farewell(wait)
+
+    def _room(self) -> bool:
+        """Whether there is room for one more connection, if need be in the place of one that is idle."""
+        if len(self.connections) < self.most:
+            return True
+        idle = next((c for c in self.connections if c.is_idle), None)
+        if idle is None:
+            return False
+        idle.retire()
+        return True
 
     async def _farewell(self, wait: Callable[[float], Awaitable[None]]) -> None:
         for connection in tuple(self.connections):
