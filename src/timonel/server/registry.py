@@ -9,7 +9,7 @@ Upstream: apiserver/pkg/registry/generic/registry/store.go, apiserver/pkg/storag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -60,6 +60,11 @@ class TypeMachinery(Protocol):
         """As expressions see it; None where nothing is known of it."""
 
 
+class CustomForms(Protocol):
+    async def converted(self, trees: Sequence[Object], version: str) -> list[Object]:
+        """In a version. Those that are in it are themselves."""
+
+
 class Custom(Protocol):
     """What there is to know of a custom resource besides its type (`timonel.server.custom`)."""
 
@@ -75,6 +80,9 @@ class Custom(Protocol):
     def stores_as_served(self) -> bool: ...
     async def stored(self, obj: Object) -> bytes:
         """The stored form of an object in the served form."""
+
+    @property
+    def forms(self) -> CustomForms: ...
 
 
 @dataclass(slots=True)

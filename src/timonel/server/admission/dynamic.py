@@ -28,6 +28,7 @@ def plugins(
     forget: Callable[[], None],
 ) -> Sequence[AdmissionPlugin]:
     """`forget` is called when they may care for other calls than before."""
+    registry.listeners.append(forget)
     forms = Forms(registry)
     policies = invocations.Around(reader, forms, Params(registry), authorizer)
     webhooks = hooks.Around(reader, forms, authorizer, outbound, clock, forget)

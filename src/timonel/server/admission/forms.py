@@ -50,12 +50,20 @@ class VersionForm:
         return rtype.group, rtype.version, rtype.kind
 
     async def show(self, obj: Object) -> Object:
-        return self.endpoint.to_served(cloned(obj))
+        found = await self._converted(cloned(obj), self.endpoint.rtype.version)
+        return self.endpoint.to_served(found)
 
     async def take(self, shown: Object, obj: Object) -> Object:
         new = typed(self.endpoint, shown)
         self.endpoint.to_work(new)
-        return new
+        return await self._converted(new, str(obj["apiVersion"]).rpartition("/")[2])
+
+    async def _converted(self, obj: Object, version: str) -> Object:
+        """Of custom resources, each version works in its own form."""
+        custom = self.endpoint.custom
+        if custom is None or str(obj["apiVersion"]).rpartition("/")[2] == version:
+            return obj
+        return (await custom.forms.converted([obj], version))[0]
 
 
 def typed(endpoint: Endpoint, tree: Object) -> Object:
