@@ -1,0 +1,1 @@
+"""Function libraries, one module each with a `FUNCTIONS` tuple. `environment.LIBRARIES` says which are in reach."""
