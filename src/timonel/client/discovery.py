@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -62,13 +62,20 @@ def version_rank(version: str) -> tuple[int, int, int, str]:
 
 
 class ResourceIndex:
-    """Looks resources up. Given in order of preference: an earlier one wins among those with the same name."""
+    """Looks resources up. Given in order of preference: an earlier one wins among those with the same name.
+
+    What a cluster serves may change: `become` takes over another index, and tells the listeners.
+    """
 
     def __init__(
         self, infos: Iterable[ResourceInfo] = (), *, failed_groups: Mapping[str, str] | None = None
     ) -> None:
+        self.listeners: list[Callable[[], None]] = []
+        self._fill(infos, failed_groups or {})
+
+    def _fill(self, infos: Iterable[ResourceInfo], failed_groups: Mapping[str, str]) -> None:
         self._infos = tuple(infos)
-        self.failed_groups = dict(failed_groups or {})  # group/version -> why it could not be asked
+        self.failed_groups = dict(failed_groups)  # group/version -> why it could not be asked
         self._by_name: dict[str, ResourceInfo] = {}
         self._by_kind: dict[tuple[str, str], ResourceInfo] = {}
         self._found: dict[str, Resource] = {}
@@ -79,6 +86,12 @@ class ResourceIndex:
                         self._by_name.setdefault(form, info)
         for info in self._infos:
             self._by_kind.setdefault((info.api_version, info.kind), info)
+
+    def become(self, other: ResourceIndex) -> None:
+        if (self._infos, self.failed_groups) != (other._infos, other.failed_groups):
+            self._fill(other._infos, other.failed_groups)
+            for listener in self.listeners:
+                listener()
 
     def __iter__(self) -> Iterator[ResourceInfo]:
         return iter(self._infos)

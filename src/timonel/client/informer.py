@@ -292,6 +292,7 @@ class InformerFactory:
         self._transport, self._clock, self._index = transport, clock, index
         self._informers: dict[Resource, Informer] = {}
         self._metadata: dict[Resource, Informer] = {}
+        self._tasks: dict[Informer, asyncio.Task[None]] = {}
         self._group: asyncio.TaskGroup | None = None
 
     def get(self, resource: str | Resource) -> Informer:
@@ -311,10 +312,20 @@ class InformerFactory:
             self._metadata[found] = self._started(informer)
         return self._metadata[found]
 
+    def drop_metadata(self, resource: Resource) -> None:
+        """The metadata of a resource is followed no longer. Nothing happens to an informer of whole objects."""
+        informer = self._metadata.pop(resource, None)
+        task = self._tasks.pop(informer, None) if informer is not None else None
+        if task is not None:
+            task.cancel()
+
     def _started(self, informer: Informer) -> Informer:
         if self._group is not None:
-            self._group.create_task(informer.run(asyncio.Event()), name=informer.name)
+            self._start(self._group, informer)
         return informer
+
+    def _start(self, group: asyncio.TaskGroup, informer: Informer) -> None:
+        self._tasks[informer] = group.create_task(informer.run(asyncio.Event()), name=informer.name)
 
     async def run(self, ready: asyncio.Event) -> None:
         """Runs until cancelled; ready when every informer asked for so far has its first list."""
@@ -323,7 +334,7 @@ class InformerFactory:
             try:
                 known = [*self._informers.values(), *self._metadata.values()]
                 for informer in known:
-                    group.create_task(informer.run(asyncio.Event()), name=informer.name)
+                    self._start(group, informer)
                 for informer in known:
                     await informer.synced.wait()
                 ready.set()

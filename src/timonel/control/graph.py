@@ -18,7 +18,7 @@ from timonel.client.discovery import ResourceIndex, ResourceInfo
 from timonel.client.events import EventRecorder, Recent
 from timonel.client.informer import Informer, InformerFactory
 from timonel.client.rest import Client
-from timonel.client.transport import Transport, Unreachable
+from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.control.declare import Family, GraphControllerType, Node, OwnerState
 from timonel.control.executors import Executor
 from timonel.control.workers import Workers
@@ -58,34 +58,76 @@ class GraphController:
         self._client, self._index, self._informer_factory = Client(transport, index), index, informers
         self._executor = Executor(self._client, index, self.recorder, lambda resource, obj: None)
         self._informers: dict[str, Informer] = {}
+        self._handlers: dict[str, Callable[[Object | None, Object | None], None]] = {}
+        self._changes = asyncio.Event()  # of what there is
         self._places: dict[str, Place] = {}  # by uid: every object there is
         self._dependents: dict[str, set[Place]] = {}  # by the owner's uid
         self._absent: Recent[str, bool] = Recent(ABSENT_OWNERS)
 
     async def run(self, ready: asyncio.Event) -> None:
-        handlers: list[tuple[Informer, Callable[[Object | None, Object | None], None]]] = []
-        for info in self._index.preferred():
-            resource = str(info.resource)
-            if resource not in self.what.ignored and set(info.verbs) >= NEEDED_VERBS:
-                self._informers[resource] = self._informer_factory.metadata(info.resource)
+        self._informers = {str(r): self._informer_factory.metadata(r) for r in self._wanted()}
         for informer in self._informers.values():
             await informer.synced.wait()
         try:
-            for resource, informer in self._informers.items():
-                handler = self._handler(resource)
-                informer.add_handler(handler)
-                handlers.append((informer, handler))
+            for resource in self._informers:
+                self._listen(resource)
             for places in list(self._dependents.values()):
                 for place in places:
                     self._consider(place)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.recorder.run(asyncio.Event()), name=self.recorder.name)
                 self._workers.start(group, self.what.workers)
+                group.create_task(self._follow_changes(), name=f"{self.name} resources")
                 ready.set()
         finally:
-            for informer, handler in handlers:
-                informer.remove_handler(handler)
+            for resource, handler in self._handlers.items():
+                self._informers[resource].remove_handler(handler)
             self.queue.close()
+
+    def _wanted(self) -> list[Resource]:
+        """The resources to know the objects of."""
+        return [
+            info.resource
+            for info in self._index.preferred()
+            if str(info.resource) not in self.what.ignored and set(info.verbs) >= NEEDED_VERBS
+        ]
+
+    def _listen(self, resource: str) -> None:
+        handler = self._handlers[resource] = self._handler(resource)
+        self._informers[resource].add_handler(handler)
+
+    # ---- resources that come and go
+
+    async def _follow_changes(self) -> None:
+        listeners = self._index.listeners
+        listeners.append(self._changes.set)
+        try:
+            while True:
+                await self._changes.wait()
+                self._changes.clear()
+                await self._adapt()
+        finally:
+            listeners.remove(self._changes.set)
+
+    async def _adapt(self) -> None:
+        wanted = {str(resource): resource for resource in self._wanted()}
+        for resource, informer in list(self._informers.items()):
+            if wanted.get(resource) != informer.resource:
+                self._leave(resource, informer)
+        for text, found in wanted.items():
+            if text not in self._informers:
+                informer = self._informer_factory.metadata(found)
+                await informer.synced.wait()
+                self._informers[text] = informer
+                self._listen(text)
+
+    def _leave(self, resource: str, informer: Informer) -> None:
+        """What is still known of a resource is gone with it."""
+        informer.remove_handler(self._handlers.pop(resource))
+        for obj in informer.list():
+            self._removed(resource, obj)
+        del self._informers[resource]
+        self._informer_factory.drop_metadata(informer.resource)
 
     # ---- the graph
 
@@ -157,7 +199,8 @@ class GraphController:
                 return
 
     def _cached(self, place: Place) -> Object | None:
-        return self._informers[place.resource].get(place.key)
+        informer = self._informers.get(place.resource)
+        return informer.get(place.key) if informer is not None else None
 
     # ---- examining
 

@@ -25,6 +25,7 @@ from timonel.control.runtime import Controllers
 from timonel.distro import apiserverargs
 from timonel.distro import controllers as roster
 from timonel.distro.config import ClusterConfig
+from timonel.distro.resources import IndexKeeper
 from timonel.objects.meta import Object, parse_time
 from timonel.server import compose
 from timonel.server.app import ApiServer, Config
@@ -124,8 +125,11 @@ class Cluster:
             report("api", f"API server on https://{self.config.address}:{self.api.port}")
             # What is really served: the garbage collector follows every resource of the index.
             self.index = await discover(self.transport_for(ADMIN))
+            keeper = IndexKeeper(self.index, self.transport_for(ADMIN), self.clock)
+            self.api.registry.listeners.append(keeper.changed)
             services = list(self._services())
             if services:
+                services.insert(0, keeper)
                 await stack.enter_async_context(running_together(*services))
                 report("control", " and ".join(s.name for s in services))
             yield

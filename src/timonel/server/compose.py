@@ -115,7 +115,7 @@ def compose(
 
     metadata = Metadata(lambda: scheme.codecs.codec(OBJECT_META), lambda: scheme.nodes.struct(OBJECT_META))
     custom = CustomResources(server.registry, metadata, outbound)
-    definitions = Controller(server.core, server.reader, server.objects, custom)
+    definitions = Controller(server.core, server.reader, custom)
     custom.attach(server.reader)
     definitions.attach()
 

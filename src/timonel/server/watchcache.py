@@ -94,6 +94,10 @@ class Entry:
             self._obj = self.decoded()
         return self._obj
 
+    def peek(self) -> Object:
+        """The tree, which is not kept if it was not there."""
+        return self._obj if self._obj is not None else self.decoded()
+
     def release(self) -> None:
         """Forget the tree until somebody asks for it again."""
         self._obj = None

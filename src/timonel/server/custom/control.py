@@ -15,15 +15,16 @@ from collections.abc import Callable
 from timonel.aio.clock import wait_until
 from timonel.machinery.errors import NotFound, StatusError
 from timonel.objects.meta import Object
+from timonel.server import fieldmanager
 from timonel.server.custom import conditions
-from timonel.server.custom.definition import ESTABLISHED, QUALIFIED, TERMINATING, is_true
+from timonel.server.custom.definition import QUALIFIED, TERMINATING
 from timonel.server.custom.serving import CustomResources
 from timonel.server.objects import MANAGER
 from timonel.server.options import DeleteOptions
 from timonel.server.registry import Endpoint, Stale
-from timonel.server.request import Objects, Reader
+from timonel.server.request import Reader
 from timonel.server.verbs import delete
-from timonel.server.verbs.call import Core
+from timonel.server.verbs.call import Core, cloned
 from timonel.store.base import StoreError
 
 logger = logging.getLogger(__name__)
@@ -35,13 +36,13 @@ LOOK_AGAIN = 5.0
 
 
 class Controller:
-    def __init__(self, core: Core, reader: Reader, objects: Objects, resources: CustomResources) -> None:
+    def __init__(self, core: Core, reader: Reader, resources: CustomResources) -> None:
         self._core = core
         self._reader = reader
-        self._objects = objects
         self._resources = resources
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._queued: set[str] = set()
+        self._accepted: dict[str, tuple[str, Object]] = {}  # group and accepted names, by name
         self._cleaning: set[str] = set()
 
     def attach(self) -> None:
@@ -50,14 +51,18 @@ class Controller:
 
     def _changed(self, old: Object | None, new: Object | None) -> None:
         if new is not None:
-            self._add(new["metadata"]["name"])
-            if old is None or _accepted(old) == _accepted(new):
+            name = new["metadata"]["name"]
+            self._accepted[name] = (new["spec"]["group"], accepted_names(new))
+            self._add(name)
+            if old is None or accepted_names(old) == accepted_names(new):
                 return
         if old is not None:  # names may have become free
-            group, name = old["spec"]["group"], old["metadata"]["name"]
-            for crd in self._reader.list(QUALIFIED):
-                if crd["spec"]["group"] == group and crd["metadata"]["name"] != name:
-                    self._add(crd["metadata"]["name"])
+            name = old["metadata"]["name"]
+            if new is None:
+                self._accepted.pop(name, None)
+            for other, (group, _) in self._accepted.items():
+                if group == old["spec"]["group"] and other != name:
+                    self._add(other)
 
     def _add(self, name: str) -> None:
         if name not in self._queued:
@@ -79,27 +84,43 @@ class Controller:
         self._core.clock.call_later(RETRY_AFTER, lambda: self._add(name))
 
     async def _sync(self, name: str, group: asyncio.TaskGroup) -> None:
-        crd = self._reader.get(QUALIFIED, "", name)
-        if crd is None:
+        endpoint = self._core.registry.by_qualified[QUALIFIED]
+        entry = endpoint.cache.entries.get(endpoint.kind.key("", name))
+        if entry is None:
             return
+        crd = entry.decoded()
         if not crd["metadata"].get("deletionTimestamp"):
-            await self._write(name, self._settle)
+            before = cloned(crd.get("status") or {})
+            self._settle(crd)
+            if crd["status"] != before:
+                await self._write(name, self._settle)
         elif FINALIZER in (crd["metadata"].get("finalizers") or ()) and name not in self._cleaning:
             self._cleaning.add(name)
             group.create_task(self._clean_up(name), name=f"clean up {name}")
 
     def _settle(self, crd: Object) -> None:
         group, name = crd["spec"]["group"], crd["metadata"]["name"]
-        others = [
-            (other.get("status") or {}).get("acceptedNames") or {}
-            for other in self._reader.list(QUALIFIED)
-            if other["spec"]["group"] == group and other["metadata"]["name"] != name
-        ]
+        others = [n for other, (its, n) in self._accepted.items() if its == group and other != name]
         conditions.settle(crd, others, self._core.clock.now())
 
     async def _write(self, name: str, change: Callable[[Object], None]) -> None:
+        """Change the status of a definition, if there still is one. No tree is kept in the cache."""
+        registry = self._core.registry
+        endpoint = registry.by_qualified[QUALIFIED]
         try:
-            await self._objects.change(QUALIFIED, "", name, change, manager=MANAGER, subresource="status")
+            entry = await registry.read(endpoint, "", name)
+            while True:
+                old, new = entry.decoded(), entry.decoded()
+                change(new)
+                if new == old:
+                    return
+                now = self._core.clock.now()
+                fieldmanager.updated(endpoint, old, new, manager=MANAGER, now=now, subresource="status")
+                try:
+                    await registry.update(endpoint, new, entry)
+                    return
+                except Stale:
+                    entry = await registry.reread(endpoint, "", name)
         except NotFound:
             return
 
@@ -201,8 +222,9 @@ class Controller:
             return
 
 
-def _accepted(crd: Object) -> object:
-    return (crd.get("status") or {}).get("acceptedNames")
+def accepted_names(crd: Object) -> Object:
+    names: Object = (crd.get("status") or {}).get("acceptedNames") or {}
+    return names
 
 
 def mark(crd: Object, now: float) -> None:
@@ -212,6 +234,3 @@ def mark(crd: Object, now: float) -> None:
         finalizers.append(FINALIZER)
     text = "CustomResourceDefinition marked for deletion; CustomResource deletion will begin soon"
     conditions.set_condition(crd, TERMINATING, "True", "InstanceDeletionPending", text, now)
-
-
-__all__ = ["ESTABLISHED", "FINALIZER", "Controller", "is_true", "mark"]

@@ -113,7 +113,9 @@ class CustomMachinery:
         from timonel.machinery.cel import types  # here: most servers see no expressions
 
         schema = self._schema()
-        return None if schema is None else types.of_schema(schema, name=self._definition.names.kind, root=True)
+        return (
+            None if schema is None else types.of_schema(schema, name=self._definition.names.kind, root=True)
+        )
 
     # ---- trees in and out
 
