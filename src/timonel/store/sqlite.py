@@ -45,7 +45,12 @@ READERS = 2
 REPLAY_BATCH = 1000  # events read at once for a watcher that starts in the past
 COMPACT_BATCH = 1000  # revisions forgotten in one transaction, so that writers never wait long
 CHECKPOINT_EVERY = 2000  # writes after which the write-ahead log is copied into the database
-VACUUM_PAGES = 2000  # pages given back to the file system after a compaction
+VACUUM_PAGES = 500  # pages given back to the file system in one transaction; what a writer may wait for
+SPARE_PAGES = 2000  # free pages that are kept for what comes next
+WAL_LIMIT = 64 << 20  # bytes that the write-ahead log keeps once it is copied into the database
+CHECKED_AT_START = (
+    128 << 20
+)  # bytes of a database that is looked through before anything is served from it (0.2 s)
 
 PRAGMAS = (
     "PRAGMA auto_vacuum = INCREMENTAL",
@@ -54,6 +59,7 @@ PRAGMAS = (
     "PRAGMA busy_timeout = 5000",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA wal_autocheckpoint = 0",  # a checkpoint in the writer would stall all who wait for it: see `_checkpoint`
+    f"PRAGMA journal_size_limit = {WAL_LIMIT}",
 )
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS log (revision INTEGER PRIMARY KEY, key TEXT NOT NULL, created INTEGER NOT NULL, "
@@ -103,6 +109,9 @@ MOVE = (
     "UPDATE meta SET value = 1 WHERE name = 'layout'",
 )
 VACUUM = f"PRAGMA incremental_vacuum({VACUUM_PAGES})"
+FREE_PAGES = "PRAGMA freelist_count"
+CHECK = "PRAGMA quick_check(1)"
+SIZE = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
 CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
 NO_LIMIT = -1
 
@@ -159,6 +168,8 @@ class SqliteStore:
         self._since_checkpoint = 0
         self._checkpointing = False
         self._revision = 0
+        self._damage = ""  # found by the check beside the server
+        self._checker: sqlite3.Connection | None = None
         self._connection: sqlite3.Connection
 
     @classmethod
@@ -173,6 +184,9 @@ class SqliteStore:
         except sqlite3.Error as error:
             await store.close()
             raise translated(error) from error
+        except Corrupt:
+            await store.close()
+            raise
         return store
 
     def _open(self, moved: Callable[[str], str] | None) -> None:
@@ -188,6 +202,36 @@ class SqliteStore:
         for _ in range(READERS):
             self._readers.put(opened(self._path))
         self._revision = self._connection.execute(NEWEST).fetchone()[0]
+        if self._connection.execute(SIZE).fetchone()[0] <= CHECKED_AT_START:
+            if problem := self._looked_through(self._connection):
+                raise Corrupt(f"the database file is damaged: {problem}")
+        else:
+            self._checker = opened(self._path)
+
+    @staticmethod
+    def _looked_through(db: sqlite3.Connection) -> str:
+        """What is wrong with the file; empty where nothing is."""
+        found = str(db.execute(CHECK).fetchone()[0])
+        return "" if found == "ok" else found
+
+    async def check(self) -> str:
+        """What is wrong with a file that was too large to be looked through when it was opened; once.
+
+        It runs beside everything else. From then on a damaged file is not written to any more.
+        """
+        if self._checker is None:
+            return ""
+        threads = Threads("store-check")
+        try:
+            self._damage = await threads.run(self._looked_through, self._checker)
+        except sqlite3.Error as error:
+            self._damage = "" if self._closed else str(error)
+        finally:
+            threads.close()
+            checker, self._checker = self._checker, None
+            if checker is not None:
+                checker.close()
+        return self._damage
 
     # ---- reads
 
@@ -293,6 +337,8 @@ class SqliteStore:
     async def _write(self, write: Write) -> Event:
         if self._closed:
             raise Unreachable("the store is closed")
+        if self._damage:
+            raise Corrupt(f"the database file is damaged: {self._damage}")
         done: asyncio.Future[Event] = asyncio.get_running_loop().create_future()
         self._pending.append((write, done))
         if not self._writing:
@@ -373,6 +419,12 @@ class SqliteStore:
                 done = await self._writer_threads.run(self._compact_step, target)
             except sqlite3.Error as error:
                 raise translated(error) from error
+        try:
+            await self.shrink()
+        except sqlite3.Error as error:
+            raise translated(error) from error
+        if not self._checkpointing and not self._closed:
+            self._begin_checkpoint()  # the file itself becomes shorter with it
 
     def _compact_step(self, target: int) -> bool:
         """Forget a part; whether the target is reached."""
@@ -384,14 +436,31 @@ class SqliteStore:
                 db.execute(FORGET_SUPERSEDED, (start, end))
                 db.execute(FORGET_TOMBSTONES, (end,))
                 db.execute(SET_COMPACTED, (end,))
-        if end < target:
-            return False
+        return bool(end >= target)
+
+    async def shrink(self) -> None:
+        """Give free pages back to the file system, a few at a time: writers come in between."""
+        free = await self._writer_threads.run(self._shrink_step)
+        while free > SPARE_PAGES and not self._closed:
+            left = await self._writer_threads.run(self._shrink_step)
+            if left >= free:
+                return
+            free = left
+
+    def _shrink_step(self) -> int:
+        """Pages that are free after it."""
+        db = self._connection
+        free = int(db.execute(FREE_PAGES).fetchone()[0])
+        if free <= SPARE_PAGES:
+            return free
         db.execute(VACUUM).fetchall()
-        return True
+        return int(db.execute(FREE_PAGES).fetchone()[0])
 
     async def close(self) -> None:
         """Waits for what is being written."""
         self._closed = True
+        if self._checker is not None:
+            self._checker.interrupt()
         while self._writing:
             await self._writer_threads.run(lambda: None)
         await self._writer_threads.run(self._close)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.termui import progressbar
 
 from timonel.aio.clock import SystemClock
 from timonel.cli.main import Failure
@@ -135,8 +137,6 @@ async def _saved_from_etcd(
 def bar(label: str, count: int, quiet: bool) -> Iterator[Any]:
     """A progress bar on standard error, where that is a terminal."""
     stream = click.get_text_stream("stderr")
-    made: Any = click.progressbar(
-        length=max(count, 1), label=label, file=stream, hidden=quiet or not stream.isatty()
-    )
-    with made as shown:
+    out = stream if stream.isatty() and not quiet else io.StringIO()
+    with progressbar(length=max(count, 1), label=label, file=out) as shown:
         yield shown
