@@ -116,4 +116,8 @@ class Store(Protocol):
         """A revision that the watch of everything has reached or will, not older than any write that was answered,
         to anybody, before this was called."""
 
+    async def check(self) -> str:
+        """Look through what is stored, beside everything else, where it was not when the store was opened; what is
+        wrong with it, or nothing."""
+
     async def close(self) -> None: ...

@@ -104,6 +104,9 @@ class MemoryStore:
     async def barrier(self) -> int:
         return self._revision
 
+    async def check(self) -> str:
+        return ""
+
     async def close(self) -> None:
         return None
 

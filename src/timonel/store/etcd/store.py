@@ -88,6 +88,9 @@ class EtcdStore:
         store._tells_progress = tells_progress(status.version)
         return store
 
+    async def check(self) -> str:
+        return ""
+
     async def close(self) -> None:
         await self._connection.close()
 
