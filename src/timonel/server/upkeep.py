@@ -28,11 +28,16 @@ class Upkeep:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
+            group.create_task(self._check())
             group.create_task(self._compact())
             group.create_task(self._bookmark())
             for endpoint in self._core.registry.by_qualified.values():
                 if endpoint.work.ttl is not None:
                     group.create_task(self._expire(endpoint, endpoint.work.ttl))
+
+    async def _check(self) -> None:
+        if problem := await self._store.check():
+            logger.error("The store is damaged: restore it from a backup", extra={"error": problem})
 
     async def _compact(self) -> None:
         """What was newest five minutes ago is the oldest that can still be read."""
