@@ -13,7 +13,7 @@ from timonel.controllers.disruption import DISRUPTION
 from timonel.controllers.replicaset import REPLICASET
 from timonel.controllers.root_ca_publisher import root_ca_publisher
 from timonel.controllers.serviceaccount import SERVICEACCOUNT
-from timonel.controllers.serviceaccount_token import SERVICEACCOUNT_TOKEN
+from timonel.controllers.serviceaccount_token import serviceaccount_token
 from timonel.controllers.ttl_after_finished import TTL_AFTER_FINISHED
 from timonel.objects.meta import Key, Object, format_time
 
@@ -49,11 +49,11 @@ def test_tokens_go_with_their_account(uid: str, kept: bool) -> None:
     account = {"metadata": {"name": "sa", "namespace": "shop", "uid": "uid-sa"}}
     world = World(("secrets", secret), ("serviceaccounts", account))
     world.time = START + 60
-    world.settle(SERVICEACCOUNT_TOKEN)
+    world.settle(serviceaccount_token("CA"))
     assert bool(world.list("secrets")) == kept
 
     world.remove("serviceaccounts", Key("shop", "sa"))
-    world.settle(SERVICEACCOUNT_TOKEN)
+    world.settle(serviceaccount_token("CA"))
     assert world.list("secrets") == []
 
 

@@ -161,11 +161,23 @@ class World:
             case a.Release():
                 current = self._present(action.resource, action.key)
                 return self.put(action.resource, merged(current, {"metadata": {"ownerReferences": None}}))
+            case a.Approve():
+                condition = {"type": "Approved", "status": "True", "message": action.questions[0][1]}
+                return self._signed(action.request, {"conditions": [condition]})
+            case a.Sign():
+                return self._signed(action.request, {"certificate": "signed"})
+            case a.FillToken():
+                filled = {**action.secret, "data": {**action.secret["data"], "token": "signed"}}
+                return self.put("secrets", filled)
             case a.Record():
                 self.events.append((action.type, action.reason, action.message))
                 return None
             case _:
                 raise AssertionError(f"unexpected {action}")
+
+    def _signed(self, request: Object, status: Object) -> Object:
+        status = {**request.get("status", {}), **status}
+        return self.put("certificatesigningrequests.certificates.k8s.io", {**request, "status": status})
 
     def _present(self, resource: str, key: Key) -> Object:
         found = self.get(resource, key)

@@ -125,6 +125,35 @@ class Evict:
 
 
 @dataclass(frozen=True, slots=True)
+class Approve:
+    """Approve a CertificateSigningRequest if who made it may: (subresource to be allowed to create, what to say then).
+
+    The first question that is answered with yes decides; with none of them, nothing is done.
+    """
+
+    request: Object
+    questions: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sign:
+    """Have the cluster's CA sign an approved CertificateSigningRequest; `pem` is what it asks for."""
+
+    request: Object
+    pem: bytes
+    usages: tuple[str, ...]
+    seconds: int | None  # None: as long as certificates live
+
+
+@dataclass(frozen=True, slots=True)
+class FillToken:
+    """Write a Secret (as it is given) with the token of its service account."""
+
+    secret: Object
+    account: Object
+
+
+@dataclass(frozen=True, slots=True)
 class Record:
     """An Event on the reconciled object, or on `about`."""
 
@@ -135,7 +164,19 @@ class Record:
 
 
 Action = (
-    Create | Update | Patch | Delete | DeleteCollection | DeleteContent | Adopt | Release | Evict | Record
+    Create
+    | Update
+    | Patch
+    | Delete
+    | DeleteCollection
+    | DeleteContent
+    | Adopt
+    | Release
+    | Evict
+    | Approve
+    | Sign
+    | FillToken
+    | Record
 )
 
 

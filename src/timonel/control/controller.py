@@ -20,7 +20,7 @@ from timonel.client.rest import Client
 from timonel.client.transport import Transport
 from timonel.control.actions import Outcome, Plan
 from timonel.control.declare import AnyControllerType, Watch
-from timonel.control.executors import Executor
+from timonel.control.executors import Authority, Executor
 from timonel.control.workers import Workers
 from timonel.machinery.errors import AlreadyExists, Conflict, NotFound
 from timonel.objects.meta import Key, Object
@@ -41,7 +41,9 @@ class Controller:
         informers: InformerFactory,
         index: ResourceIndex,
         clock: Clock,
+        authority: Authority | None = None,
     ) -> None:
+        self._authority = authority
         self.what, self.name = what, what.name
         self.resource = what.watches[0].resource
         self._workers = Workers(self.name, self.sync, clock, passing=(AlreadyExists, Conflict, NotFound))
@@ -118,7 +120,12 @@ class Controller:
             return Outcome(plan)
         written = self._written.setdefault(key, {})
         executor = Executor(
-            self._client, self._index, self.recorder, lambda resource, obj: self._note(written, resource, obj)
+            self._client,
+            self._index,
+            self.recorder,
+            lambda resource, obj: self._note(written, resource, obj),
+            self._authority,
+            self._clock.now,
         )
         return await executor.apply(owner, plan)
 

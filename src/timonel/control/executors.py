@@ -9,6 +9,7 @@ Upstream: pkg/controller/controller_utils.go (RealPodControl, slowStartBatch), c
 from __future__ import annotations
 
 import asyncio
+import base64
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
@@ -33,13 +34,33 @@ class Recorder(Protocol):
 
 
 Wrote = Callable[[str, Object], None]
+REQUESTS = "certificatesigningrequests.certificates.k8s.io"
+
+
+class Authority(Protocol):
+    """What holds the cluster's keys."""
+
+    def certificate(self, request: bytes, *, usages: Sequence[str], seconds: int | None, now: float) -> bytes:
+        """For a request for a certificate, both as PEM. Raises ValueError."""
+
+    def token(self, account: Object, secret: Object) -> str:
+        """For a Secret of type kubernetes.io/service-account-token."""
 
 
 class Executor:
     """Executes the plans of one controller. `wrote(resource, answer)` is told every object that a write answered."""
 
-    def __init__(self, client: Client, index: ResourceIndex, recorder: Recorder, wrote: Wrote) -> None:
+    def __init__(
+        self,
+        client: Client,
+        index: ResourceIndex,
+        recorder: Recorder,
+        wrote: Wrote,
+        authority: Authority | None = None,
+        now: Callable[[], float] = lambda: 0.0,
+    ) -> None:
         self._client, self._index, self._recorder, self._wrote = client, index, recorder, wrote
+        self._authority, self._now = authority, now
 
     async def apply(self, owner: Object | None, plan: a.Plan) -> a.Outcome:
         """In order, up to the first failure."""
@@ -106,6 +127,12 @@ class Executor:
                 return await self._release(_present(owner), action)
             case a.Evict():
                 return await self._evict(action)
+            case a.Approve():
+                return await self._approve(action)
+            case a.Sign():
+                return await self._sign(action)
+            case a.FillToken():
+                return await self._fill_token(action)
             case a.Record():
                 self._recorder.record(
                     action.about or _present(owner), action.type, action.reason, action.message
@@ -262,6 +289,63 @@ class Executor:
             await self._client.create("pods", body, name=action.key.name, subresource="eviction")
         except NotFound:
             return
+
+    async def _approve(self, action: a.Approve) -> Object | None:
+        spec = action.request["spec"]
+        who = {key: spec[key] for key in ("uid", "groups", "extra") if spec.get(key)}
+        for subresource, message in action.questions:
+            asked = {
+                "group": "certificates.k8s.io",
+                "resource": "certificatesigningrequests",
+                "verb": "create",
+                "subresource": subresource,
+            }
+            review = {
+                "apiVersion": "authorization.k8s.io/v1",
+                "kind": "SubjectAccessReview",
+                "metadata": {},
+                "spec": {"user": spec.get("username", ""), **who, "resourceAttributes": asked},
+            }
+            answer = await self._client.create("subjectaccessreviews.authorization.k8s.io", review)
+            if answer["status"].get("allowed"):
+                condition = {
+                    "type": "Approved",
+                    "status": "True",
+                    "reason": "AutoApproved",
+                    "message": message,
+                }
+                return await self._decide(action.request, "approval", condition)
+        return None
+
+    async def _decide(self, request: Object, subresource: str, condition: Object) -> Object:
+        status = request.get("status") or {}
+        conditions = [*(status.get("conditions") or ()), condition]
+        changed = {**request, "status": {**status, "conditions": conditions}}
+        found = await self._client.update(REQUESTS, changed, subresource=subresource)
+        self._wrote(REQUESTS, found)
+        return found
+
+    async def _sign(self, action: a.Sign) -> Object | None:
+        if self._authority is None:
+            return None
+        pem = self._authority.certificate(
+            action.pem, usages=action.usages, seconds=action.seconds, now=self._now()
+        )
+        status = {**(action.request.get("status") or {}), "certificate": base64.b64encode(pem).decode()}
+        found = await self._client.update(
+            REQUESTS, {**action.request, "status": status}, subresource="status"
+        )
+        self._wrote(REQUESTS, found)
+        return found
+
+    async def _fill_token(self, action: a.FillToken) -> Object | None:
+        if self._authority is None:
+            return None
+        token = self._authority.token(action.account, action.secret)
+        data = {**(action.secret.get("data") or {}), "token": base64.b64encode(token.encode()).decode()}
+        found = await self._client.update("secrets", {**action.secret, "data": data})
+        self._wrote("secrets", found)
+        return found
 
 
 def _present(owner: Object | None) -> Object:

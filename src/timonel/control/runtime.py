@@ -14,6 +14,7 @@ from timonel.client.informer import InformerFactory
 from timonel.client.transport import Transport
 from timonel.control.controller import Controller
 from timonel.control.declare import AnyControllerType, GraphControllerType
+from timonel.control.executors import Authority
 from timonel.control.graph import GraphController
 
 AnyType = AnyControllerType | GraphControllerType
@@ -32,8 +33,11 @@ class Controllers:
         index: ResourceIndex,
         clock: Clock,
         informers: InformerFactory | None = None,
+        authority: Authority | None = None,
     ) -> None:
-        """`informers` is given where somebody else runs them; else they are made here, as the controller manager."""
+        """`authority` has the cluster's keys, where that is this process's business. `informers` is given where
+        somebody else runs them; else they are made here, as the controller manager."""
+        self._authority = authority
         self._owns_informers = informers is None
         self.informers = informers or InformerFactory(transport_for("kube-controller-manager"), clock, index)
         self.controllers = [
@@ -48,7 +52,14 @@ class Controllers:
             return GraphController(
                 what, transport=transport, informers=self.informers, index=index, clock=clock
             )
-        return Controller(what, transport=transport, informers=self.informers, index=index, clock=clock)
+        return Controller(
+            what,
+            transport=transport,
+            informers=self.informers,
+            index=index,
+            clock=clock,
+            authority=self._authority,
+        )
 
     async def run(self, ready: asyncio.Event) -> None:
         async with asyncio.TaskGroup() as group:

@@ -21,6 +21,7 @@ from timonel.aio.lifecycle import Service, running, running_together
 from timonel.apis.scheme import Scheme
 from timonel.client.discovery import builtin, discover
 from timonel.client.transport import Transport
+from timonel.control.issuing import Issuer
 from timonel.control.runtime import Controllers
 from timonel.distro import apiserverargs
 from timonel.distro import controllers as roster
@@ -33,6 +34,7 @@ from timonel.server.atrest import Vault
 from timonel.server.auth import jwt
 from timonel.server.auth.frontproxy import HeaderNames
 from timonel.server.auth.settings import AuthSettings
+from timonel.server.auth.tokens import legacy_token
 from timonel.server.request import User
 from timonel.server.security import Settings as SecuritySettings
 from timonel.server.subresources.nodes import Dial
@@ -78,11 +80,12 @@ class Cluster:
         self.config, self.clock, self._secrets = config, clock, secrets
         self.nearby_nodes: dict[str, Dial] = {}  # of this process: the API server reaches them without a port
         self.index = builtin()
+        self._keys = _keys(secrets.signing_key_pem)
         self.api: ApiServer = compose.compose(
             compose.Settings(
                 security=apiserverargs.apply(
                     SecuritySettings(
-                        keys=_keys(secrets.signing_key_pem),
+                        keys=self._keys,
                         issuer=ISSUER,
                         static_tokens=secrets.tokens,
                         service_ranges=(config.service_cidr,),
@@ -108,6 +111,17 @@ class Cluster:
             clock=clock,
             tls=secrets.server_tls,
         )
+
+    def certificate(self, request: bytes, *, usages: Sequence[str], seconds: int | None, now: float) -> bytes:
+        """Signed by the cluster's CA. Raises ValueError."""
+        secrets = self._secrets
+        if secrets.ca_key is None:
+            raise ValueError("this cluster has no authority for certificates")
+        return Issuer(secrets.ca_pem, secrets.ca_key).issue(request, usages=usages, seconds=seconds, now=now)
+
+    def token(self, account: Object, secret: Object) -> str:
+        """For a Secret that holds the token of a service account."""
+        return legacy_token(self._keys, account, secret)
 
     def transport_for(self, user: User) -> Transport:
         return self.api.transport_for(user)
@@ -143,6 +157,7 @@ class Cluster:
                     transport_for=self.controller_transport,
                     index=self.index,
                     clock=self.clock,
+                    authority=self,
                 )
             )
         if "scheduler" in self.config.components:

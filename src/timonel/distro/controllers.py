@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from timonel.control.runtime import AnyType
+from timonel.controllers.certificates import CERTIFICATES
 from timonel.controllers.clusterrole_aggregation import CLUSTERROLE_AGGREGATION
 from timonel.controllers.cronjob import CRONJOB
 from timonel.controllers.daemonset import DAEMONSET
@@ -25,7 +26,7 @@ from timonel.controllers.replicaset import REPLICASET, REPLICATIONCONTROLLER
 from timonel.controllers.resourcequota import RESOURCEQUOTA
 from timonel.controllers.root_ca_publisher import root_ca_publisher
 from timonel.controllers.serviceaccount import SERVICEACCOUNT
-from timonel.controllers.serviceaccount_token import SERVICEACCOUNT_TOKEN
+from timonel.controllers.serviceaccount_token import serviceaccount_token
 from timonel.controllers.statefulset import STATEFULSET
 from timonel.controllers.taint_eviction import TAINT_EVICTION
 from timonel.controllers.ttl_after_finished import TTL_AFTER_FINISHED
@@ -34,6 +35,7 @@ from timonel.distro.config import ClusterConfig
 
 def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
     return (
+        *CERTIFICATES,
         CLUSTERROLE_AGGREGATION,
         CRONJOB,
         DAEMONSET,
@@ -55,7 +57,7 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         RESOURCEQUOTA,
         root_ca_publisher(ca_pem),
         SERVICEACCOUNT,
-        SERVICEACCOUNT_TOKEN,
+        serviceaccount_token(ca_pem),
         STATEFULSET,
         TAINT_EVICTION,
         TTL_AFTER_FINISHED,

@@ -151,19 +151,7 @@ class Tokens:
         return Issued(token, now + seconds)
 
     def issue_legacy(self, account: Object, secret: Object) -> str:
-        """The token of a Secret of type kubernetes.io/service-account-token: no audience, no end."""
-        namespace, name = account["metadata"]["namespace"], account["metadata"]["name"]
-        prefix = "kubernetes.io/serviceaccount"
-        return self._keys.sign(
-            {
-                "iss": LEGACY_ISSUER,
-                f"{prefix}/namespace": namespace,
-                f"{prefix}/secret.name": secret["metadata"]["name"],
-                f"{prefix}/service-account.name": name,
-                f"{prefix}/service-account.uid": account["metadata"]["uid"],
-                "sub": f"system:serviceaccount:{namespace}:{name}",
-            }
-        )
+        return legacy_token(self._keys, account, secret)
 
     def jwks(self) -> dict[str, Any]:
         return self._keys.jwks()
@@ -376,6 +364,22 @@ def _reference(obj: Object) -> dict[str, str]:
     if obj["metadata"].get("uid"):
         found["uid"] = obj["metadata"]["uid"]
     return found
+
+
+def legacy_token(keys: jwt.Keys, account: Object, secret: Object) -> str:
+    """The token of a Secret of type kubernetes.io/service-account-token: no audience, no end."""
+    namespace, name = account["metadata"]["namespace"], account["metadata"]["name"]
+    prefix = "kubernetes.io/serviceaccount"
+    return keys.sign(
+        {
+            "iss": LEGACY_ISSUER,
+            f"{prefix}/namespace": namespace,
+            f"{prefix}/secret.name": secret["metadata"]["name"],
+            f"{prefix}/service-account.name": name,
+            f"{prefix}/service-account.uid": account["metadata"]["uid"],
+            "sub": f"system:serviceaccount:{namespace}:{name}",
+        }
+    )
 
 
 def service_account_groups(namespace: str) -> tuple[str, ...]:
