@@ -34,10 +34,10 @@ class Ident(Node):
 
 @dataclass(slots=True, eq=False)
 class Select(Node):
-    """`operand.field`, or `has(operand.field)` when `test`."""
+    """`operand.name`, or `has(operand.name)` when `test`."""
 
     operand: Node
-    field: str
+    name: str
     test: bool = False
     qualified: str = field(default="", init=False)
     """The variable's or type's whole name, when the checker found the chain to be one."""

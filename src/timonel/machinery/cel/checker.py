@@ -6,6 +6,7 @@ Upstream: cel-go checker/checker.go, errors.go; cel/validator.go for what is sai
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from timonel.machinery.cel import types
 from timonel.machinery.cel.ast import (
@@ -120,7 +121,7 @@ class Checker:
                 return found
         of = substitute(self.bindings, self.check(node.operand))
         wrapped = of.kind == "opaque" and of.name == "optional_type"
-        result = self.field_of(node.pos, of.params[0] if wrapped else of, node.field)
+        result = self.field_of(node.pos, of.params[0] if wrapped else of, node.name)
         if node.test:
             return BOOL
         return optional_of(result) if wrapped and result is not ERROR else result
@@ -206,7 +207,7 @@ class Checker:
         node.resolved = tuple(chosen)
         return result
 
-    def list(self, node: ListNode) -> Type:
+    def list_literal(self, node: ListNode) -> Type:
         elem: Type | None = None
         for index, one in enumerate(node.elems):
             found = self.check(one)
@@ -223,7 +224,7 @@ class Checker:
             self.say(pos, f"expected type 'optional_type({self.show(found)})' but found '{self.show(found)}'")
         return found
 
-    def map(self, node: MapNode) -> Type:
+    def map_literal(self, node: MapNode) -> Type:
         key: Type | None = None
         value: Type | None = None
         for entry in node.entries:
@@ -302,20 +303,20 @@ def qualified_name(node: Node) -> str | None:
         return node.name
     if isinstance(node, Select) and not node.test:
         prefix = qualified_name(node.operand)
-        return None if prefix is None else f"{prefix}.{node.field}"
+        return None if prefix is None else f"{prefix}.{node.name}"
     return None
 
 
-_HANDLERS: dict[type, Callable[[Checker, Node], Type]] = {
+_HANDLERS: dict[type, Callable[[Any, Any], Type]] = {
     Const: Checker.const,
     Ident: Checker.ident,
     Select: Checker.select,
     Call: Checker.call,
-    ListNode: Checker.list,
-    MapNode: Checker.map,
+    ListNode: Checker.list_literal,
+    MapNode: Checker.map_literal,
     StructNode: Checker.struct,
     Comprehension: Checker.comprehension,
-}  # type: ignore[dict-item]
+}
 
 TYPE_NAMES: Mapping[str, Type] = {
     "bool": BOOL,

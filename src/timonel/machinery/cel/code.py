@@ -1,7 +1,7 @@
 """From checked nodes to the source of a Python function.
 
-Every handler takes a node and returns the text of its value. `&&`, `||` and macros absorb errors as CEL demands: what may
-fail is tried, what cannot is plain. Which can is decided here, by `safe`.
+Every handler takes a node and returns the text of its value. `&&`, `||` and macros absorb errors as CEL demands: what
+may fail is tried, what cannot is plain. Which can is decided here, by `safe`.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ class Generator(Emitter):
             return self.variable(node.qualified)
         operand = self.settled(self.emit(node.operand))
         of = node.operand.type
-        key = node.field
+        key = node.name
         if of.kind == "object" and of.fields:
             known = of.fields.get(key) or of.fields.get(f"__{key}__")
             if known is not None:
@@ -153,7 +153,7 @@ class Generator(Emitter):
             return special(self, node)
         return inline.call(self, node)
 
-    def list(self, node: ListNode) -> str:
+    def list_literal(self, node: ListNode) -> str:
         self.charge(LIST_COST)
         texts = self.sequence(node.elems)
         if not node.optional:
@@ -161,7 +161,7 @@ class Generator(Emitter):
         marked = (f"({text}, {index in node.optional})" for index, text in enumerate(texts))
         return f"make_list(({' '.join(f'{one},' for one in marked)}))"
 
-    def map(self, node: MapNode) -> str:
+    def map_literal(self, node: MapNode) -> str:
         self.charge(MAP_COST)
         parts = self.sequence([part for entry in node.entries for part in (entry.key, entry.value)])
         keys, values = parts[::2], parts[1::2]
@@ -285,8 +285,8 @@ _HANDLERS: dict[type, Callable[[Any, Any], str]] = {
     Ident: Generator.ident,
     Select: Generator.select,
     Call: Generator.call,
-    ListNode: Generator.list,
-    MapNode: Generator.map,
+    ListNode: Generator.list_literal,
+    MapNode: Generator.map_literal,
     StructNode: Generator.struct,
     Comprehension: Generator.comprehension,
 }

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from timonel.machinery.cel import callcosts
 from timonel.machinery.cel.ast import (
@@ -155,7 +156,7 @@ class Coster:
             return total
         if node.operand.type.kind in ("map", "object", "param"):
             total += ONE
-        self.paths[id(node)] = (*(self.path(node.operand) or ()), node.field)
+        self.paths[id(node)] = (*(self.path(node.operand) or ()), node.name)
         return total
 
     def call(self, node: Call) -> Range:
@@ -192,7 +193,7 @@ class Coster:
         if entries is not None:
             self.entries[id(node)] = entries
 
-    def list(self, node: ListNode) -> Range:
+    def list_literal(self, node: ListNode) -> Range:
         total = fixed(10)
         values = EMPTY if node.elems else NONE
         for elem in node.elems:
@@ -201,7 +202,7 @@ class Coster:
         self.entries[id(node)] = Entries("list", ONE, values)
         return total
 
-    def map(self, node: MapNode) -> Range:
+    def map_literal(self, node: MapNode) -> Range:
         total = fixed(30)
         keys = values = EMPTY if node.entries else NONE
         for entry in node.entries:
@@ -288,13 +289,13 @@ def _is_scalar(of: Type) -> bool:
     return of.kind in _SCALARS
 
 
-_HANDLERS: dict[type, Callable[[Coster, Node], Range]] = {
+_HANDLERS: dict[type, Callable[[Any, Any], Range]] = {
     Const: Coster.const,
     Ident: Coster.ident,
     Select: Coster.select,
     Call: Coster.call,
-    ListNode: Coster.list,
-    MapNode: Coster.map,
+    ListNode: Coster.list_literal,
+    MapNode: Coster.map_literal,
     StructNode: Coster.struct,
     Comprehension: Coster.comprehension,
-}  # type: ignore[dict-item]
+}

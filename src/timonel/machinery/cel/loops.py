@@ -1,7 +1,7 @@
 """Macros as Python loops, charged as the folds that they are upstream.
 
-`all` and `exists` stop where the answer is known and let a later element outweigh an earlier one's error, as the fold over
-`&&` and `||` does; the others fail with the first error.
+`all` and `exists` stop where the answer is known and let a later element outweigh an earlier one's error, as the fold
+over `&&` and `||` does; the others fail with the first error.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def loop(code: Generator, node: Comprehension) -> str:
     over = _range(code, node)
     names = _loop_names(code, node)
     text = _MACROS[node.macro](code, node, over, names)
-    code.names.update({name: python for name, python in saved[0].items()})
+    code.names.update(saved[0])
     for name in (node.var, node.var2):
         if name and name not in saved[0]:
             code.names.pop(name, None)

@@ -25,7 +25,22 @@ from timonel.machinery.cel.ast import (
 
 ACCU = "@result"
 NAMES = frozenset(
-    ["has", "all", "exists", "exists_one", "existsOne", "map", "filter", "transformList", "transformMap", "transformMapEntry", "optMap", "optFlatMap", "bind", "sortBy"]
+    [
+        "has",
+        "all",
+        "exists",
+        "exists_one",
+        "existsOne",
+        "map",
+        "filter",
+        "transformList",
+        "transformMap",
+        "transformMapEntry",
+        "optMap",
+        "optFlatMap",
+        "bind",
+        "sortBy",
+    ]
 )
 COMPREHENSIONS = frozenset(("has", "all", "exists", "exists_one", "existsOne", "map", "filter"))
 TWO_VARIABLES = frozenset(("two-variable",))
@@ -89,7 +104,7 @@ def _variables(args: list[Node]) -> tuple[str, str]:
 def _has(pos: int, arg: Node) -> Node:
     if not isinstance(arg, Select):
         raise MacroError(arg.pos, "invalid argument to has() macro")
-    return Select(pos, arg.operand, arg.field, test=True)
+    return Select(pos, arg.operand, arg.name, test=True)
 
 
 def _accu(pos: int) -> Ident:

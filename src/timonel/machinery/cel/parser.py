@@ -42,10 +42,46 @@ _BINARY = {
     "/": (5, "_/_"),
     "%": (5, "_%_"),
 }
-_START = frozenset(["[", "{", "(", ".", "-", "!", "true", "false", "null", "NUM_FLOAT", "NUM_INT", "NUM_UINT", "STRING", "BYTES", "IDENTIFIER"])
+_START = frozenset(
+    [
+        "[",
+        "{",
+        "(",
+        ".",
+        "-",
+        "!",
+        "true",
+        "false",
+        "null",
+        "NUM_FLOAT",
+        "NUM_INT",
+        "NUM_UINT",
+        "STRING",
+        "BYTES",
+        "IDENTIFIER",
+    ]
+)
 _AFTER = frozenset(_BINARY) | frozenset(["]", "}", ")", ",", "?", ":", ".", "["]) | {EOF}
 _RESERVED = frozenset(
-    ["as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package", "namespace", "return", "var", "void", "while"]
+    [
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "for",
+        "function",
+        "if",
+        "import",
+        "let",
+        "loop",
+        "package",
+        "namespace",
+        "return",
+        "var",
+        "void",
+        "while",
+    ]
 )
 INT_MIN, INT_MAX, UINT_MAX = -(1 << 63), (1 << 63) - 1, (1 << 64) - 1
 
@@ -391,7 +427,7 @@ def _qualified(node: Node) -> str | None:
     """`a.b.c` as one name, when the node is only that."""
     names: list[str] = []
     while isinstance(node, Select) and not node.test:
-        names.append(node.field)
+        names.append(node.name)
         node = node.operand
     if not isinstance(node, Ident):
         return None

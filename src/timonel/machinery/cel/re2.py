@@ -1,8 +1,8 @@
 """RE2's regular expressions on Python's `re`: translated where the two differ in meaning, refused where RE2 refuses.
 
-What differs: `$` is the end of the text and not before a last newline; `\\d`, `\\w`, `\\s` and `\\b` know ASCII only; a flag
-group in the middle holds to the end of its group; `\\pL`, `[[:alpha:]]`, `\\Q…\\E`, `\\z` and `\\x{…}` exist; look-around,
-back-references, possessive and nested repetition do not.
+What differs: `$` is the end of the text and not before a last newline; `\\d`, `\\w`, `\\s` and `\\b` know ASCII only; a
+flag group in the middle holds to the end of its group; `\\pL`, `[[:alpha:]]`, `\\Q…\\E`, `\\z` and `\\x{…}` exist;
+look-around, back-references, possessive and nested repetition do not.
 
 Upstream: Go's regexp/syntax.
 """

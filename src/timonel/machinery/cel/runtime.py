@@ -132,17 +132,11 @@ def converter(of: Type, *, depth: int = 12) -> Converter | None:
     if depth == 0:
         return None
     if of.kind == "list":
-        inner = converter(of.params[0], depth=depth - 1)
-        if inner is None:
-            return None
-        return lambda values: values if values is None else [inner(value) for value in values]
+        each = converter(of.params[0], depth=depth - 1)
+        return None if each is None else _list_converter(each)
     if of.kind == "map":
-        inner = converter(of.params[1], depth=depth - 1)
-        if inner is None:
-            return None
-        return lambda mapping: (
-            mapping if mapping is None else {key: inner(value) for key, value in mapping.items()}
-        )
+        each = converter(of.params[1], depth=depth - 1)
+        return None if each is None else _map_converter(each)
     if of.kind == "object" and of.fields:
         inners = {}
         for field in of.fields.values():
@@ -151,6 +145,16 @@ def converter(of: Type, *, depth: int = 12) -> Converter | None:
                 inners[field.key] = inner
         return _object_converter(inners) if inners else None
     return None
+
+
+def _list_converter(each: Converter) -> Converter:
+    return lambda values: values if values is None else [each(value) for value in values]
+
+
+def _map_converter(each: Converter) -> Converter:
+    return lambda mapping: (
+        mapping if mapping is None else {key: each(value) for key, value in mapping.items()}
+    )
 
 
 def _object_converter(inners: Mapping[str, Converter]) -> Converter:

@@ -9,6 +9,7 @@ Upstream: cel-go common/types/types.go, checker/format.go; apiserver/pkg/cel/typ
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -57,7 +58,7 @@ class Type:
         self.nullable = nullable
         self.key: tuple[Any, ...] = (kind, self.name, tuple(param.key for param in params))
 
-    def __eq__(self, other: object) -> bool:
+    def __eq__(self, other: builtins.object) -> bool:
         return isinstance(other, Type) and self.key == other.key
 
     def __hash__(self) -> int:

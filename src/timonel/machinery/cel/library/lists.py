@@ -6,6 +6,7 @@ Upstream: apiserver/pkg/cel/library/lists.go.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 from timonel.machinery.cel import operators
@@ -46,9 +47,7 @@ _COMPARABLE: tuple[tuple[str, Type], ...] = (
 
 
 def is_sorted(values: list[Any]) -> bool:
-    return all(
-        operators.less_equal(one, following) for one, following in zip(values, values[1:], strict=False)
-    )
+    return all(operators.less_equal(one, following) for one, following in pairwise(values))
 
 
 def _summer(zero: Any) -> Callable[[list[Any]], Any]:

@@ -38,7 +38,7 @@ class SemverValue:
         return isinstance(other, SemverValue) and self.order() == other.order()
 
     def __lt__(self, other: SemverValue) -> bool:
-        return self.order() < other.order()  # type: ignore[operator]
+        return self.order() < other.order()
 
     def __hash__(self) -> int:
         return hash(self.order())

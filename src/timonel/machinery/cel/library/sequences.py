@@ -84,11 +84,12 @@ def sort_by_keys(values: list[Any], keys: list[Any]) -> list[Any]:
     name = type_name(keys[0])
     if any(type_name(key) != name for key in keys):
         raise EvaluationError("list elements must have the same type")
-    ordered = sorted(range(len(keys)), key=cmp_to_key(lambda a, b: _compare(keys[a], keys[b])))
-    return [values[index] for index in ordered]
+    ordered = sorted(zip(keys, range(len(keys)), strict=True), key=cmp_to_key(_compare_first))
+    return [values[index] for _, index in ordered]
 
 
-def _compare(left: Any, right: Any) -> int:
+def _compare_first(one: tuple[Any, int], other: tuple[Any, int]) -> int:
+    left, right = one[0], other[0]
     if operators.less(left, right):
         return -1
     return 1 if operators.less(right, left) else 0
