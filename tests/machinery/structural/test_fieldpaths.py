@@ -55,5 +55,5 @@ def test_a_path_that_leads_nowhere_is_refused_with_a_reason(path: str, why: str)
 
 
 def test_brackets_may_be_left_out_of_the_grammar() -> None:
-    with pytest.raises(InvalidPath, match="^array notation is not allowed$"):
+    with pytest.raises(InvalidPath, match=r"^array notation is not allowed$"):
         resolve(".spec['a']", SCHEMA, brackets=False)

@@ -15,6 +15,7 @@ def told(field: Any, value: Any, old: Any = None, **root: Any) -> list[str]:
     return [str(cause) for cause in Structural(schema).validate({"f": value}, before)]
 
 
+ONLY_ONE = "must validate one and only one schema (oneOf)"
 INT32 = {"type": "integer", "format": "int32"}
 
 
@@ -147,9 +148,7 @@ INT32 = {"type": "integer", "format": "int32"}
         (
             {**TEXT, "oneOf": [{"pattern": "a"}, {"pattern": "b"}]},
             "ab",
-            [
-                '<nil>: Invalid value: "": "f" must validate one and only one schema (oneOf). Found 2 valid alternatives'
-            ],
+            [f'<nil>: Invalid value: "": "f" {ONLY_ONE}. Found 2 valid alternatives'],
         ),
         (
             {**TEXT, "allOf": [{"maxLength": 1}, {"pattern": "a"}]},
