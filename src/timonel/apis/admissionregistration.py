@@ -40,7 +40,7 @@ from timonel.objects.meta import Object
 GROUP = "admissionregistration.k8s.io"
 REVIEW_VERSIONS = ("v1", "v1beta1")
 FAILURE_POLICIES = ("Fail", "Ignore")
-REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge", "Unauthorized")
+REASONS = ("Forbidden", "Invalid", "RequestEntityTooLarge")
 
 # ---------------------------------------------------------------- webhooks
 

@@ -125,8 +125,9 @@ def dns1123_label(text: str) -> list[str]:
     return found
 
 
-def dns1123_subdomain(text: str) -> list[str]:
-    found = _too_long(text, SUBDOMAIN_LENGTH)
+def dns1123_subdomain(text: str, unit: str = "characters") -> list[str]:
+    """`unit` is what the length is said to be counted in."""
+    found = _too_long(text, SUBDOMAIN_LENGTH, unit)
     if not _is_subdomain(text):
         found.append(regex_message(_SUBDOMAIN_TEXT, _SUBDOMAIN, "example.com"))
     return found
@@ -166,7 +167,7 @@ def qualified_name(text: str) -> list[str]:
         if not prefix:
             found.append("prefix part must be non-empty")
         else:
-            found += [f"prefix part {message}" for message in dns1123_subdomain(prefix)]
+            found += [f"prefix part {message}" for message in dns1123_subdomain(prefix, "bytes")]
     elif len(parts) > 2:
         text_ = f"a qualified name {_QUALIFIED_TEXT}"
         return [
