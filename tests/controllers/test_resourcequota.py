@@ -57,6 +57,13 @@ def test_everything_that_is_limited_is_counted() -> None:
     }
 
 
+def test_custom_resources_are_counted_as_long_as_they_are_served() -> None:
+    hard = {"count/things.example.com": "2", "count/gone.example.com": "1"}
+    world = World((QUOTAS, quota(hard)), ("things.example.com", workload("Thing", api="example.com/v1")))
+
+    assert used(world) == {"count/things.example.com": "1"}
+
+
 def test_the_larger_of_start_and_run_counts_and_sidecars_add_up() -> None:
     some = sized("a", cpu="1")
     small, large = {"requests": {"cpu": "200m"}}, {"requests": {"cpu": "2"}}

@@ -51,6 +51,9 @@ class World:
     def gone_since(self, resource: str, key: Key) -> float:
         return self.vanished.get((resource, key), self.steady)
 
+    def knows(self, resource: str) -> bool:
+        return any(kind == resource for kind, _ in self._objects)
+
     def get(self, resource: str, key: Key) -> Object | None:
         return self._objects.get((resource, key))
 

@@ -366,6 +366,9 @@ class Lister:
     def gone_since(self, resource: str, key: Key) -> float:
         return self.informers[resource].vanished.get(key) or self.steady_since()
 
+    def knows(self, resource: str) -> bool:
+        return resource in self.informers
+
     def get(self, resource: str, key: Key) -> Object | None:
         return self.informers[resource].get(key)
 

@@ -13,17 +13,18 @@ from collections.abc import Callable
 from typing import Any
 
 from timonel.aio.clock import Clock
-from timonel.client.discovery import ResourceIndex
+from timonel.client.discovery import ResourceIndex, ResourceInfo
 from timonel.client.events import EventRecorder
-from timonel.client.informer import InformerFactory, Lister
+from timonel.client.informer import Handler, Informer, InformerFactory, Lister
 from timonel.client.rest import Client
 from timonel.client.transport import Transport
 from timonel.control.actions import Outcome, Plan
 from timonel.control.declare import AnyControllerType, Watch
 from timonel.control.executors import Authority, Executor
+from timonel.control.others import NEEDED_VERBS, Others
 from timonel.control.workers import Workers
 from timonel.machinery.errors import AlreadyExists, Conflict, NotFound
-from timonel.objects.meta import Key, Object
+from timonel.objects.meta import Key, Object, key_of
 
 WORTH_A_REST = 0.001  # seconds; deciding about most objects is quicker
 REST = 10.0  # times as long as a decision took, its key rests, so that a flood of events costs a tenth of the time
@@ -52,6 +53,7 @@ class Controller:
         self._client = Client(transport, index)
         self._cache = Lister(informers, clock, dict.fromkeys(w.resource for w in what.watches))
         self._index, self._clock = index, clock
+        self._others = Others(index, informers, self._is_other, self._came, self._went)
         self._resting: dict[Key, float] = {}  # until when
         self._written: dict[Key, dict[str, str]] = {}  # the newest version that a pass wrote, by resource
 
@@ -64,12 +66,32 @@ class Controller:
                 informer.add_handler(handler)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.recorder.run(asyncio.Event()), name=self.recorder.name)
+                if self.what.others is not None:
+                    await self._others.adapt()
+                    group.create_task(self._others.follow(), name=f"{self.name} resources")
                 self._workers.start(group, self.what.workers)
                 ready.set()
         finally:
             for informer, handler in handlers:
                 informer.remove_handler(handler)
+            self._others.close()
             self.queue.close()
+
+    def _is_other(self, info: ResourceInfo) -> bool:
+        named = {w.resource for w in self.what.watches}
+        return (
+            info.resource.namespaced and str(info.resource) not in named and set(info.verbs) >= NEEDED_VERBS
+        )
+
+    def _came(self, resource: str, informer: Informer) -> Handler:
+        assert self.what.others is not None
+        self._cache.informers[resource] = informer
+        for obj in self._cache.list(self.resource):
+            self._wake(key_of(obj))
+        return self._handler(Watch(resource, wakes=self.what.others(resource)))
+
+    def _went(self, resource: str, informer: Informer) -> None:
+        del self._cache.informers[resource]
 
     def _handler(self, watch: Watch) -> Callable[[Object | None, Object | None], None]:
         def changed(old: Object | None, new: Object | None) -> None:

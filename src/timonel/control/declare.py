@@ -29,6 +29,9 @@ class Cache(Protocol):
     def gone_since(self, resource: str, key: Key) -> float:
         """When an object that is not there was last seen to vanish; `steady_since` if nobody saw it."""
 
+    def knows(self, resource: str) -> bool:
+        """Whether a resource can be asked for that is there only now and then (`ControllerType.others`)."""
+
     def get(self, resource: str, key: Key) -> Object | None: ...
 
     def list(self, resource: str, namespace: str | None = None) -> Sequence[Object]:
@@ -120,6 +123,9 @@ class ControllerType(Generic[Seen]):
     absent: Callable[[Key, Cache], Plan] | None = None
     workers: int = 5
     component: str = ""  # the source of its Events, where upstream's differs from `name`
+    # whom a change of a namespaced resource wakes that `watches` does not name, by the resource: custom ones and those
+    # of other servers come and go. Only their metadata is known. Whoever asks for this is woken when there are others
+    others: Callable[[str], Wakes] | None = None
 
 
 AnyControllerType = ControllerType[Any]

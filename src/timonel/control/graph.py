@@ -16,17 +16,17 @@ from typing import Any, NamedTuple
 from timonel.aio.clock import Clock
 from timonel.client.discovery import ResourceIndex, ResourceInfo
 from timonel.client.events import EventRecorder, Recent
-from timonel.client.informer import Informer, InformerFactory
+from timonel.client.informer import Handler, Informer, InformerFactory
 from timonel.client.rest import Client
-from timonel.client.transport import Resource, Transport, Unreachable
+from timonel.client.transport import Transport, Unreachable
 from timonel.control.declare import Family, GraphControllerType, Node, OwnerState
 from timonel.control.executors import Executor
+from timonel.control.others import NEEDED_VERBS, Others
 from timonel.control.workers import Workers
 from timonel.machinery.errors import StatusError
 from timonel.objects.meta import Key, Object, key_of
 
 ABSENT_OWNERS = 500
-NEEDED_VERBS = {"delete", "list", "watch"}
 
 
 class Place(NamedTuple):
@@ -55,79 +55,43 @@ class GraphController:
         self._workers = Workers(self.name, self.examine, clock, passing=(StatusError, Unreachable))
         self.queue = self._workers.queue
         self.recorder = EventRecorder(transport, clock, what.name)
-        self._client, self._index, self._informer_factory = Client(transport, index), index, informers
+        self._client, self._index = Client(transport, index), index
+        self._resources = Others(index, informers, self._is_followed, self._came, self._went)
         self._executor = Executor(self._client, index, self.recorder, lambda resource, obj: None)
         self._informers: dict[str, Informer] = {}
-        self._handlers: dict[str, Callable[[Object | None, Object | None], None]] = {}
-        self._changes = asyncio.Event()  # of what there is
         self._places: dict[str, Place] = {}  # by uid: every object there is
         self._dependents: dict[str, set[Place]] = {}  # by the owner's uid
         self._absent: Recent[str, bool] = Recent(ABSENT_OWNERS)
 
     async def run(self, ready: asyncio.Event) -> None:
-        self._informers = {str(r): self._informer_factory.metadata(r) for r in self._wanted()}
-        for informer in self._informers.values():
-            await informer.synced.wait()
         try:
-            for resource in self._informers:
-                self._listen(resource)
+            await self._resources.adapt()
             for places in list(self._dependents.values()):
                 for place in places:
                     self._consider(place)
             async with asyncio.TaskGroup() as group:
                 group.create_task(self.recorder.run(asyncio.Event()), name=self.recorder.name)
                 self._workers.start(group, self.what.workers)
-                group.create_task(self._follow_changes(), name=f"{self.name} resources")
+                group.create_task(self._resources.follow(), name=f"{self.name} resources")
                 ready.set()
         finally:
-            for resource, handler in self._handlers.items():
-                self._informers[resource].remove_handler(handler)
+            self._resources.close()
             self.queue.close()
-
-    def _wanted(self) -> list[Resource]:
-        """The resources to know the objects of."""
-        return [
-            info.resource
-            for info in self._index.preferred()
-            if str(info.resource) not in self.what.ignored and set(info.verbs) >= NEEDED_VERBS
-        ]
-
-    def _listen(self, resource: str) -> None:
-        handler = self._handlers[resource] = self._handler(resource)
-        self._informers[resource].add_handler(handler)
 
     # ---- resources that come and go
 
-    async def _follow_changes(self) -> None:
-        listeners = self._index.listeners
-        listeners.append(self._changes.set)
-        try:
-            while True:
-                await self._changes.wait()
-                self._changes.clear()
-                await self._adapt()
-        finally:
-            listeners.remove(self._changes.set)
+    def _is_followed(self, info: ResourceInfo) -> bool:
+        return str(info.resource) not in self.what.ignored and set(info.verbs) >= NEEDED_VERBS
 
-    async def _adapt(self) -> None:
-        wanted = {str(resource): resource for resource in self._wanted()}
-        for resource, informer in list(self._informers.items()):
-            if wanted.get(resource) != informer.resource:
-                self._leave(resource, informer)
-        for text, found in wanted.items():
-            if text not in self._informers:
-                informer = self._informer_factory.metadata(found)
-                await informer.synced.wait()
-                self._informers[text] = informer
-                self._listen(text)
+    def _came(self, resource: str, informer: Informer) -> Handler:
+        self._informers[resource] = informer
+        return self._handler(resource)
 
-    def _leave(self, resource: str, informer: Informer) -> None:
+    def _went(self, resource: str, informer: Informer) -> None:
         """What is still known of a resource is gone with it."""
-        informer.remove_handler(self._handlers.pop(resource))
         for obj in informer.list():
             self._removed(resource, obj)
         del self._informers[resource]
-        self._informer_factory.drop_metadata(informer.resource)
 
     # ---- the graph
 

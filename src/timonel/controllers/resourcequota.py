@@ -3,7 +3,8 @@
 Admission counts what is created, at once and with the quota's version in hand. This controller must not count over it
 with a cache that does not show those objects yet, so additions do not wake it.
 
-Watches   resourcequotas; what quotas count (gone, or a pod that ended, wakes the quotas of the namespace)
+Watches   resourcequotas; what quotas count (gone, or a pod that ended, wakes the quotas of the namespace); the
+          metadata of every other namespaced resource, as `count/RESOURCE` may name it
 Writes    resourcequotas/status
 Upstream  pkg/controller/resourcequota/resource_quota_controller.go, replenishment_controller.go
 """
@@ -38,11 +39,21 @@ _ALWAYS = (*quotas.COUNTED, "services.loadbalancers", "services.nodeports", "req
 def observe(desired: Object, cache: Cache) -> quotas.Usage:
     """What the quota's objects take in all, by every name they are counted under."""
     total: quotas.Usage = {}
-    for resource in (*COUNTED, RESOURCE):
+    others = [name for name in _counted_others(desired) if cache.knows(name)]
+    total |= {f"count/{name}": quotas.NOTHING for name in others}
+    for resource in (*COUNTED, RESOURCE, *others):
         for obj in cache.list(resource, desired["metadata"]["namespace"]):
             if quotas.in_scope(desired, resource, obj):
                 quotas.add(total, quotas.usage(resource, obj))
     return total
+
+
+def _counted_others(quota: Object) -> Iterable[str]:
+    """Resources that only this quota asks about."""
+    names = (
+        name.removeprefix("count/") for name in quota["spec"].get("hard") or () if name.startswith("count/")
+    )
+    return [name for name in names if name not in (*COUNTED, RESOURCE)]
 
 
 def reconcile(desired: Object, total: quotas.Usage) -> Plan:
@@ -61,7 +72,11 @@ def status(desired: Object, total: quotas.Usage, outcome: Outcome) -> Status | N
     if is_deleting(desired):
         return None
     hard: dict[str, str] = desired["spec"].get("hard") or {}
-    used = {name: str(total.get(name, quotas.NOTHING)) for name in sorted(hard) if _is_known(name)}
+    used = {
+        name: str(total.get(name, quotas.NOTHING))
+        for name in sorted(hard)
+        if name in total or _is_known(name)
+    }
     return {"hard": hard, "used": used} if hard else {}
 
 
@@ -87,4 +102,5 @@ RESOURCEQUOTA = ControllerType(
     observe=observe,
     reconcile=reconcile,
     status=status,
+    others=_given_back,
 )
