@@ -1,6 +1,7 @@
 """apiextensions.k8s.io/v1: CustomResourceDefinition.
 
-Its conditions, accepted names and finalizer are the server's business (`timonel.server.custom`).
+Its conditions, accepted names and finalizer are the server's business (`timonel.server.custom`). The rules are imported
+when the first definition is written: a cluster without custom resources never needs them.
 
 Upstream: apiextensions-apiserver/pkg/apis/apiextensions/v1/defaults.go,
 pkg/registry/customresourcedefinition/strategy.go.
@@ -10,15 +11,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from timonel.apis.apiextensions import formats
 from timonel.apis.apiextensions.hub import hub_of
-from timonel.apis.apiextensions.validation import (
-    validate_definition,
-    validate_definition_status,
-    validate_definition_update,
-)
 from timonel.apis.printing import CREATED_AT
 from timonel.apis.resource import ResourceType
+from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object
 
 GROUP = "apiextensions.k8s.io"
@@ -63,11 +59,33 @@ def _note_stored_version(crd: Object) -> None:
         status["storedVersions"] = stored
 
 
+def validate(crd: Object) -> Iterator[Cause]:
+    from timonel.apis.apiextensions.validation import validate_definition
+
+    return validate_definition(crd)
+
+
+def validate_update(new: Object, old: Object) -> Iterator[Cause]:
+    from timonel.apis.apiextensions.validation import validate_definition_update
+
+    return validate_definition_update(new, old)
+
+
+def validate_status_update(new: Object, old: Object) -> Iterator[Cause]:
+    from timonel.apis.apiextensions.validation import validate_definition_status
+
+    return validate_definition_status(new, old)
+
+
 def warnings(crd: Object) -> Iterator[str]:
+    from timonel.apis.apiextensions import formats
+
     yield from formats.warnings(hub_of(crd))
 
 
 def warnings_update(new: Object, old: Object) -> Iterator[str]:
+    from timonel.apis.apiextensions import formats
+
     known = set(formats.warnings(hub_of(old)))
     yield from (warning for warning in formats.warnings(hub_of(new)) if warning not in known)
 
@@ -87,9 +105,9 @@ CUSTOM_RESOURCE_DEFINITION = ResourceType(
     default=default_definition,
     prepare_create=prepare_create,
     prepare_update=prepare_update,
-    validate=validate_definition,
-    validate_update=validate_definition_update,
-    validate_status_update=validate_definition_status,
+    validate=validate,
+    validate_update=validate_update,
+    validate_status_update=validate_status_update,
     warnings=warnings,
     warnings_update=warnings_update,
 )

@@ -14,8 +14,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from datetime import date
-from email.errors import MessageError
-from email.headerregistry import Address
 from urllib.parse import urlsplit
 
 from timonel.machinery import names
@@ -69,6 +67,9 @@ _scheme = re.compile("[a-zA-Z][a-zA-Z0-9+.-]*:").match
 
 def _is_email(text: str) -> bool:
     """An address, perhaps with a name: `Gopher <gopher@example.com>`."""
+    from email.errors import MessageError  # slow to import, and few schemas ask for it
+    from email.headerregistry import Address
+
     named = re.fullmatch(r"\s*(?:[^<>@]*)<([^<>]+)>\s*", text)
     spec = (named.group(1) if named else text).strip()
     try:
