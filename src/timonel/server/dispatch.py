@@ -22,6 +22,7 @@ from timonel.server.http import Header, Request, Response
 from timonel.server.metrics.requests import Meter
 from timonel.server.negotiate import Form
 from timonel.server.paths import Paths
+from timonel.server.pushed import Pushes, WatchSource
 from timonel.server.request import (
     Answer,
     Attributes,
@@ -93,6 +94,7 @@ class Dispatcher:
         self._elsewhere = elsewhere
         self._targets: dict[tuple[str, str, str], _Target] = {}
         self._forms: dict[str, Form] = {}
+        self._pushes = Pushes()
 
     # ---- http.Handler
 
@@ -295,7 +297,8 @@ class Dispatcher:
                 opened = await watch.watch(core, call)
             except errors.Expired as error:
                 return Response(200, frames.refused(error), frames.content_type, self._notes(route, call))
-            return Response(200, frames.stream(opened), frames.content_type, self._notes(route, call))
+            source = WatchSource(opened, frames, self._pushes)
+            return Response(200, source, frames.content_type, self._notes(route, call))
         if info.verb == "list":
             found = await read.list_(core, call)
             return render.list_(core, endpoint, form, found, info, self._notes(route, call))

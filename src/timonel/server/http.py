@@ -17,8 +17,7 @@ import asyncio
 import logging
 import re
 import ssl
-from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, Protocol, cast
@@ -120,12 +119,46 @@ def origin_form(target: bytes) -> bytes:
     return rest[slash:] if slash >= 0 else b"/"
 
 
+class Sink(Protocol):
+    """Where a `Source` puts what it has."""
+
+    @property
+    def writable(self) -> bool: ...
+    def push(self, data: bytes) -> None: ...
+    def end(self) -> None:
+        """That was all."""
+
+    def break_off(self) -> None:
+        """There should be more, but it cannot be had."""
+
+
+class Source:
+    """A body that comes by itself, without a task that waits for it. It can be iterated over instead."""
+
+    __slots__ = ()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        raise NotImplementedError
+
+    def start(self, sink: Sink) -> None:
+        """From now on push to `sink`, while it is writable."""
+        raise NotImplementedError
+
+    def resume(self) -> None:
+        """The sink is writable again."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """Nobody listens any more."""
+        raise NotImplementedError
+
+
 @dataclass(slots=True)
 class Response:
     """`body` as an iterator is sent chunk by chunk as it comes (watches, logs)."""
 
     status: int
-    body: bytes | AsyncIterator[bytes] = b""
+    body: bytes | AsyncIterable[bytes] = b""
     content_type: bytes = JSON
     headers: Sequence[Header] = ()
     patient: bool = False  # its reader may pause as long as it likes, such as a log in a pager
@@ -148,7 +181,15 @@ class Handler(Protocol):
 
 
 class Connection(asyncio.Protocol):
-    """One client connection; also the `Duplex` of a handler that has taken it over."""
+    """One client connection; also the `Duplex` of a handler that has taken it over, and the `Sink` of a `Source`."""
+
+    __slots__ = (
+        "_arriving", "_begun", "_body", "_chunked", "_closing", "_current", "_expects", "_handler", "_head_size",
+        "_headers", "_hosts", "_in_head", "_long_target", "_look_timer", "_looks", "_lost", "_parser", "_patient",
+        "_paused", "_queue", "_readable", "_rejected", "_rejection", "_relay_ended", "_relayed", "_relaying",
+        "_resumed", "_seen", "_server", "_size", "_source", "_stall_timer", "_status", "_streaming", "_target",
+        "_task", "_transport", "_unread", "_wrong", "certificate", "remembered",
+    )  # fmt: skip
 
     def __init__(self, server: HttpServer) -> None:
         self._server = server
@@ -168,7 +209,7 @@ class Connection(asyncio.Protocol):
         self._look_timer: Timer | None = None
         self._stall_timer: Timer | None = None
         self._unread = 0  # bytes that the client had not read when its answers began to stall
-        self._queue: deque[Request] = deque()
+        self._queue: list[Request] = []
         self._current: Request | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
@@ -183,11 +224,13 @@ class Connection(asyncio.Protocol):
         self._wrong: Response | None = None  # why the request that is arriving cannot be taken
         self._relaying = False
         self._patient = False
-        self._writable = asyncio.Event()
-        self._writable.set()
+        self._source: Source | None = None  # what is being sent as it comes
+        self._status = 0  # of the answer that it is the body of
+        self._paused = False  # the client reads more slowly than it is told
+        self._resumed: asyncio.Event | None = None  # somebody waits for it to read on
         self._relayed: bytearray | None = None  # incoming bytes once a handler has taken over
         self._relay_ended = False
-        self._readable = asyncio.Event()
+        self._readable: asyncio.Event | None = None  # somebody waits for it to say something
         self.certificate: bytes | None = None
         self.remembered: Any = None  # the handler's own, about the last request
 
@@ -213,10 +256,11 @@ class Connection(asyncio.Protocol):
             if timer is not None:
                 timer.cancel()
         self._server.connections.discard(self)
-        self._writable.set()
+        self._resume()
         self._relay_ended = True
-        self._readable.set()
+        self._wake_reader()
         self._queue.clear()
+        self._drop_source()
         if (
             self._task is not None and self._relaying
         ):  # what the client sent last may still go on, if anybody takes it
@@ -233,7 +277,7 @@ class Connection(asyncio.Protocol):
             self._relayed += data
             if len(self._relayed) > RELAY_LIMIT:
                 self._transport.pause_reading()
-            self._readable.set()
+            self._wake_reader()
             return
         if self._rejected:
             return
@@ -279,25 +323,43 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self._relay_ended = True
-        self._readable.set()
+        self._wake_reader()
         # A relayed peer may still read after it has said its last word; TLS cannot keep one direction open.
         return self._relayed is not None and self._transport.get_extra_info("ssl_object") is None
 
     def pause_writing(self) -> None:
-        self._writable.clear()
+        self._paused = True
         if self._relayed is None:  # the two directions of a relay know nothing of each other
             self._transport.pause_reading()
         self._unread = self._transport.get_write_buffer_size()
         self._stall_timer = self._server.later(STALL, self._look_at_stall)
 
     def resume_writing(self) -> None:
-        self._writable.set()
+        self._resume()
         if self._stall_timer is not None:
             self._stall_timer.cancel()
+        if self._source is not None:
+            self._source.resume()
         if self._current is None and not self._closing:
             self._next()
         elif self._relayed is None and not self._queue:
             self._transport.resume_reading()
+
+    def _resume(self) -> None:
+        self._paused = False
+        if self._resumed is not None:
+            self._resumed.set()
+            self._resumed = None
+
+    async def _until_writable(self) -> None:
+        while self._paused:
+            if self._resumed is None:
+                self._resumed = asyncio.Event()
+            await self._resumed.wait()
+
+    def _wake_reader(self) -> None:
+        if self._readable is not None:
+            self._readable.set()
 
     # ---- patience
 
@@ -409,7 +471,7 @@ class Connection(asyncio.Protocol):
         request.too_large = self._size > BODY_LIMIT
         if not keep_alive:  # what comes after the last request is not looked at
             self._rejected = True
-        if self._current is not None or self._queue or not self._writable.is_set():
+        if self._current is not None or self._queue or self._paused:
             self._queue.append(request)
             if len(self._queue) >= PIPELINE_LIMIT or len(body) > LARGE:
                 self._transport.pause_reading()
@@ -447,6 +509,9 @@ class Connection(asyncio.Protocol):
             if isinstance(response.body, bytes):
                 size = len(response.body)
                 self._write_response(request, response)
+            elif isinstance(response.body, Source) and request.method != "HEAD":
+                self._begin_source(request, response, response.body)
+                return
             else:
                 await self._stream(request, response, response.body)
         except asyncio.CancelledError:
@@ -459,7 +524,8 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         finally:
             self._task = None
-            self._handler.done(request, response.status if response is not None else CLIENT_GONE, size)
+            if self._source is None:
+                self._handler.done(request, response.status if response is not None else CLIENT_GONE, size)
         self._finish(request)
 
     def _finish(self, request: Request) -> None:
@@ -468,7 +534,7 @@ class Connection(asyncio.Protocol):
             self._closing = True
             self._transport.close()
         elif not self._lost:
-            if self._queue and self._writable.is_set():
+            if self._queue and not self._paused:
                 self._next()
             elif self._rejection is not None and not self._queue:
                 self._say_rejected(self._rejection)
@@ -480,7 +546,7 @@ class Connection(asyncio.Protocol):
     def _next(self) -> None:
         """Begin with the next request that waits, if there is one; read on when none is left."""
         if self._queue:
-            self._current = self._queue.popleft()  # at once: what comes meanwhile is behind it
+            self._current = self._queue.pop(0)  # at once: what comes meanwhile is behind it
             self._server.soon(self._begin_waiting, self._current)
         if not self._queue:
             self._transport.resume_reading()
@@ -522,7 +588,7 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.writelines((head, body))
 
-    async def _stream(self, request: Request, response: Response, chunks: AsyncIterator[bytes]) -> None:
+    async def _stream(self, request: Request, response: Response, chunks: AsyncIterable[bytes]) -> None:
         if request.method == "HEAD":
             self._transport.write(self._head(request, response, b""))
             return
@@ -537,13 +603,50 @@ class Connection(asyncio.Protocol):
                     return
                 if chunk:  # an empty one would say that this is the end
                     self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-                if not self._writable.is_set():
-                    await self._writable.wait()
+                if self._paused:
+                    await self._until_writable()
         finally:
             self._streaming = self._patient = False
             if (close := getattr(chunks, "aclose", None)) is not None:
                 await close()
         self._transport.write(b"0\r\n\r\n")
+
+    # ---- Sink: the body comes by itself
+
+    def _begin_source(self, request: Request, response: Response, source: Source) -> None:
+        if self._lost:
+            source.close()
+            return
+        self._transport.write(self._head(request, response, b"Transfer-Encoding: chunked\r\n"))
+        self._streaming, self._status = True, response.status
+        self._source = source
+        source.start(self)
+
+    @property
+    def writable(self) -> bool:
+        return not self._paused
+
+    def push(self, data: bytes) -> None:
+        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+
+    def end(self) -> None:
+        request = self._current
+        assert request is not None
+        self._transport.write(b"0\r\n\r\n")
+        self._drop_source()
+        self._finish(request)
+
+    def break_off(self) -> None:
+        self._drop_source()
+        self._transport.abort()
+
+    def _drop_source(self) -> None:
+        source, self._source = self._source, None
+        if source is not None:
+            self._streaming = False
+            source.close()
+            if self._current is not None:
+                self._handler.done(self._current, self._status, -1)
 
     # ---- Duplex
 
@@ -560,6 +663,8 @@ class Connection(asyncio.Protocol):
     async def read(self) -> bytes:
         assert self._relayed is not None, "only a connection that was taken over is read"
         while not self._relayed and not self._relay_ended:
+            if self._readable is None:
+                self._readable = asyncio.Event()
             self._readable.clear()
             await self._readable.wait()
         data = bytes(self._relayed)
@@ -572,8 +677,8 @@ class Connection(asyncio.Protocol):
         if self._lost:
             raise ConnectionResetError("the client is gone")
         self._transport.write(data)
-        if not self._writable.is_set():
-            await self._writable.wait()
+        if self._paused:
+            await self._until_writable()
 
     async def write_eof(self) -> None:
         if self._transport.can_write_eof():
@@ -589,7 +694,9 @@ class Connection(asyncio.Protocol):
     def retire(self) -> None:
         """No more requests; an idle connection closes now, a busy one after its answer; watches are cut."""
         self._closing = True
-        if self._streaming and self._task is not None:
+        if self._source is not None:
+            self.break_off()
+        elif self._streaming and self._task is not None:
             self._task.cancel()
         if self._current is None:
             self._transport.close()

@@ -198,7 +198,11 @@ Delivery = tuple[str, Entry, Change | None]
 
 
 class Watcher:
-    """A mailbox. `take` waits for deliveries; after `expire` or `end` it raises or returns nothing."""
+    """A mailbox: `take` waits for deliveries, or `notify` is called when there is something to have by `taken`."""
+
+    __slots__ = (
+        "_after", "_cache", "_mail", "_matches", "_size", "_waiter", "bookmark", "ended", "expired", "notify",
+    )  # fmt: skip
 
     def __init__(self, cache: ResourceCache, matches: Matches | None, after: int) -> None:
         self._cache = cache
@@ -207,6 +211,7 @@ class Watcher:
         self._mail: list[Delivery] = []
         self._size = 0  # bytes of the objects in it
         self._waiter: asyncio.Future[None] | None = None
+        self.notify: Callable[[], None] | None = None
         self.bookmark = False  # somebody wants one with the next take
         self.expired = False
         self.ended = False
@@ -249,17 +254,27 @@ class Watcher:
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
+        if self.notify is not None:
+            self.notify()
+        elif self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    @property
+    def pending(self) -> bool:
+        return bool(self._mail) or self.bookmark or self.expired or self.ended
 
     async def take(self) -> Sequence[Delivery]:
         """What has come since; empty for a bookmark, the end, or expiry (see the flags)."""
-        while not (self._mail or self.bookmark or self.expired or self.ended):
+        while not self.pending:
             self._waiter = asyncio.get_running_loop().create_future()
             try:
                 await self._waiter
             finally:
                 self._waiter = None
+        return self.taken()
+
+    def taken(self) -> Sequence[Delivery]:
+        """What there is now."""
         mail, self._mail = self._mail, []
         self._size = 0
         return mail

@@ -183,7 +183,7 @@ class Trail:
             return response
         record.answered(response.status, b"", is_json=False)
         await self._deliver(record, STARTED)
-        response.body = self._streaming(record, response.body)
+        response.body = self._streaming(record, aiter(response.body))
         return response
 
     def panicked(self, record: Record, problem: str) -> None:

@@ -37,30 +37,44 @@ class WatchStream:
 
     async def deliveries(self) -> AsyncGenerator[Iterable[Delivery | Object], None]:
         """Batches of deliveries and bookmarks (trees). Raises Expired when the watcher was too slow."""
-        watcher, caches = self.watcher, self.core.registry.caches
+        watcher = self.watcher
         timer = self.core.clock.call_later(self.timeout, watcher.end)
         try:
-            first: list[Delivery | Object] = [(ADDED, entry, None) for entry in self.initial]
-            self.initial = []
-            if self.initial_end:
-                first.append(self._bookmark(caches.version(self.endpoint.cache), initial_end=True))
-            if first:
+            if first := self.first():
                 yield first
             while True:
-                batch: list[Delivery | Object] = list(await watcher.take())
-                if watcher.expired:
-                    raise errors.Expired("The resourceVersion for the provided watch is too old.")
-                if watcher.bookmark:
-                    watcher.bookmark = False
-                    if self.bookmarks:
-                        batch.append(self._bookmark(caches.version(self.endpoint.cache)))
-                if batch:
+                if batch := self._of(await watcher.take()):
                     yield batch
                 if watcher.ended:
                     return
         finally:
             timer.cancel()
             watcher.close()
+
+    def first(self) -> list[Delivery | Object]:
+        """What there was when it was opened. Once."""
+        first: list[Delivery | Object] = [(ADDED, entry, None) for entry in self.initial]
+        self.initial = []
+        if self.initial_end:
+            version = self.core.registry.caches.version(self.endpoint.cache)
+            first.append(self._bookmark(version, initial_end=True))
+        return first
+
+    def batch(self) -> list[Delivery | Object]:
+        """What has come since. Raises Expired when the watcher was too slow."""
+        return self._of(self.watcher.taken())
+
+    def _of(self, mail: Iterable[Delivery]) -> list[Delivery | Object]:
+        batch: list[Delivery | Object] = list(mail)
+        watcher = self.watcher
+        if watcher.expired:
+            raise errors.Expired("The resourceVersion for the provided watch is too old.")
+        if watcher.bookmark:
+            watcher.bookmark = False
+            if self.bookmarks:
+                version = self.core.registry.caches.version(self.endpoint.cache)
+                batch.append(self._bookmark(version))
+        return batch
 
     def _bookmark(self, revision: int, *, initial_end: bool = False) -> Object:
         metadata: Object = {"resourceVersion": str(revision)}
