@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
@@ -136,7 +137,6 @@ async def _saved_from_etcd(
 @contextmanager
 def bar(label: str, count: int, quiet: bool) -> Iterator[Any]:
     """A progress bar on standard error, where that is a terminal."""
-    stream = click.get_text_stream("stderr")
-    out = stream if stream.isatty() and not quiet else io.StringIO()
+    out = sys.stderr if sys.stderr.isatty() and not quiet else io.StringIO()
     with progressbar(length=max(count, 1), label=label, file=out) as shown:
         yield shown

@@ -97,7 +97,8 @@ def kind_of(code: str, details: str) -> StoreError:
         return Corrupt(f"etcd says that its data is damaged: {details}")
     if "request is too large" in details or "larger than max" in details:
         return StoreError("etcd refused it: the object is too large (its --max-request-bytes)")
-    if code in ("UNAUTHENTICATED", "PERMISSION_DENIED") or "authentication failed" in details:
+    refusals = ("authentication failed", "user name is empty")
+    if code in ("UNAUTHENTICATED", "PERMISSION_DENIED") or any(text in details for text in refusals):
         return Unreachable(f"etcd does not let us in: {details.removeprefix('etcdserver: ')}")
     if code == "DEADLINE_EXCEEDED":
         return Unreachable("etcd did not answer in time")
