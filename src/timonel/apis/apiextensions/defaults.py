@@ -52,7 +52,7 @@ def _default(schema: Schema, path: str, *, pruned: bool, metadata: Metadata) -> 
     if not found and has_rules(schema):
         from timonel.machinery.structural.rules import Rules
 
-        found = list(Rules(schema).validate(schema.default, None, path=path))
+        found = list(Rules(schema, root=False).validate(schema.default, None, path=path))
     yield from found
 
 

@@ -99,8 +99,8 @@ def compile_rule(tree: Mapping[str, Any], of: types.Type, schema: Schema) -> Rul
 class Rules:
     """The rules of a whole schema."""
 
-    def __init__(self, schema: Schema) -> None:
-        self._root = _node(schema, types.of_schema(schema.tree, root=True), root=True)
+    def __init__(self, schema: Schema, *, root: bool = True) -> None:
+        self._root = _node(schema, root=root)
 
     def validate(
         self, obj: Any, old: Any = None, warnings: list[str] | None = None, path: str = ""
@@ -127,20 +127,24 @@ class _Node:
     all_of: tuple[_Node, ...]
 
 
-def _node(schema: Schema, of: types.Type | None, *, root: bool = False) -> _Node | None:
-    """`of` is None where rules cannot see values; there they are not evaluated, as upstream."""
+def _node(schema: Schema, *, root: bool = False) -> _Node | None:
+    """Types are made where rules need one; where rules cannot see values they are passed over, as upstream."""
+    of = None
+    if schema.rules or any(one.rules for one in schema.all_of):
+        of = types.of_schema(schema.tree, root=root or schema.embedded)
     rules = () if of is None else tuple(compile_rule(tree, of, schema) for tree in schema.rules)
-    items = None if schema.items is None else _below(schema.items)
-    members = {key: node for key, below in schema.properties.items() if (node := _below(below)) is not None}
-    others = None if schema.additional is None else _below(schema.additional)
-    all_of = tuple(node for one in schema.all_of if one.rules and (node := _node(one, of)) is not None)
+    items = None if schema.items is None else _node(schema.items)
+    members = {key: node for key, below in schema.properties.items() if (node := _node(below)) is not None}
+    others = None if schema.additional is None else _node(schema.additional)
+    all_of = () if of is None else tuple(_restriction(one, of) for one in schema.all_of if one.rules)
     if not rules and items is None and not members and others is None and not all_of:
         return None
     return _Node(schema, rules, items, members, others, all_of)
 
 
-def _below(schema: Schema) -> _Node | None:
-    return _node(schema, types.of_schema(schema.tree, root=schema.embedded))
+def _restriction(schema: Schema, of: types.Type) -> _Node:
+    """Rules in an allOf see the value of the schema around it."""
+    return _Node(schema, tuple(compile_rule(tree, of, schema) for tree in schema.rules), None, {}, None, ())
 
 
 @dataclass(frozen=True, slots=True)
