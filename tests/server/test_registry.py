@@ -9,6 +9,7 @@ import pytest
 
 from tests.server.starting import ADMIN, started
 from timonel.client.transport import Resource
+from timonel.machinery import errors
 from timonel.objects.meta import Key
 from timonel.store.memory import MemoryStore
 from timonel.store.sqlite import SqliteStore
@@ -17,6 +18,7 @@ pytestmark = pytest.mark.looptime(False)
 
 MAPS = Resource("", "v1", "configmaps", True)
 SECRETS = Resource("", "v1", "secrets", True)
+NAMESPACES = Resource("", "v1", "namespaces", False)
 
 
 async def test_secrets_are_encrypted_in_the_store_and_readable_again() -> None:
@@ -71,3 +73,31 @@ async def test_a_page_continues_at_its_revision() -> None:
 
         assert [o["metadata"]["name"] for o in rest.items] == ["c"]
         assert rest.resource_version == first.resource_version
+
+
+async def test_a_secret_whose_key_is_lost_hides_no_other(tmp_path: Path) -> None:
+    store = MemoryStore()
+    async with started(store=store, encryption_key=b"a" * 32) as server:
+        for name in ("lost", "kept"):
+            await server.transport_for(ADMIN).create(NAMESPACES, {"metadata": {"name": name[0] * 3}})
+            await server.transport_for(ADMIN).create(
+                SECRETS, {"metadata": {"name": name, "namespace": name[0] * 3}}
+            )
+    lost = await store.get("/secrets/lll/lost")
+    assert lost is not None
+    await store.update(lost.key, b"k8s:enc:aesgcm:v1:key9:" + b"x" * 50, expected=lost.modified)
+    why = "no matching key was found for the provided AES transformer"
+    text = f'Internal error occurred: unable to transform key "/registry/secrets/lll/lost": {why}'
+    async with started(store=store, encryption_key=b"a" * 32) as again:
+        client = again.transport_for(ADMIN)
+        for attempt in (
+            lambda: client.get(SECRETS, Key("lll", "lost")),
+            lambda: client.list(SECRETS),
+            lambda: client.create(SECRETS, {"metadata": {"name": "lost", "namespace": "lll"}}),
+            lambda: client.delete(SECRETS, Key("lll", "lost")),
+        ):
+            with pytest.raises(errors.InternalError) as caught:
+                await attempt()
+            assert caught.value.message == text
+        assert (await client.get(SECRETS, Key("kkk", "kept")))["metadata"]["name"] == "kept"
+        assert [o["metadata"]["name"] for o in (await client.list(SECRETS, "kkk")).items] == ["kept"]
