@@ -10,29 +10,37 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any, Protocol
 
 from timonel.aio.clock import Clock
 from timonel.apis.resource import ResourceType
+from timonel.machinery import errors
 from timonel.machinery.apply.typed import Nodes
 from timonel.machinery.codec import Codecs
 from timonel.schema.openapi import OpenApi
-from timonel.server import discovery, flowcontrol, openapi
+from timonel.server import discovery, flowcontrol, health, openapi
 from timonel.server.actions import Action, ActionType
 from timonel.server.aggregation.aggregator import Aggregator
 from timonel.server.atrest import Vault
 from timonel.server.atrest import configuration as atrest
 from timonel.server.atrest import serving as encryption
 from timonel.server.audit.trail import Trail
+from timonel.server.chain import deadline
 from timonel.server.chain.gate import Gate
 from timonel.server.dispatch import Dispatcher
+from timonel.server.flowcontrol.families import add_dumps
+from timonel.server.flowcontrol.families import families as flow_families
 from timonel.server.http import HttpServer
 from timonel.server.local import LocalTransport
+from timonel.server.metrics import process, storage
+from timonel.server.metrics.admission import MeasuredAdmission
+from timonel.server.metrics.admission import Times as AdmissionTimes
+from timonel.server.metrics.page import Page, Source
 from timonel.server.objects import CacheReader, ServerObjects
-from timonel.server.paths import VERSION, Answer, Check, Health, Paths, fixed
+from timonel.server.paths import VERSION, Answer, Paths, fixed
 from timonel.server.registry import Endpoint, Registry, TypeMachinery
 from timonel.server.request import (
     AdmissionPlugin,
@@ -46,7 +54,7 @@ from timonel.server.upkeep import Upkeep
 from timonel.server.verbs.call import Admission, Core
 from timonel.server.verbs.scale import SCALE
 from timonel.server.watchcache import Caches, Kind, ResourceCache
-from timonel.store.base import Store
+from timonel.store.base import Store, StoreError
 
 
 class Scheme(Protocol):
@@ -61,6 +69,9 @@ class Scheme(Protocol):
     def codec(self, rtype: ResourceType) -> TypeMachinery: ...
 
 
+STORE_PATIENCE = 2.0  # seconds that a health check waits for the store
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     hosts: tuple[str, ...] = ("127.0.0.1",)  # all on the same port
@@ -70,6 +81,7 @@ class Config:
     vault: Vault | None = None  # instead of the key: what is encrypted, and how
     flow: flowcontrol.Settings = field(default_factory=flowcontrol.Settings)
     request_timeout: float = 60.0  # seconds for what is no watch and no stream
+    shutdown_delay: float = 0.0  # seconds in which the server still serves, but is not ready, before it stops
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +98,7 @@ class Extensions:
     # OpenAPI of what is served besides the built-in resources, put around theirs
     published: Callable[[OpenApi], openapi.Published] = lambda builtin: builtin
     aggregator: Aggregator | None = None  # of the servers behind this one
-    checks: Mapping[str, Check] = field(default_factory=dict)
+    checks: Mapping[str, health.Check] = field(default_factory=dict)
     # before the server listens, with its caches filled
     bootstrap: Sequence[Callable[[], Awaitable[None]]] = ()
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()  # from then on, for as long as it runs
@@ -114,7 +126,9 @@ class ApiServer:
         vault = config.vault
         if vault is None and config.encryption_key:
             vault = Vault(atrest.default(config.encryption_key))
-        self.registry = Registry(store, self._caches, clock, vault)
+        self._store_times = storage.Times()
+        timed = storage.TimedStore(store, self._store_times)
+        self.registry = Registry(timed, self._caches, clock, vault)
         self._vault = vault
         self._bootstrap: list[Callable[[], Awaitable[None]]] = []
         self._background: list[Callable[[], Coroutine[Any, Any, None]]] = []
@@ -129,8 +143,16 @@ class ApiServer:
         self._authorizer = authorizer
         self._tls = tls
         self._upkeep = Upkeep(self.core, store)
-        self._checks: dict[str, Check] = {"ping": lambda: "", "log": lambda: "", "etcd": lambda: ""}
+        self._checks: dict[str, health.Check] = {
+            "ping": lambda: "",
+            "log": lambda: "",
+            "etcd": self._store_answers,
+        }
         self._date = _Date(clock)
+        self._stopping = False
+        self._health = health.Results()
+        self._admission_times = AdmissionTimes()
+        self.metrics = Page(*self._counted())
         self._flow_upkeep = flowcontrol.Upkeep(self.objects, self.reader, clock)
         self.gate = self._gated()
         self._published: Callable[[OpenApi], openapi.Published] = lambda builtin: builtin
@@ -164,7 +186,8 @@ class ApiServer:
 
     def extend(self, extensions: Extensions) -> None:
         """Before `run`. Admission plugins run in the order given."""
-        self.core.admission = Admission(extensions.admission)
+        self.core.admission = MeasuredAdmission(extensions.admission)
+        self.core.admission.times = self._admission_times
         self.core.scale = self._body_of(("autoscaling", "v1", "Scale"), (SCALE,))
         by_kind = {(e.rtype.group, e.rtype.version, e.rtype.kind): e for e in self.registry.served()}
         for action in extensions.actions:
@@ -192,6 +215,32 @@ class ApiServer:
         )
         return Endpoint(rtype, rtype, ResourceCache(Kind(rtype)), self._scheme.codec(rtype), None)
 
+    def _counted(self) -> Iterator[Source]:
+        """Where the figures of `/metrics` come from."""
+        version = {key: str(value) for key, value in VERSION.items()}
+        yield process.families
+        yield lambda: [process.build(version)]
+        yield lambda: self.gate.requests.families()
+        yield lambda: flow_families(self.gate.flows) if self.gate.flows is not None else ()
+        yield lambda: storage.families(self._kept())
+        yield lambda: self._store_times.families(self._kept())
+        yield self._admission_times.families
+        yield self._health.families
+        yield lambda: self.core.trail.families() if self.core.trail is not None else ()
+
+    def _kept(self) -> list[ResourceCache]:
+        """The cache of each resource, once."""
+        return list({e.cache.kind.prefix: e.cache for e in self.registry.by_qualified.values()}.values())
+
+    async def _store_answers(self) -> str:
+        """Whether the store can be asked, within a moment."""
+        revision = self.registry.store.revision()
+        try:
+            await deadline.within(self.clock, STORE_PATIENCE, revision)
+        except (StoreError, errors.Timeout) as error:
+            return str(error)
+        return ""
+
     def record(self, trail: Trail) -> None:
         """Keep an audit log. Before `run`."""
         self.core.trail = trail
@@ -199,7 +248,10 @@ class ApiServer:
         self._background.append(trail.run)
 
     def transport_for(self, user: User) -> LocalTransport:
-        return LocalTransport(self.core, self._authorizer, user, self.paths)
+        others = self._aggregator
+        if others is None:
+            return LocalTransport(self.core, self._authorizer, user, self.paths)
+        return LocalTransport(self.core, self._authorizer, user, self.paths, elsewhere=others.routes.of)
 
     async def run(self, ready: asyncio.Event) -> None:
         self._add_paths()
@@ -237,15 +289,35 @@ class ApiServer:
             for task in self._background:
                 group.create_task(task())
             group.create_task(self._upkeep.run(), name="upkeep")
+            await self._serve_until_cancelled(server, listening)
+
+    async def _serve_until_cancelled(self, server: HttpServer, listening: Callable[[int], None]) -> None:
+        """In the end /readyz fails first, then requests come to their end, and what they need ends after them."""
+        async with asyncio.TaskGroup() as group:
             group.create_task(server.run(listening, self.clock.sleep), name="http")
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self._stopping = True
+                if self._started and self.config.shutdown_delay:
+                    await self.clock.sleep(self.config.shutdown_delay)
+                raise
 
     def _add_paths(self) -> None:
         paths = self.paths
         if self._vault is not None:
             paths.add(encryption.PATH, encryption.Answers(self.registry, self._vault))
         self._checks["poststarthook/start-apiserver"] = lambda: "" if self._started else "not started"
-        for name in ("healthz", "livez", "readyz"):
-            Health(name, self._checks).add_to(paths)
+        ready: dict[str, health.Check] = {
+            "informer-sync": lambda: "" if self._started else "caches are not filled",
+            "shutdown": lambda: "process is shutting down" if self._stopping else "",
+        }
+        for probe in health.probes(self._checks, ready, self._health):
+            probe.add_to(paths)
+        self.metrics.add_to(paths, "/metrics")
+        Page(self._health.families).add_to(paths, "/metrics/slis")
+        if self.gate.flows is not None:
+            add_dumps(paths, self.gate.flows)
         paths.add("/version", fixed(VERSION))
         others = self._aggregator.documents if self._aggregator is not None else None
         discovery.add_to(paths, self.registry, lambda: f"{self.config.hosts[0]}:{self.port}", others)
