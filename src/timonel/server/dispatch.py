@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import orjson
 
 from timonel.machinery import errors
-from timonel.server import bodies, negotiate, render, routes
+from timonel.server import bodies, compression, negotiate, render, routes
 from timonel.server.chain import authentication, authorization
 from timonel.server.chain.gate import Gate, Passage
 from timonel.server.chain.info import Info, parse
@@ -65,6 +65,7 @@ class _Told:
     headers: list[Header]
     credentials: Credentials
     impersonates: bool
+    packs: bool = False  # large answers may be compressed
     form: Form | None = None  # worked out when the request is known to be allowed
 
 
@@ -91,6 +92,7 @@ class Dispatcher:
         self._authorizer = authorizer
         self._paths = paths
         self._gate = gate
+        self.compression = compression.Compression()
         self._elsewhere = elsewhere
         self._targets: dict[tuple[str, str, str], _Target] = {}
         self._forms: dict[str, Form] = {}
@@ -136,11 +138,18 @@ class Dispatcher:
             result = read.get_now(call)
             if result is None:
                 return None
-            return render.object_(self._core, route.endpoint, form, result, info, self._notes(route, call))
-        found = read.list_now(self._core, call)
-        if found is None:
-            return None
-        return render.list_(self._core, route.endpoint, form, found, info, self._notes(route, call))
+            response = render.object_(
+                self._core, route.endpoint, form, result, info, self._notes(route, call)
+            )
+        else:
+            found = read.list_now(self._core, call)
+            if found is None:
+                return None
+            response = render.list_(self._core, route.endpoint, form, found, info, self._notes(route, call))
+        body = response.body
+        if isinstance(body, bytes) and len(body) > compression.FROM and told.packs:
+            return self.compression.packed(response)
+        return response
 
     async def later(self, request: Request) -> Response | Upgraded:
         target, gate = self._target(request), self._gate
@@ -151,7 +160,7 @@ class Dispatcher:
                 work = gate.recorded(passage, request, work, lambda error: self.failed(request, error))
             response = await work
             passage.answered(response)
-            return response
+            return response if passage.long else self._compressed(request, response)
         finally:
             passage.leave()
 
@@ -210,6 +219,17 @@ class Dispatcher:
             form = negotiate.negotiate(request.header(b"accept"), tables=False, protobuf=True)
         return await self._answer(call, route, form)
 
+    def _compressed(self, request: Request, response: Response | Upgraded) -> Response | Upgraded:
+        if not isinstance(response, Response) or not isinstance(response.body, bytes):
+            return response
+        if len(response.body) <= compression.FROM or not compression.accepts(
+            request.header(b"accept-encoding")
+        ):
+            return response
+        if any(name.lower() == b"content-encoding" for name, _ in response.headers):
+            return response
+        return self.compression.packed(response)
+
     def done(self, request: Request, status: int, size: int) -> None:
         self._gate.done(request, status, size)
 
@@ -257,6 +277,7 @@ class Dispatcher:
                 request.headers,
                 authentication.credentials(request),
                 authentication.impersonates(request),
+                compression.accepts(request.header(b"accept-encoding")),
             )
             if connection is not None:
                 connection.remembered = told

@@ -184,7 +184,7 @@ class Connection(asyncio.Protocol):
     """One client connection; also the `Duplex` of a handler that has taken it over, and the `Sink` of a `Source`."""
 
     __slots__ = (
-        "_arriving", "_begun", "_body", "_chunked", "_closing", "_current", "_expects", "_handler", "_head_size",
+        "_arriving", "_begun", "_body", "_chunked", "_closing", "_current", "_ending", "_expects", "_handler", "_head_size",
         "_headers", "_hosts", "_in_head", "_long_target", "_look_timer", "_looks", "_lost", "_parser", "_patient",
         "_paused", "_queue", "_readable", "_rejected", "_rejection", "_relay_ended", "_relayed", "_relaying",
         "_resumed", "_seen", "_server", "_size", "_source", "_stall_timer", "_status", "_streaming", "_target",
@@ -215,6 +215,7 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._lost = False
         self._streaming = False
+        self._ending = False  # a stream is to end because the server does
         self._rejected = False  # what comes is not understood, and looked at no more
         self._rejection: Response | None = None  # said when what came before it has been answered
         self._hosts = 0
@@ -605,6 +606,11 @@ class Connection(asyncio.Protocol):
                     self._transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
                 if self._paused:
                     await self._until_writable()
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self._ending or self._lost or task is None:
+                raise
+            task.uncancel()  # the server stops: a stream that may end anywhere ends properly
         finally:
             self._streaming = self._patient = False
             if (close := getattr(chunks, "aclose", None)) is not None:
@@ -692,11 +698,12 @@ class Connection(asyncio.Protocol):
         return self._current is None and not self._arriving and not self._queue and self._relayed is None
 
     def retire(self) -> None:
-        """No more requests; an idle connection closes now, a busy one after its answer; watches are cut."""
+        """No more requests; an idle connection closes now, a busy one after its answer; watches end."""
         self._closing = True
         if self._source is not None:
-            self.break_off()
+            self.end()
         elif self._streaming and self._task is not None:
+            self._ending = True
             self._task.cancel()
         if self._current is None:
             self._transport.close()

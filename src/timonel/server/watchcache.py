@@ -235,7 +235,9 @@ class Watcher:
             self._size += len(old.item)
         else:
             return
+        self._cache.delivered += 1
         if len(self._mail) > MAILBOX or self._size > MAILBOX_BYTES:
+            self._cache.cut_off += 1
             self.expire()
         self._wake()
 
@@ -294,6 +296,7 @@ class ResourceCache:
         self.loading = asyncio.Lock()
         self.unreadable: dict[str, Unreadable] = {}  # what no key opens
         self.early: list[Event] | None = None  # what comes while it is being loaded, or has to be waited for
+        self.received = self.delivered = self.cut_off = 0  # events, the same to watchers, watchers that were too slow
         self.shared = False  # clients in this process read this resource: trees are worth keeping
         self.others_write = False  # as other servers do: see Caches.fresh
         self.hints: dict[str, tuple[bytes, Entry]] = {}  # what this server itself is writing
@@ -343,6 +346,7 @@ class ResourceCache:
     def apply(self, event: Event) -> None:
         if event.revision <= self.window_start:
             return
+        self.received += 1
         old = self.entries.get(event.key)
         new: Entry | None = None
         if self.unreadable:

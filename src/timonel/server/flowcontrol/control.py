@@ -65,11 +65,15 @@ class FlowControl:
         for schema in self.schemas.values():
             schema.stale = True
 
+    def refresh(self) -> None:
+        """Digest the configuration, if it has changed."""
+        if self._changed:
+            self._digest()
+
     # ---- requests
 
     def classify(self, user: User, info: Info) -> Schema:
-        if self._changed:
-            self._digest()
+        self.refresh()
         for known in self._order:
             if known.matches(user, info):
                 return known.schema
