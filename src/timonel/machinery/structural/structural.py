@@ -73,10 +73,8 @@ class Structural:
 
     # ---- rules
 
-    def validate(
-        self, obj: Object, old: Object | None = None, warnings: list[str] | None = None
-    ) -> Iterator[Cause]:
-        """What is wrong; on an update, not what was so before. Rules that fail on what is unchanged are `warnings`."""
+    def validate(self, obj: Object, old: Object | None = None) -> Iterator[Cause]:
+        """What is wrong; on an update, not what was so before."""
         found = list(self._causes(obj, old))
         yield from found
         if self.rules is None:
@@ -84,11 +82,14 @@ class Structural:
         if any(cause.type in BLOCKING for cause in found):
             yield field.invalid(findings.NOWHERE, None, UNCHECKED)
         else:
-            yield from self.rules.validate(obj, old, warnings)
+            yield from self.rules.validate(obj, old)
 
-    def validate_status(self, obj: Object, old: Object, warnings: list[str] | None = None) -> Iterator[Cause]:
-        """An update of the status alone."""
-        return self.validate(obj, old, warnings)
+    def warnings(self, obj: Object, old: Object) -> list[str]:
+        """The rules that a valid update breaks, but on values that are as they were."""
+        found: list[str] = []
+        if self.rules is not None:
+            list(self.rules.validate(obj, old, found))
+        return found
 
     def _causes(self, obj: Object, old: Object | None) -> Iterator[Cause]:
         if self._check is not None and not self._check(obj):

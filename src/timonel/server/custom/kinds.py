@@ -226,6 +226,8 @@ class CustomMachinery:
                 )
 
     def warnings_update(self, new: Object, old: Object) -> Iterator[str]:
+        if self.structural is not None:
+            yield from self.structural.warnings(new, old)
         if (new["metadata"].get("finalizers") or ()) != (old["metadata"].get("finalizers") or ()):
             yield from self.warnings(new)
 
