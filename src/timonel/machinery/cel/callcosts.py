@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 TEXT = 0.1
 REGEX = 0.25
+LONGEST_FORMAT_PATTERN = 128
+LONGEST_FORMAT_NAME = 64
 Result = tuple[Range, Range | None]
 _BYTES_OF_ADDRESS = Range(4, 16)
 
@@ -52,6 +54,19 @@ _NOMINAL = frozenset(
         "add",
         "sub",
     ]
+)
+_CHEAPLY_COMPARED = frozenset(
+    (
+        "net.IP",
+        "net.CIDR",
+        "kubernetes.Quantity",
+        "kubernetes.Semver",
+        "kubernetes.authorization.Authorizer",
+        "kubernetes.authorization.PathCheck",
+        "kubernetes.authorization.GroupCheck",
+        "kubernetes.authorization.ResourceCheck",
+        "kubernetes.authorization.Decision",
+    )
 )
 _ORDERED = frozenset(
     f"{word}_{kind}"
@@ -100,7 +115,10 @@ def _traversal(coster: Coster, node: Call, overload: str) -> Result | None:
 
 
 def _url(coster: Coster, node: Call, overload: str) -> Result | None:
-    return (coster.size_or_unknown(node.args[0]).by(TEXT), None) if len(node.args) == 1 else None
+    if len(node.args) != 1:
+        return None
+    size = coster.size_or_unknown(node.args[0])
+    return size.by(TEXT), size
 
 
 def _text(coster: Coster, node: Call, overload: str) -> Result | None:
@@ -163,8 +181,38 @@ def _find(coster: Coster, node: Call, overload: str) -> Result | None:
     return (size + ONE).by(TEXT) * pattern, Range(0, size.max)
 
 
-def _ip(coster: Coster, node: Call, overload: str) -> Result | None:
-    return (ONE, None) if node.target is not None else None
+def _parsed(coster: Coster, node: Call, overload: str) -> Result | None:
+    """`ip('10.0.0.1')` and its like: a walk over the text; the member `ip` of a network is only a look."""
+    if node.target is not None:
+        return ONE, None
+    return coster.size_or_unknown(node.args[0]).by(
+        2 * TEXT if node.function == "ip.isCanonical" else TEXT
+    ), None
+
+
+def _selector(coster: Coster, node: Call, overload: str) -> Result | None:
+    """A text that becomes a list of requirements, one for each two characters at most."""
+    size = coster.size_or_unknown(node.args[0])
+    return fixed(10) + size.by(TEXT) + size.by(0.5).by(50), None
+
+
+def _validate(coster: Coster, node: Call, overload: str) -> Result | None:
+    return coster.size_or_unknown(node.args[0]).by(TEXT).by(LONGEST_FORMAT_PATTERN * REGEX), None
+
+
+def _equals_opaque(coster: Coster, node: Call, overload: str) -> Result | None:
+    left, right = node.args
+    name = left.type.name
+    if left.type != right.type or left.type.kind not in ("opaque", "object"):
+        return None
+    if name in _CHEAPLY_COMPARED:
+        return ONE, None
+    if name == "kubernetes.NamedFormat":
+        return Range(1, LONGEST_FORMAT_NAME).by(TEXT), None
+    if name == "kubernetes.URL":
+        size = coster.size(right)
+        return Range(1, 1 if size is None else size.max).by(TEXT), None
+    return None
 
 
 def _contains_ip(coster: Coster, node: Call, overload: str) -> Result | None:
@@ -195,7 +243,15 @@ _BY_FUNCTION: dict[str, Callable[[Coster, Call, str], Result | None]] = {
     "join": _join,
     "find": _find,
     "findAll": _find,
-    "ip": _ip,
+    "jsonpatch.escapeKey": _url,
+    **dict.fromkeys(
+        ("ip", "cidr", "isIP", "isCIDR", "ip.isCanonical", "quantity", "isQuantity", "semver", "isSemver"),
+        _parsed,
+    ),
+    "fieldSelector": _selector,
+    "labelSelector": _selector,
+    "validate": _validate,
+    "_==_": _equals_opaque,
     "containsIP": _contains_ip,
     "containsCIDR": _contains_ip,
     **dict.fromkeys(("sets.contains", "sets.equivalent", "sets.intersects"), _sets),

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from math import ceil
 from typing import Any
 
-from timonel.machinery.cel.ast import Call, Const, Node
+from timonel.machinery.cel.ast import Call, Const, Ident, ListNode, MapNode, Node, Select
 from timonel.machinery.cel.types import Type
 from timonel.machinery.cel.values import size_of, traversal_size
 
@@ -21,6 +21,9 @@ Cost = int | Callable[..., str]
 _SIZED = frozenset(("string", "bytes", "list", "map"))
 _SCALAR = frozenset(("int", "uint", "double", "bool", "null", "timestamp", "duration", "type"))
 _TRAVERSES = frozenset(("isSorted", "sum", "max", "min", "indexOf", "lastIndexOf"))
+_CONVERSIONS = frozenset(
+    ("bool", "bytes", "double", "dyn", "duration", "int", "string", "timestamp", "type", "uint")
+)
 _ONCE = frozenset(
     (
         "url",
@@ -34,6 +37,10 @@ _ONCE = frozenset(
         "ip",
         "quantity",
         "isQuantity",
+        "semver",
+        "isSemver",
+        "jsonpatch.escapeKey",
+        "strings.quote",
     )
 )
 _TWICE = frozenset(("replace", "split", "ip.isCanonical"))
@@ -56,7 +63,7 @@ def of_call(node: Call, operands: list[Node]) -> Cost:
     """The charge for one call; a function gets the names of the arguments (and of the result, see needs_result)."""
     function = node.function
     kinds = [one.type for one in operands]
-    if function in _FREE:
+    if function in _FREE or is_constant(node):
         return 0
     if function == "check":
         return CHECK
@@ -68,6 +75,8 @@ def of_call(node: Call, operands: list[Node]) -> Cost:
         return 1
     if function == "@in":
         of = kinds[1]
+        if of.kind == "list" and is_constant(operands[1]):
+            return 0
         return 1 if of.kind == "map" else lambda value, container: _len(of, container)
     if function in _FIRST or (function in _ONCE and not (function == "ip" and kinds[0].kind == "opaque")):
         return lambda text, *rest: f"({_len(kinds[0], text)} + 9) // 10"
@@ -93,12 +102,26 @@ def of_call(node: Call, operands: list[Node]) -> Cost:
         )
     if function in ("containsIP", "containsCIDR"):
         return lambda of, other: f"contains_cost({of}, {other}, {function == 'containsCIDR'})"
+    if function == "validate":
+        return lambda of, text: f"validate_cost({text})"
+    if function in ("fieldSelector", "labelSelector"):
+        return lambda of, text: f"selector_cost({text})"
+    if function == "lists.range":
+        return lambda count: f"1 + max({count}, 0)"
+    if function in ("distinct", "sort", "@sortByAssociatedKeys"):
+        return lambda of, *rest: f"1 + {_len(kinds[0], of)} ** 2"
+    if function in ("flatten", "reverse", "slice"):
+        return lambda of, *rest: f"1 + {_len(kinds[0], of)}"
+    if function == "format":
+        return lambda text, args: f"({_len(kinds[0], text)} + 9) // 10 + traversal_size({args})"
     if function.startswith("sets.") and len(kinds) == 2:
         return lambda left, right: f"1 + {_len(kinds[0], left)} * {_len(kinds[1], right)}"
     return 1
 
 
 def _comparison(operands: list[Node]) -> Cost:
+    if operands[0].type.kind == "opaque" and operands[0].type.name != "optional_type":
+        return 1
     for one in operands:
         if isinstance(one, Const) and one.of.kind in ("string", "bytes"):
             # The shorter of the two counts, and this one is within the first unit.
@@ -110,6 +133,37 @@ def _comparison(operands: list[Node]) -> Cost:
     return lambda a, b: f"(min({_len(left, a)}, {_len(right, b)}) + 9) // 10"
 
 
+def is_constant(node: Node) -> bool:
+    """What upstream computes before it evaluates: literals, lists and maps of them, conversions of one."""
+    if isinstance(node, Const):
+        return True
+    if isinstance(node, ListNode):
+        return not node.optional and all(is_constant(elem) for elem in node.elems)
+    if isinstance(node, MapNode):
+        return all(
+            is_constant(entry.key) and is_constant(entry.value) and not entry.optional
+            for entry in node.entries
+        )
+    if isinstance(node, Call):
+        return node.function in _CONVERSIONS and len(node.args) == 1 and is_constant(node.args[0])
+    return False
+
+
+def is_attribute(node: Node) -> bool:
+    """A variable, or a path of fields and elements from one."""
+    while True:
+        if isinstance(node, Ident):
+            return True
+        if isinstance(node, Select) and not node.test:
+            if node.qualified:
+                return True
+            node = node.operand
+        elif isinstance(node, Call) and node.function in ("_[_]", "_?._", "_[?_]"):
+            node = node.args[0]
+        else:
+            return False
+
+
 def needs_result(function: str) -> bool:
     return function == "join"
 
@@ -117,6 +171,16 @@ def needs_result(function: str) -> bool:
 def of_values(function: str, values: list[Any]) -> int:
     """The charge for a call that was made beforehand."""
     return ceil(size_of(values[0]) * TEXT) if function in _ONCE else 1
+
+
+def validate_cost(text: Any) -> int:
+    """`validate` of a named format, as if by a long pattern."""
+    return (size_of(text) + 10) // 10 * 15
+
+
+def selector_cost(text: Any) -> int:
+    size = size_of(text)
+    return 10 + tenth(size) + ceil(size * 0.5) * 50
 
 
 def contains_cost(of: Any, other: Any, whole: bool) -> int:
@@ -132,4 +196,6 @@ GLOBALS: dict[str, Any] = {
     "size_of": size_of,
     "traversal_size": traversal_size,
     "contains_cost": contains_cost,
+    "validate_cost": validate_cost,
+    "selector_cost": selector_cost,
 }

@@ -83,6 +83,9 @@ class Generator(Emitter):
             return text
         return f"{self.constant(runtime.converter(of), f'as_{of.kind}')}({text})"
 
+    def branch(self, node: Node) -> str:
+        return self.free_of_root(node) if charges.is_attribute(node) else self.nested(node)
+
     def nested(self, node: Node) -> str:
         """The node's text, its statements in a function of their own when the blocks here are too deep."""
         if not self.too_deep():
@@ -144,8 +147,22 @@ class Generator(Emitter):
             if of.kind in ("object", "map"):
                 return f"({key!r} in {operand})"
             return f"{self.constant(inline.has, 'has')}({operand}, {key!r})"
-        self.charge(1)
+        self.charge(1 + self.starts_path(node.operand))
         return self.converted(f"{operand}[{key!r}]", node.type)
+
+    def starts_path(self, operand: Node) -> int:
+        """What it costs to go on from a value that is no variable: a path of its own begins."""
+        goes_on = isinstance(operand, Select) or (
+            isinstance(operand, Call) and operand.function in ("_[_]", "_?._", "_[?_]")
+        )
+        return 0 if goes_on or charges.is_attribute(operand) else 1
+
+    def free_of_root(self, node: Node) -> str:
+        """A path whose variable costs nothing: as an index, or as the branch of a conditional."""
+        text = self.emit(node)
+        if charges.is_attribute(node):
+            self.charge(-1)
+        return text
 
     def call(self, node: Call) -> str:
         special = _SPECIAL.get(node.function)
@@ -154,7 +171,7 @@ class Generator(Emitter):
         return inline.call(self, node)
 
     def list_literal(self, node: ListNode) -> str:
-        self.charge(LIST_COST)
+        self.charge(0 if charges.is_constant(node) else LIST_COST)
         texts = self.sequence(node.elems)
         if not node.optional:
             return f"[{', '.join(texts)}]"
@@ -162,7 +179,7 @@ class Generator(Emitter):
         return f"make_list(({' '.join(f'{one},' for one in marked)}))"
 
     def map_literal(self, node: MapNode) -> str:
-        self.charge(MAP_COST)
+        self.charge(0 if charges.is_constant(node) else MAP_COST)
         parts = self.sequence([part for entry in node.entries for part in (entry.key, entry.value)])
         keys, values = parts[::2], parts[1::2]
         plain = all(isinstance(entry.key, Const) and entry.key.of.kind == "string" for entry in node.entries)
@@ -230,9 +247,9 @@ class Generator(Emitter):
         test = self.boolean(self.emit(condition), condition.type)
         result = self.fresh()
         with self.block(f"if {test}:"):
-            self.line(f"{result} = {self.nested(yes)}")
+            self.line(f"{result} = {self.branch(yes)}")
         with self.block("else:"):
-            self.line(f"{result} = {self.nested(no)}")
+            self.line(f"{result} = {self.branch(no)}")
         return result
 
     def otherwise(self, node: Call) -> str:

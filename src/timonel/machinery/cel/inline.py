@@ -52,7 +52,7 @@ def is_constant_text(text: str) -> bool:
 def call(code: Generator, node: Call) -> str:
     operands = node.args if node.target is None else [node.target, *node.args]
     if node.function == "_?._":
-        code.charge(1)
+        code.charge(1 + code.starts_path(node.args[0]))
         name = node.args[1]
         key = _field_key(node.args[0].type, name.value) if isinstance(name, Const) else ""
         return f"{code.constant(operators.optional_select, 'optional_select')}({code.emit(node.args[0])}, {key!r})"
@@ -61,6 +61,8 @@ def call(code: Generator, node: Call) -> str:
         return folded
     cost = charges.of_call(node, operands)
     texts = code.sequence(operands, keep=callable(cost))
+    if node.function in ("_[_]", "_[?_]"):
+        code.charge(code.starts_path(operands[0]) - charges.is_attribute(operands[1]))
     if isinstance(cost, int):
         code.charge(cost)
     writer = _WRITERS.get(node.function)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from timonel.machinery.cel.code import Generator
 
 LIST_COST = 10
-MAP_COST = 30
-# What a step costs besides the predicate: the accumulator read, the condition's calls, the operator.
+# What a step costs besides the predicate: the accumulator read, the condition's calls, the operator. The condition is
+# looked at once more when elements are left.
+_CONDITION_COSTS = {"all": 2, "exists": 3}
 _STEP_COSTS = {
     "all": 3,
     "exists": 4,
@@ -94,7 +95,10 @@ def _any_or_all(code: Generator, node: Comprehension, over: str, names: str) -> 
         code.line(f"{error} = None")
     stops = f"if {'not ' if every else ''}"
     with code.block(f"for {names} in {over}:", counted=True):
-        code.charge(_STEP_COSTS[node.macro])
+        code.line(f"if {'not ' if every else ''}{result}:")
+        code.line(f"  c += {_CONDITION_COSTS[node.macro]}")
+        code.line("  break")
+        code.line(f"c += {_STEP_COSTS[node.macro]}")
         _enter(code, node)
         if safe:
             met = code.emit(predicate)
@@ -107,7 +111,6 @@ def _any_or_all(code: Generator, node: Comprehension, over: str, names: str) -> 
                 code.line("continue")
         with code.block(f"{stops}{met}:"):
             code.line(f"{result} = {not every}")
-            code.line("break")
     if not safe:
         with code.block(f"if {error} is not None and {result} is {every}:"):
             code.line(f"raise {error}")
@@ -129,7 +132,7 @@ def _exists_one(code: Generator, node: Comprehension, over: str, names: str) -> 
 def _collect(code: Generator, node: Comprehension, over: str, names: str) -> str:
     """map, filter, transformList, transformMap, transformMapEntry."""
     into_map = node.macro != "map"
-    code.charge(1 + (MAP_COST if into_map else LIST_COST))
+    code.charge(1)
     result = code.store("{}" if into_map else "[]")
     with code.block(f"for {names} in {over}:", counted=True):
         _enter(code, node)
@@ -155,7 +158,6 @@ def _collect(code: Generator, node: Comprehension, over: str, names: str) -> str
 
 def _bind(code: Generator, node: Comprehension) -> str:
     value, body = node.parts
-    code.charge(LIST_COST)
     python = code.fresh("x")
     fails = not code.safe(value)
     if fails:
