@@ -236,7 +236,9 @@ class Dispatcher:
         self._gate.done(request, status, size)
 
     def failed(self, request: Request, error: BaseException) -> Response:
-        refused = self._gate.refused(error, request.context.info if request.context is not None else None)
+        if request.context is None:  # counted all the same
+            request.context = _Target(self._target(request).info, self._target(request).meter)
+        refused = self._gate.refused(error, request.context.info)
         if refused is not None:
             return refused
         if isinstance(error, routes.NoSuchGroup):

@@ -7,7 +7,6 @@ Upstream: apiserver/pkg/server/filters/{priority-and-fairness,maxinflight,timeou
 
 from __future__ import annotations
 
-import itertools
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
@@ -35,15 +34,27 @@ LONGEST_WAIT = 60.0  # seconds in a queue; else a quarter of the request's time
 AUDIT_ID_LIMIT = 64  # characters of one that a client gives
 
 
+BLOCK = 4096  # audit IDs with the same beginning
+ENDINGS = tuple(b"%03x" % number for number in range(BLOCK))
+
+
 class AuditIds:
     """A fresh one with each call: random for the server, counted from there on."""
 
     def __init__(self) -> None:
-        self._prefix = str(uuid.uuid4())[:24].encode()
-        self._numbers = itertools.count(random.getrandbits(44))
+        self._random = str(uuid.uuid4())[:24].encode()
+        self._block = random.getrandbits(36)
+        self._beginning = b""
+        self._number = BLOCK
 
     def __call__(self) -> bytes:
-        return b"%b%012x" % (self._prefix, next(self._numbers))
+        number = self._number
+        if number == BLOCK:
+            number = 0
+            self._block = (self._block + 1) % (1 << 36)
+            self._beginning = b"%b%09x" % (self._random, self._block)
+        self._number = number + 1
+        return self._beginning + ENDINGS[number]
 
 
 @dataclass(slots=True)
@@ -204,8 +215,7 @@ class Gate:
         context = request.context
         if context is None:
             return
-        took = stopwatch() - request.started
-        context.meter.add(status, took, size)
+        context.meter.add(status, stopwatch() - request.started, size)
         if context.__class__ is Passage:
             context.over()
         elif context.schema is not None:

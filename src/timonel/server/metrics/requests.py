@@ -15,7 +15,7 @@ DURATIONS = (
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60,
 )  # fmt: skip
 SIZES = tuple(1000.0 * 10**power for power in range(7))
-SLI = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60)
+SHORT, SMALL = DURATIONS[0], SIZES[0]  # what most are
 VERBS = frozenset(
     ("APPLY", "CONNECT", "CREATE", "DELETE", "DELETECOLLECTION", "GET", "LIST", "PATCH", "POST", "PROXY", "PUT",
      "UPDATE", "WATCH", "WATCHLIST")
@@ -40,15 +40,17 @@ class Meter:
 
     def add(self, code: int, duration: float, size: int) -> None:
         """`size` below 0: not known. Written out, since every request passes here."""
-        codes = self.codes
-        codes[code] = codes.get(code, 0) + 1
+        try:
+            self.codes[code] += 1
+        except KeyError:
+            self.codes[code] = 1
         durations = self.durations
-        durations.counts[bisect_left(DURATIONS, duration)] += 1
         durations.sum += duration
+        durations.counts[0 if duration <= SHORT else bisect_left(DURATIONS, duration)] += 1
         sizes = self.sizes
         if sizes is not None and size >= 0:
-            sizes.counts[bisect_left(SIZES, size)] += 1
             sizes.sum += size
+            sizes.counts[0 if size <= SMALL else bisect_left(SIZES, size)] += 1
 
 
 def verb_of(info: Info) -> str:
