@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.store.contract import StoreContract
+from timonel.server import layout
+from timonel.store import sqlite
 from timonel.store.base import Compacted, Corrupt, Store, Unreachable
 from timonel.store.sqlite import SqliteStore
 
@@ -75,6 +77,85 @@ class TestSqliteStore(StoreContract):
         await store.close()
 
         assert (tmp_path / "private.db").stat().st_mode & 0o077 == 0
+
+    async def test_keys_of_an_older_database_are_moved_once(self, tmp_path: Path) -> None:
+        path = tmp_path / "old.db"
+        first = await SqliteStore.open(path)
+        a = await first.create("/services/default/a", b"1")
+        await first.create("/deployments.apps/default/d", b"1")
+        first._connection.execute(
+            "UPDATE meta SET value = 0 WHERE name = 'layout'"
+        )  # as older versions left it
+        await first.close()
+        for _ in range(2):
+            store = await SqliteStore.open(path, moved=layout.moved)
+            found = [r.key for r in (await store.list("/")).records]
+            replayed = await anext(store.watch("/services/", after=0))
+            await store.close()
+
+        assert found == ["/deployments/default/d", "/services/specs/default/a"]
+        assert [(e.key, e.revision) for e in replayed] == [("/services/specs/default/a", a.modified)]
+
+    @pytest.mark.parametrize("large", [False, True])
+    async def test_a_damaged_page_is_found(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: bool
+    ) -> None:
+        path = tmp_path / "damaged.db"
+        store = await SqliteStore.open(path)
+        for n in range(300):
+            await store.create(f"/r/{n}", b"x" * 2000)
+        await store.close()
+        content = bytearray(path.read_bytes())
+        content[40 * 4096 : 41 * 4096] = b"\x55" * 4096
+        path.write_bytes(content)
+        if large:  # served at once, and looked through meanwhile
+            monkeypatch.setattr(sqlite, "CHECKED_AT_START", 0)
+            store = await SqliteStore.open(path)
+            problem = await store.check()
+            with pytest.raises(Corrupt, match="the database file is damaged"):
+                await store.create("/r/new", b"1")
+            await store.close()
+            assert problem
+        else:
+            with pytest.raises(Corrupt, match="the database file is damaged"):
+                await SqliteStore.open(path)
+
+    async def test_the_file_becomes_shorter_when_much_is_gone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sqlite, "SPARE_PAGES", 20)
+        path = tmp_path / "shrinks.db"
+        store = await SqliteStore.open(path)
+        async with asyncio.TaskGroup() as group:
+            made = [group.create_task(store.create(f"/r/{n}", b"x" * 20_000)) for n in range(300)]
+        async with asyncio.TaskGroup() as group:
+            for task in made:
+                group.create_task(store.delete(task.result().key, expected=task.result().modified))
+        await store.compact(await store.revision())
+        await store.close()
+
+        assert path.stat().st_size < 1_000_000
+
+    async def test_writers_go_on_while_history_is_forgotten(self, tmp_path: Path) -> None:
+        store = await SqliteStore.open(tmp_path / "busy.db")
+
+        async def change(key: str) -> None:
+            record = await store.create(key, b"x" * 1000)
+            for _ in range(30):
+                record = await store.update(key, b"x" * 1000, expected=record.modified)
+
+        async with asyncio.TaskGroup() as group:
+            for n in range(200):
+                group.create_task(change(f"/r/{n}"))
+        between = 0
+        async with asyncio.TaskGroup() as group:
+            compaction = group.create_task(store.compact(await store.revision()))
+            while not compaction.done():
+                await store.create(f"/new/{between}", b"y")
+                between += 1
+        await store.close()
+
+        assert between >= 3  # it is done in parts of 1,000 revisions
 
 
 WRITER = """
