@@ -77,7 +77,13 @@ def decode(
         check_custom(endpoint, tree, body)
     else:
         check_kind(tree, rtype.kind, rtype.api_version, rtype.version)
-    return finish(endpoint, tree, problems, validation=validation, warnings=warnings, legacy=legacy)
+
+    def finished() -> Object:
+        return finish(endpoint, tree, problems, validation=validation, warnings=warnings, legacy=legacy)
+
+    if endpoint.alike is None or problems:
+        return finished()
+    return endpoint.alike.completed(tree, warnings, finished)
 
 
 def check_kind(tree: Object, kind: str, api_version: str, version: str) -> None:

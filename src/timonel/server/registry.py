@@ -21,6 +21,7 @@ from timonel.machinery import errors
 from timonel.machinery.apply.fields import Fields
 from timonel.objects.meta import Object
 from timonel.server.actions import Action
+from timonel.server.alike import Alike
 from timonel.server.atrest import Vault
 from timonel.server.atrest.vault import Sealer
 from timonel.server.request import ConnectHandler, PartialUpdate
@@ -99,6 +100,7 @@ class Endpoint:
     actions: dict[str, Action] = field(default_factory=dict)
     partials: dict[str, PartialUpdate] = field(default_factory=dict)
     connects: dict[str, ConnectHandler] = field(default_factory=dict)
+    alike: Alike | None = None  # for types of which many that are alike are made
     custom: Custom | None = None
     # sees, and may change, what is marked for deletion the first time
     begin_delete: Callable[[Object, float], None] | None = None
@@ -187,6 +189,8 @@ class Registry:
         convert = None if rtype is work else rtype.converted or rtype.retired
         stored = None if rtype is work else self.by_qualified[qualified].machinery
         endpoint = Endpoint(rtype, work, cache, machinery, convert, stored)
+        if rtype.remembering is not None:
+            endpoint.alike = Alike()
         self.endpoints[rtype.group, rtype.version, rtype.plural] = endpoint
         self._builtin.add(rtype.group)
         if rtype is work:
@@ -268,7 +272,9 @@ class Registry:
         name = obj["metadata"]["name"]
         found = endpoint.already_exists(name)
         record = await self.store.get(key)
-        if record is not None and (await self.entry(endpoint, record)).obj["metadata"].get("deletionTimestamp"):
+        if record is not None and (await self.entry(endpoint, record)).obj["metadata"].get(
+            "deletionTimestamp"
+        ):
             found = errors.AlreadyExists(
                 f"object is being deleted: {found.message}",
                 name=name,
