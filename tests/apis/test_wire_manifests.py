@@ -1,4 +1,4 @@
-"""The recorded answers for pods, apps and batch, against defaulting and validation alone: a floor that never falls."""
+"""The recorded answers for pods, apps, batch and definitions, against defaulting and validation alone: a floor that never falls."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KNOWN = {
     "controllerrevision": 1,
 }
 MINE = ("pod-", "podtemplate", "deployment", "replicaset", "replicationcontroller", "statefulset", "daemonset",
-        "controllerrevision", "job-", "cronjob")  # fmt: skip
+        "controllerrevision", "job-", "cronjob", "crd-")  # fmt: skip
 NAMES = sorted(
     file.stem for file in (harness.WIRE / "manifests").glob("*.yaml") if file.stem.startswith(MINE)
 )

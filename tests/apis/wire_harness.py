@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from tests.recorded import beside
+from timonel.apis.apiextensions import RESOURCES as APIEXTENSIONS
 from timonel.apis.apps import RESOURCES as APPS
 from timonel.apis.batch import RESOURCES as BATCH
 from timonel.apis.core import RESOURCES as CORE
@@ -48,7 +49,7 @@ def wire_module() -> Any:
 
 
 wire = wire_module()
-types = {(t.api_version, t.kind): t for t in (*CORE, *APPS, *BATCH)}
+types = {(t.api_version, t.kind): t for t in (*CORE, *APPS, *BATCH, *APIEXTENSIONS)}
 schema = schemas.load()
 codecs = Codecs(schema.type)
 
@@ -85,7 +86,9 @@ def answer(rtype: ResourceType, sent: Any) -> tuple[int, Any, list[str]]:
     obj, unknown = codecs.codec(name).normalize(copy.deepcopy(sent))
     if unknown:
         return 400, unknown, []
-    obj.setdefault("metadata", {}).setdefault("namespace", "wire-manifests")
+    obj.setdefault("metadata", {})
+    if rtype.namespaced:
+        obj["metadata"].setdefault("namespace", "wire-manifests")
     rtype.default(obj)
     if rtype.kind == "Pod" and not obj["spec"].get("serviceAccountName"):
         obj["spec"]["serviceAccountName"] = "default"
