@@ -58,6 +58,7 @@ _AUTHN, _AUTHZ = "authentication.k8s.io", "authorization.k8s.io"
 
 # read by plugins and handlers, beside what they follow: a server holds these from its start
 NEEDED = (
+    "csidrivers.storage.k8s.io",
     "endpointslices.discovery.k8s.io",
     "ingressclasses.networking.k8s.io",
     "limitranges",
@@ -67,7 +68,9 @@ NEEDED = (
     "poddisruptionbudgets.policy",
     "pods",
     "priorityclasses.scheduling.k8s.io",
+    "persistentvolumeclaims",
     "resourcequotas",
+    "resourceslices.resource.k8s.io",
     "runtimeclasses.node.k8s.io",
     "secrets",
     "serviceaccounts",

@@ -11,9 +11,11 @@ from timonel.apis.resource import ResourceType
 from timonel.machinery import errors
 from timonel.server.admission.node_restriction import NodeRestriction
 from timonel.server.auth.node import NodeAuthorizer
-from timonel.server.request import Attributes, User, Verdict
+from timonel.server.auth.union import Always
+from timonel.server.request import AdmissionCall, Attributes, User, Verdict
 
 NODE = User("system:node:n", ("system:nodes", "system:authenticated"))
+DENIES = Always(Verdict.DENY)
 NODES = ResourceType(group="", version="v1", kind="Node", plural="nodes", namespaced=False)
 
 
@@ -29,7 +31,13 @@ def busy() -> FakeReader:
         {"name": "m", "configMap": {"name": "own"}},
         {"name": "c", "persistentVolumeClaim": {"claimName": "own"}},
     ]
-    reader.put("pods", pod("here", nodeName="n", serviceAccountName="own", volumes=volumes))
+    claims = [{"name": "a", "resourceClaimName": "named"}, {"name": "b", "resourceClaimTemplateName": "t"}]
+    here = pod("here", nodeName="n", serviceAccountName="own", volumes=volumes, resourceClaims=claims)
+    here["status"] = {"resourceClaimStatuses": [{"name": "b", "resourceClaimName": "made"}]}
+    reader.put("pods", here)
+    for name, node in (("mine", "n"), ("theirs", "other")):
+        slice_ = {"metadata": {"name": name}, "spec": {"nodeName": node}}
+        reader.put("resourceslices.resource.k8s.io", slice_)
     reader.put("pods", pod("there", nodeName="other", serviceAccountName="foreign"))
     claim = {"namespace": "shop", "name": "own"}
     reader.put("persistentvolumes", {"metadata": {"name": "pv"}, "spec": {"claimRef": claim}})
@@ -57,6 +65,23 @@ def busy() -> FakeReader:
         (asked("update", "leases", "n", "kube-node-lease", group="coordination.k8s.io"), True),
         (asked("update", "leases", "other", "kube-node-lease", group="coordination.k8s.io"), False),
         (asked("create", "events"), True),
+        (asked("list", "pods", "here", field_selector="metadata.name=here"), True),
+        (asked("list", "pods", "there", field_selector="metadata.name=there"), False),
+        (asked("get", "pods", "here", subresource="status"), False),
+        (asked("list", "nodes", namespace=""), False),
+        (asked("get", "resourceclaims", "named", group="resource.k8s.io"), True),
+        (asked("get", "resourceclaims", "made", group="resource.k8s.io"), True),
+        (asked("get", "resourceclaims", "foreign", group="resource.k8s.io"), False),
+        (asked("get", "resourceslices", "mine", "", group="resource.k8s.io"), True),
+        (asked("delete", "resourceslices", "theirs", "", group="resource.k8s.io"), False),
+        (asked("create", "resourceslices", "", "", group="resource.k8s.io"), True),
+        (asked("watch", "resourceslices", "", "", group="resource.k8s.io"), False),
+        (
+            asked(
+                "watch", "resourceslices", "", "", group="resource.k8s.io", field_selector="spec.nodeName=n"
+            ),
+            True,
+        ),
         (asked("delete", "deployments", "d", group="apps"), False),
     ],
 )
@@ -88,7 +113,7 @@ def test_two_pods_may_need_the_same() -> None:
 
 
 async def test_a_node_makes_itself_but_not_others() -> None:
-    plugin = NodeRestriction(FakeReader())
+    plugin = NodeRestriction(FakeReader(), DENIES)
 
     await admitted(plugin, creating({"metadata": {"name": "n"}}, NODES, NODE))
     with pytest.raises(errors.Forbidden, match='node "n" is not allowed to modify node "other"'):
@@ -110,14 +135,14 @@ async def test_labels_that_a_node_may_give_itself(label: str, allowed: bool) -> 
     call = creating(obj, NODES, NODE)
 
     if allowed:
-        await admitted(NodeRestriction(FakeReader()), call)
+        await admitted(NodeRestriction(FakeReader(), DENIES), call)
     else:
         with pytest.raises(errors.Forbidden, match="is not allowed to set the following labels"):
-            await admitted(NodeRestriction(FakeReader()), call)
+            await admitted(NodeRestriction(FakeReader(), DENIES), call)
 
 
 async def test_a_node_reports_on_its_own_pods() -> None:
-    plugin = NodeRestriction(FakeReader())
+    plugin = NodeRestriction(FakeReader(), DENIES)
     mine, foreign = pod(nodeName="n"), pod(nodeName="other")
 
     await admitted(plugin, updating(mine, mine, PODS, NODE, "status"))
@@ -127,4 +152,58 @@ async def test_a_node_reports_on_its_own_pods() -> None:
 
 async def test_a_node_makes_no_pods_but_mirrors() -> None:
     with pytest.raises(errors.Forbidden, match="can only create mirror pods"):
-        await admitted(NodeRestriction(FakeReader()), creating(pod(nodeName="n"), PODS, NODE))
+        await admitted(NodeRestriction(FakeReader(), DENIES), creating(pod(nodeName="n"), PODS, NODE))
+
+
+ACCOUNTS = ResourceType(group="", version="v1", kind="ServiceAccount", plural="serviceaccounts")
+
+
+def asking_for_a_token(*audiences: str) -> AdmissionCall:
+    ref = {"kind": "Pod", "apiVersion": "v1", "name": "here", "uid": "uid-here"}
+    obj = {
+        "metadata": {"name": "own", "namespace": "shop"},
+        "spec": {"boundObjectRef": ref, "audiences": list(audiences)},
+    }
+    call = creating(obj, ACCOUNTS, NODE)
+    call.subresource = "token"
+    return call
+
+
+def mounting(reader: FakeReader) -> FakeReader:
+    sources = [
+        {"serviceAccountToken": {"path": "t"}},
+        {"serviceAccountToken": {"path": "v", "audience": "vault"}},
+    ]
+    volumes = [
+        {"name": "p", "projected": {"sources": sources}},
+        {"name": "c", "csi": {"driver": "inline"}},
+        {"name": "b", "persistentVolumeClaim": {"claimName": "claim"}},
+    ]
+    reader.put("pods", pod("here", nodeName="n", serviceAccountName="own", volumes=volumes))
+    claim = {"metadata": {"name": "claim", "namespace": "shop"}, "spec": {"volumeName": "pv"}}
+    reader.put("persistentvolumeclaims", claim)
+    reader.put("persistentvolumes", {"metadata": {"name": "pv"}, "spec": {"csi": {"driver": "bound"}}})
+    for name in ("inline", "bound"):
+        requests = [{"audience": f"of-{name}"}]
+        driver = {"metadata": {"name": name}, "spec": {"tokenRequests": requests}}
+        reader.put("csidrivers.storage.k8s.io", driver)
+    return reader
+
+
+@pytest.mark.parametrize("audiences", [(), ("vault",), ("of-inline",), ("of-bound",)])
+async def test_a_node_gets_tokens_for_whom_its_pods_say(audiences: tuple[str, ...]) -> None:
+    await admitted(NodeRestriction(mounting(FakeReader()), DENIES), asking_for_a_token(*audiences))
+
+
+async def test_a_node_gets_no_tokens_for_others_unless_it_may() -> None:
+    reader = mounting(FakeReader())
+    text = (
+        'audience "other" not found in pod spec volume, system:node:n is not authorized to request tokens for this'
+        " audience"
+    )
+
+    with pytest.raises(errors.Forbidden, match=text):
+        await admitted(NodeRestriction(reader, DENIES), asking_for_a_token("other"))
+    with pytest.raises(errors.Forbidden, match="node may only request 0 or 1 audiences"):
+        await admitted(NodeRestriction(reader, DENIES), asking_for_a_token("vault", "other"))
+    await admitted(NodeRestriction(reader, Always(Verdict.ALLOW)), asking_for_a_token("other"))

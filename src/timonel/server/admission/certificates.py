@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import base64
 import binascii
+from typing import TYPE_CHECKING
 
 from timonel.apis.resource import ResourceType
 from timonel.machinery.field import quote
 from timonel.objects.meta import Object
 from timonel.server.admission.attributes import creates, forbidden
 from timonel.server.request import AdmissionCall, Attributes, Authorizer, Operation, User, Verdict
+
+if TYPE_CHECKING:
+    from cryptography import x509
 
 GROUP = "certificates.k8s.io"
 REQUESTS = f"certificatesigningrequests.{GROUP}"
@@ -125,13 +129,30 @@ def is_authorized(authorizer: Authorizer, user: User, verb: str, signer: str) ->
     )
 
 
-def organizations(request: str) -> list[str]:
-    """The organizations of a PEM request in base64; none where it cannot be read (validation says so)."""
-    from cryptography import x509  # loaded by the first request: most clusters never see one
+def common_name(request: str) -> str | None:
+    """Of a PEM request in base64; None where it cannot be read."""
     from cryptography.x509.oid import NameOID
 
+    subject = _subject(request)
+    if subject is None:
+        return None
+    names = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(names[-1].value) if names else ""
+
+
+def organizations(request: str) -> list[str]:
+    """The organizations of a PEM request in base64; none where it cannot be read (validation says so)."""
+    from cryptography.x509.oid import NameOID
+
+    subject = _subject(request)
+    found = subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME) if subject is not None else ()
+    return [str(a.value) for a in found]
+
+
+def _subject(request: str) -> x509.Name | None:
+    from cryptography import x509  # loaded by the first request: most clusters never see one
+
     try:
-        found = x509.load_pem_x509_csr(base64.b64decode(request)).subject
-    except (ValueError, binascii.Error):
-        return []
-    return [str(a.value) for a in found.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)]
+        return x509.load_pem_x509_csr(base64.b64decode(request)).subject
+    except (ValueError, TypeError, binascii.Error):
+        return None

@@ -5,6 +5,7 @@ Upstream: plugin/pkg/admission/noderestriction/admission.go.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from timonel.apis.resource import ResourceType
@@ -12,16 +13,19 @@ from timonel.machinery import errors
 from timonel.machinery.field import quote
 from timonel.objects.meta import Object, annotations_of, labels_of, nested
 from timonel.server.admission.attributes import MIRROR, forbidden
+from timonel.server.admission.certificates import common_name
 from timonel.server.auth.node import node_of, references_of
-from timonel.server.request import AdmissionCall, Operation, Reader
+from timonel.server.request import AdmissionCall, Attributes, Authorizer, Operation, Reader, Verdict
 
 _RESOURCES = frozenset(
     (
         "csinodes.storage.k8s.io",
+        "certificatesigningrequests.certificates.k8s.io",
         "leases.coordination.k8s.io",
         "nodes",
         "persistentvolumeclaims",
         "pods",
+        "resourceslices.resource.k8s.io",
         "serviceaccounts",
     )
 )
@@ -41,14 +45,18 @@ _OWN_LABELS = frozenset(
         "topology.kubernetes.io/zone",
     )
 )
+AUDIENCE_VERB = "request-serviceaccounts-token-audience"
+DRIVERS = "csidrivers.storage.k8s.io"
+NODE_SIGNERS = ("kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-client-kubelet")
 _OWN_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
 
 
 class NodeRestriction:
     name = "NodeRestriction"
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, authorizer: Authorizer) -> None:
         self._reader = reader
+        self._authorizer = authorizer
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         return resource.qualified in _RESOURCES and operation is not Operation.CONNECT
@@ -71,6 +79,10 @@ class NodeRestriction:
                 self._token(call, node)
             case "leases.coordination.k8s.io":
                 _check_lease(call, node)
+            case "resourceslices.resource.k8s.io":
+                _check_slice(call, node)
+            case "certificatesigningrequests.certificates.k8s.io":
+                _check_request(call)
             case _:
                 if (call.name or _name(call.obj)) != node:
                     raise forbidden(call, "can only access CSINode with the same name as the requesting node")
@@ -176,6 +188,52 @@ class NodeRestriction:
             raise forbidden(call, "node requested token bound to a pod scheduled on a different node")
         if nested(pod, "spec", "serviceAccountName") != call.name:
             raise forbidden(call, "node requested token for a service account that its pod does not use")
+        self._check_audience(call, pod)
+
+    def _check_audience(self, call: AdmissionCall, pod: Object) -> None:
+        """A token is for whom the pod's volumes say, unless the node may ask for others' tokens."""
+        audiences = nested(call.obj, "spec", "audiences") or []
+        if len(audiences) > 1:
+            raise forbidden(call, "node may only request 0 or 1 audiences")
+        audience = audiences[0] if audiences else ""
+        if audience in self._audiences(pod):
+            return
+        asked = Attributes(
+            call.user,
+            AUDIENCE_VERB,
+            version="v1",
+            resource=audience,
+            namespace=call.namespace,
+            name=call.name,
+        )
+        if audience and self._authorizer.authorize(asked).verdict is Verdict.ALLOW:
+            return
+        why = f"audience {quote(audience)} not found in pod spec volume"
+        raise forbidden(
+            call, f"{why}, {call.user.name} is not authorized to request tokens for this audience"
+        )
+
+    def _audiences(self, pod: Object) -> Iterator[str]:
+        for volume in pod["spec"].get("volumes") or ():
+            for source in nested(volume, "projected", "sources") or ():
+                if source.get("serviceAccountToken") is not None:
+                    yield source["serviceAccountToken"].get("audience") or ""
+            driver = nested(volume, "csi", "driver") or self._driver_of_claim(pod, volume)
+            if driver:
+                found = self._reader.get(DRIVERS, "", driver)
+                for request in nested(found, "spec", "tokenRequests") or ():
+                    yield request.get("audience") or ""
+
+    def _driver_of_claim(self, pod: Object, volume: Object) -> str:
+        name = nested(volume, "persistentVolumeClaim", "claimName") or ""
+        if "ephemeral" in volume:
+            name = f"{pod['metadata']['name']}-{volume['name']}"
+        if not name:
+            return ""
+        claim = self._reader.get("persistentvolumeclaims", pod["metadata"]["namespace"], name)
+        bound = self._reader.get("persistentvolumes", "", nested(claim, "spec", "volumeName") or "")
+        found: str = nested(bound, "spec", "csi", "driver") or ""
+        return found
 
 
 def _name(obj: Object | None) -> str:
@@ -188,6 +246,28 @@ def _check_lease(call: AdmissionCall, node: str) -> None:
         raise forbidden(call, 'can only access leases in the "kube-node-lease" system namespace')
     if (call.name or _name(call.obj)) != node:
         raise forbidden(call, "can only access node lease with the same name as the requesting node")
+
+
+def _check_slice(call: AdmissionCall, node: str) -> None:
+    """Whose a slice is never changes, so that updates need no look."""
+    if call.operation is Operation.CREATE and nested(call.obj, "spec", "nodeName") != node:
+        raise forbidden(call, "can only create ResourceSlice with the same NodeName as the requesting node")
+    if call.operation is Operation.DELETE and nested(call.old, "spec", "nodeName") != node:
+        raise forbidden(call, "can only delete ResourceSlice with the same NodeName as the requesting node")
+
+
+def _check_request(call: AdmissionCall) -> None:
+    """A node asks for certificates in its own name only."""
+    if call.operation is not Operation.CREATE or call.subresource or call.obj is None:
+        return
+    spec = call.obj.get("spec") or {}
+    if spec.get("signerName") not in NODE_SIGNERS:
+        return
+    name = common_name(spec.get("request") or "")
+    if name is None:
+        raise forbidden(call, "unable to parse csr: PEM block type must be CERTIFICATE REQUEST")
+    if name != call.user.name:
+        raise forbidden(call, f"can only create a node CSR with CN={call.user.name}")
 
 
 def _check_node(call: AdmissionCall, node: str) -> None:

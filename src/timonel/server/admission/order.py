@@ -45,7 +45,7 @@ def built_in(
         NamespaceLifecycle(reader, objects),
         LimitRanger(reader),
         ServiceAccount(reader),
-        NodeRestriction(reader),
+        NodeRestriction(reader, authorizer),
         TaintNodesByCondition(),
         PodSecurity(reader),
         Priority(reader),

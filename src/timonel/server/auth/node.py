@@ -72,6 +72,8 @@ class NodeAuthorizer:
                 return _lease(node, a)
             case ("storage.k8s.io", "csinodes"):
                 return _csi_node(node, a)
+            case ("resource.k8s.io", "resourceslices"):
+                return self._slice(node, a)
             case ("", "nodes"):
                 return _node(node, a)
             case ("", "pods"):
@@ -138,15 +140,15 @@ class NodeAuthorizer:
         if a.subresource == "":
             if a.verb == "get":
                 return self._own_pod(node, a)
-            if a.verb in ("list", "watch", "deletecollection") and not _selects(
-                a.field_selector, "spec.nodeName", node
-            ):
-                return _no(f"can only list/watch pods with spec.nodeName field selector for node {node}")
-            if a.verb in ("list", "watch", "create", "delete"):
-                return _ALLOW
-            return _no()
-        if a.subresource == "status" and a.verb in ("get", "update", "patch"):
-            return _ALLOW if a.verb != "get" else self._own_pod(node, a)
+            if a.verb in ("list", "watch"):
+                if _selects(a.field_selector, "spec.nodeName", node):
+                    return _ALLOW
+                if a.name:
+                    return self._own_pod(node, a)
+                return _no("can only list/watch pods with spec.nodeName field selector")
+            return _ALLOW if a.verb in ("create", "delete") else _no()
+        if a.subresource == "status" and a.verb in ("update", "patch"):
+            return _ALLOW
         if a.subresource == "eviction" and a.verb == "create":
             return _ALLOW
         return _no()
@@ -155,10 +157,35 @@ class NodeAuthorizer:
         found = self._reader.get("pods", a.namespace, a.name)
         return _ALLOW if nested(found, "spec", "nodeName") == node else _unrelated(node)
 
+    def _slice(self, node: str, a: Attributes) -> Decision:
+        if a.subresource:
+            return _no("cannot authorize ResourceSlice subresources")
+        match a.verb:
+            case "create":
+                return _ALLOW
+            case "get" | "update" | "patch" | "delete":
+                if not a.name:
+                    return _no("No Object name found")
+                found = self._reader.get("resourceslices.resource.k8s.io", "", a.name)
+                return _ALLOW if nested(found, "spec", "nodeName") == node else _unrelated(node)
+            case "watch" | "list" | "deletecollection":
+                if _selects(a.field_selector, "spec.nodeName", node) or _selects(
+                    a.field_selector, "nodeName", node
+                ):
+                    return _ALLOW
+                return _no("can only list/watch/deletecollection resourceslices with nodeName field selector")
+        verbs = "get, watch, list, create, update, patch, delete, deletecollection"
+        return _no(f"only the following verbs are allowed for a ResourceSlice: {verbs}")
+
     # ---- following the cluster
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
-        if old is not None and new is not None and old["spec"] == new["spec"]:
+        if (
+            old is not None
+            and new is not None
+            and old["spec"] == new["spec"]
+            and _claim_statuses(old) == _claim_statuses(new)
+        ):
             return
         for pod, step in ((old, -1), (new, 1)):
             node = nested(pod, "spec", "nodeName")
@@ -219,9 +246,10 @@ def _node(node: str, a: Attributes) -> Decision:
         if a.verb in ("create", "update", "patch"):
             return _ALLOW
         if a.verb in ("get", "list", "watch"):
-            if a.name == node or _selects(a.field_selector, "metadata.name", node):
+            if a.name == node:
                 return _ALLOW
-            return _no(f"node '{node}' cannot read '{a.name}', only its own Node object")
+            what = f"'{a.name}'" if a.name else "all nodes"
+            return _no(f"node '{node}' cannot read {what}, only its own Node object")
         return _no()
     if a.subresource == "status" and a.verb in ("update", "patch"):
         return _ALLOW
@@ -242,9 +270,31 @@ def references_of(pod: Object) -> Iterator[Vertex]:
         for container in spec.get(kind) or ():
             for resource, name in _environment(container):
                 yield (resource, namespace, name)
+    for name in _claims(pod):
+        yield ("resourceclaims", namespace, name)
     for volume in spec.get("volumes") or ():
         for resource, name in _volume(volume, pod["metadata"]["name"]):
             yield (resource, namespace, name)
+
+
+def _claim_statuses(pod: Object) -> tuple[object, object]:
+    status = pod.get("status") or {}
+    return status.get("resourceClaimStatuses"), status.get("extendedResourceClaimStatus")
+
+
+def _claims(pod: Object) -> Iterator[str]:
+    """Claims that the pod names, and those that were made for it from templates."""
+    made = {
+        s.get("name"): s.get("resourceClaimName")
+        for s in nested(pod, "status", "resourceClaimStatuses") or ()
+    }
+    for claim in pod["spec"].get("resourceClaims") or ():
+        name = claim.get("resourceClaimName") or made.get(claim.get("name"))
+        if name:
+            yield name
+    extended = nested(pod, "status", "extendedResourceClaimStatus", "resourceClaimName")
+    if extended:
+        yield extended
 
 
 def _environment(container: Object) -> Iterator[tuple[str, str]]:
