@@ -53,7 +53,7 @@ def usage(resource: str, obj: Object) -> Usage:
 
 def _of_pod(spec: Object) -> Iterator[tuple[str, Quantity]]:
     for name, amount in pod_total(spec, "requests").items():
-        if name in COMPUTE:
+        if name in COMPUTE or name.startswith("hugepages-"):
             yield name, amount
         yield f"requests.{name}", amount
     for name, amount in pod_total(spec, "limits").items():
@@ -62,7 +62,19 @@ def _of_pod(spec: Object) -> Iterator[tuple[str, Quantity]]:
 
 
 def pod_total(spec: Object, kind: str) -> Usage:
-    """What the containers take together, or an init container alone where that is more; sidecars stay and add up."""
+    """What the containers take together, or an init container alone where that is more; sidecars stay and add up.
+
+    What the pod asks for as a whole counts in their place; what its runtime class takes is added.
+    """
+    total = _of_containers(spec, kind)
+    total.update(amounts(nested(spec, "resources", kind)))
+    for name, amount in amounts(spec.get("overhead")).items():
+        if kind == "requests" or name in total:
+            total[name] = total[name] + amount if name in total else amount
+    return total
+
+
+def _of_containers(spec: Object, kind: str) -> Usage:
     running: Usage = {}
     sidecars: Usage = {}
     peak: Usage = {}
@@ -113,7 +125,21 @@ def in_scope(quota: Object, resource: str, obj: Object) -> bool:
     scopes += nested(spec, "scopeSelector", "matchExpressions") or []
     if not scopes:
         return True
+    if resource == "persistentvolumeclaims":
+        return all(_suits_claim(scope, obj) for scope in scopes)
     return resource == "pods" and all(_suits(scope, obj["spec"]) for scope in scopes)
+
+
+def _suits_claim(scope: Object, claim: Object) -> bool:
+    """By the classes that a claim has, wants, or is about to have."""
+    if scope["scopeName"] != "VolumeAttributesClass":
+        return False
+    names = {
+        nested(claim, "spec", "volumeAttributesClassName"),
+        nested(claim, "status", "currentVolumeAttributesClassName"),
+        nested(claim, "status", "modifyVolumeStatus", "targetVolumeAttributesClassName"),
+    } - {None, ""}
+    return any(_suits_class(scope, name) for name in sorted(names) or [""])
 
 
 def _suits(scope: Object, pod: Object) -> bool:
@@ -146,12 +172,13 @@ def _suits_class(scope: Object, name: str) -> bool:
 
 
 def is_best_effort(pod: Object) -> bool:
-    containers = [*(pod.get("containers") or ()), *(pod.get("initContainers") or ())]
+    holders = [pod, *(pod.get("containers") or ()), *(pod.get("initContainers") or ())]
     return not any(
-        nested(c, "resources", kind, name)
-        for c in containers
+        amount > NOTHING
+        for holder in holders
         for kind in ("requests", "limits")
-        for name in ("cpu", "memory")
+        for name, amount in amounts(nested(holder, "resources", kind)).items()
+        if name in ("cpu", "memory")
     )
 
 

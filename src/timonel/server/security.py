@@ -16,6 +16,8 @@ from timonel.apis.resource import ResourceType
 from timonel.objects.meta import Key
 from timonel.server.actions import ActionType
 from timonel.server.admission import order
+from timonel.server.admission.quota import ResourceQuota
+from timonel.server.admission.switches import Switches
 from timonel.server.allocators import ServiceAllocators
 from timonel.server.auth import jwt
 from timonel.server.auth.access import Access, Reread, Trust
@@ -98,6 +100,7 @@ class Settings:
     reread: Reread | None = None  # where `auth` comes from files
     trust: Trust | None = None  # how TLS learns of other client authorities
     identify: Callable[[ssl.SSLContext], object] | None = None  # to servers behind this one: our certificate
+    admission: Switches = field(default_factory=Switches)
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,14 +202,19 @@ class Security:
             dynamic=dynamic,
         )
         return Attached(
-            admission=plugins,
+            admission=settings.admission.chosen(plugins),
             actions=_actions(
                 tokens, access.tokens, settings.longest_token, union, rbac, reader, objects, clock
             ),
             partials=partials.built_in(pod=pod, clock=clock),
             connects=streams.built_in(reader, settings.node_tls, settings.pod_tls, settings.nearby_nodes),
             tokens=tokens,
-            background=(legacy.run, *allocators.background(), *_followers(access, settings.reread)),
+            background=(
+                *(plugin.run for plugin in plugins if isinstance(plugin, ResourceQuota)),
+                legacy.run,
+                *allocators.background(),
+                *_followers(access, settings.reread),
+            ),
         )
 
 

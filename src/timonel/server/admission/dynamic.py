@@ -1,4 +1,4 @@
-"""The plugins that objects in the cluster configure: policies and webhooks, in upstream's order."""
+"""The plugins that need the server's registry, in upstream's order: the optional ones, policies and webhooks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,11 @@ from collections.abc import Callable, Sequence
 
 from timonel.aio.clock import Clock
 from timonel.server.admission.forms import Forms
+from timonel.server.admission.optional import (
+    AlwaysPullImages,
+    DenyServiceExternalIPs,
+    OwnerReferencesPermissionEnforcement,
+)
 from timonel.server.admission.policies import invocations
 from timonel.server.admission.policies.mutating import MutatingPolicies
 from timonel.server.admission.policies.params import Params
@@ -33,6 +38,9 @@ def plugins(
     policies = invocations.Around(reader, forms, Params(registry), authorizer)
     webhooks = hooks.Around(reader, forms, authorizer, outbound, clock, forget)
     return (
+        AlwaysPullImages(),
+        DenyServiceExternalIPs(),
+        OwnerReferencesPermissionEnforcement(registry, authorizer),
         MutatingPolicies(policies, forget),
         MutatingWebhooks(webhooks),
         ValidatingPolicies(policies, forget),

@@ -25,13 +25,18 @@ class Priority:
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         if resource.qualified == PRIORITY_CLASSES:
             return not subresource and operation in WRITES
-        return creates(resource, subresource, operation, "pods")
+        return resource.qualified == "pods" and not subresource and operation in WRITES
 
     async def admit(self, call: AdmissionCall) -> None:
         if call.resource.qualified != "pods":
             return
         assert call.obj is not None
         spec = call.obj["spec"]
+        if call.old is not None:
+            for key in ("priority", "preemptionPolicy"):  # an update that leaves them out means no change
+                if key in call.old["spec"]:
+                    spec.setdefault(key, call.old["spec"][key])
+            return
         value, policy = 0, _POLICY
         found = self._class_of(call, spec)
         if found is not None:

@@ -1,16 +1,22 @@
 """ResourceQuota: a write that would take a namespace beyond its quota is refused, the others are counted.
 
 The count lives in each quota's status and is changed there by compare-and-swap, so that two writes cannot both take
-what only one may have. What is deleted is given back by the quota controller, which counts anew.
+what only one may have. All quotas are looked at before the first is charged. What was charged for a write that did not
+happen is given back by `run`; what is deleted, by the quota controller, which counts anew.
 
 Upstream: apiserver/pkg/admission/plugin/resourcequota/{admission,controller}.go, pkg/quota/v1/evaluator/core.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from timonel.apis.resource import ResourceType
+from timonel.machinery import errors
 from timonel.machinery.quantity import Quantity
 from timonel.objects import quotas
 from timonel.objects.meta import Object, nested
@@ -18,9 +24,20 @@ from timonel.objects.quotas import Usage, amounts, in_scope, usage
 from timonel.server.admission.attributes import WRITES, forbidden
 from timonel.server.request import AdmissionCall, Objects, Operation, Reader
 
+logger = logging.getLogger(__name__)
+
+RESOURCE = "resourcequotas"
+_GROWING = ("services", "persistentvolumeclaims")  # whose updates can take more
 _MUST_SPECIFY = frozenset(
     [*quotas.COMPUTE, *(f"{kind}.{name}" for kind in ("requests", "limits") for name in quotas.COMPUTE)]
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Charge:
+    namespace: str
+    quota: str
+    amounts: Usage
 
 
 class ResourceQuota:
@@ -29,49 +46,95 @@ class ResourceQuota:
     def __init__(self, reader: Reader, objects: Objects) -> None:
         self._reader = reader
         self._objects = objects
+        self._unused: deque[_Charge] = deque()  # for writes that did not happen
+        self._wake = asyncio.Event()
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
-        if not resource.namespaced or subresource or operation not in WRITES:
+        if not resource.namespaced:
             return False
-        grows = resource.qualified in ("services", "persistentvolumeclaims")
-        return operation is Operation.CREATE or grows
+        if operation is Operation.UPDATE and (resource.qualified, subresource) == ("pods", "resize"):
+            return True
+        if subresource or operation not in WRITES:
+            return False
+        return operation is Operation.CREATE or resource.qualified in _GROWING
 
     async def admit(self, call: AdmissionCall) -> None:
         """Nothing: counted last of all, in validate."""
 
     async def validate(self, call: AdmissionCall) -> None:
-        found = self._reader.list("resourcequotas", call.namespace)
+        found = self._reader.list(RESOURCE, call.namespace)
         if not found:
             return
         assert call.obj is not None
-        resource = call.resource.qualified
-        wanted = usage(resource, call.obj)
-        if call.old is not None:
-            wanted = _growth(wanted, usage(resource, call.old))
+        charges = []
         for quota in sorted(found, key=lambda q: str(q["metadata"]["name"])):
-            if in_scope(quota, resource, call.obj):
-                await self._charge(call, quota, wanted)
+            charged = _charged(call, quota)
+            if charged:
+                name = str(quota["metadata"]["name"])
+                _counted(call, name, quota, charged)  # refuse before anything is taken
+                charges.append(_Charge(call.namespace, name, charged))
+        for charge in charges:
+            await self._take(call, charge)
 
-    async def _charge(self, call: AdmissionCall, quota: Object, wanted: Usage) -> None:
-        name = quota["metadata"]["name"]
-        hard = amounts(quota["spec"].get("hard"))
-        if call.resource.qualified == "pods" and call.operation is Operation.CREATE:
-            assert call.obj is not None
-            missing = _unspecified(call.obj["spec"], hard)
-            if missing:
-                raise forbidden(call, f"failed quota: {name}: must specify {missing}")
-        charged = {key: amount for key, amount in wanted.items() if key in hard and amount}
-        if not charged:
-            return
-
+    async def _take(self, call: AdmissionCall, charge: _Charge) -> None:
         def count(current: Object) -> None:
-            _count(call, name, current, charged)
+            current["status"] = _counted(call, charge.quota, current, charge.amounts)
 
-        await self._objects.change("resourcequotas", call.namespace, name, count, dry_run=call.dry_run)
+        await self._objects.change(RESOURCE, charge.namespace, charge.quota, count, dry_run=call.dry_run)
+        if not call.dry_run:
+            call.undo.append(lambda: self._give_back(charge))
+
+    def _give_back(self, charge: _Charge) -> None:
+        self._unused.append(charge)
+        self._wake.set()
+
+    async def run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._unused:
+                charge = self._unused.popleft()
+                try:
+                    await self._return(charge)
+                except errors.NotFound:
+                    continue
+                except Exception:
+                    logger.exception("Could not give back what was charged", extra={"quota": charge.quota})
+
+    async def _return(self, charge: _Charge) -> None:
+        def count(current: Object) -> None:
+            status = current.get("status") or {}
+            used = amounts(status.get("used"))
+            less = {
+                key: str(max(used[key] - amount, quotas.NOTHING))
+                for key, amount in charge.amounts.items()
+                if key in used
+            }
+            current["status"] = {**status, "used": {**(status.get("used") or {}), **less}}
+
+        await self._objects.change(RESOURCE, charge.namespace, charge.quota, count)
 
 
-def _count(call: AdmissionCall, name: str, quota: Object, charged: Usage) -> None:
-    status = quota.get("status") or {}
+def _charged(call: AdmissionCall, quota: Object) -> Usage:
+    """What the write takes of this quota. Raises Forbidden for a pod that does not say what it takes."""
+    resource, obj = call.resource.qualified, call.obj
+    assert obj is not None
+    if not in_scope(quota, resource, obj):
+        return {}
+    hard = amounts(quota["spec"].get("hard"))
+    if resource == "pods":
+        missing = _unspecified(obj["spec"], hard)
+        if missing:
+            raise forbidden(call, f"failed quota: {quota['metadata']['name']}: must specify {missing}")
+    wanted = usage(resource, obj)
+    if call.old is not None and in_scope(quota, resource, call.old):
+        wanted = _growth(wanted, usage(resource, call.old))
+    return {key: amount for key, amount in wanted.items() if key in hard and amount}
+
+
+def _counted(call: AdmissionCall, name: str, quota: Object, charged: Usage) -> Object:
+    """The quota's status with the charge. Raises Forbidden where it is too much."""
+    status: Object = quota.get("status") or {}
     hard, used = amounts(status.get("hard")), amounts(status.get("used"))
     unknown = sorted(key for key in charged if key not in hard or key not in used)
     if unknown:
@@ -82,10 +145,7 @@ def _count(call: AdmissionCall, name: str, quota: Object, charged: Usage) -> Non
         parts = (("requested", charged), ("used", used), ("limited", hard))
         shown = ", ".join(f"{what}: {_shown(beyond, values)}" for what, values in parts)
         raise forbidden(call, f"exceeded quota: {name}, {shown}")
-    quota["status"] = {
-        **status,
-        "used": {**(status.get("used") or {}), **{k: str(v) for k, v in total.items()}},
-    }
+    return {**status, "used": {**(status.get("used") or {}), **{k: str(v) for k, v in total.items()}}}
 
 
 def _shown(keys: list[str], values: Mapping[str, Quantity]) -> str:
@@ -105,6 +165,8 @@ def _unspecified(spec: Object, hard: Mapping[str, Quantity]) -> str:
     found: list[str] = []
     for key in sorted(set(hard) & _MUST_SPECIFY):
         kind, _, name = key.rpartition(".")
+        if name in (nested(spec, "resources", kind or "requests") or {}):
+            continue  # the pod says it as a whole
         names = sorted(
             c["name"]
             for group in ("initContainers", "containers")

@@ -27,6 +27,7 @@ _TEMPLATES = {
     "jobs.batch": ("spec", "template"),
     "cronjobs.batch": ("spec", "jobTemplate", "spec", "template"),
 }
+ANNOTATIONS = "pod-security.kubernetes.io/"
 _MOST_PODS = 3000  # looked at when a namespace becomes stricter
 
 
@@ -74,6 +75,8 @@ class PodSecurity:
             return
         held = self._policy(call.namespace)
         refusals = checks.evaluate(held.enforce, pod["metadata"], pod["spec"])
+        call.annotations[f"{ANNOTATIONS}enforce-policy"] = str(held.enforce)
+        self._note(call, held.audit, pod)
         if refusals:
             raise forbidden(call, f'violates PodSecurity "{held.enforce}": {_listed(refusals)}')
         if held.warn != held.enforce:
@@ -84,7 +87,16 @@ class PodSecurity:
         for key in path:
             template = (template or {}).get(key)
         if template and template.get("spec"):
-            self._warn(call, self._policy(call.namespace).warn, template)
+            held = self._policy(call.namespace)
+            self._note(call, held.audit, template)
+            self._warn(call, held.warn, template)
+
+    def _note(self, call: AdmissionCall, level: Level, pod: Object) -> None:
+        """For the audit log."""
+        refusals = checks.evaluate(level, pod.get("metadata") or {}, pod["spec"])
+        if refusals:
+            text = f'would violate PodSecurity "{level}": {_listed(refusals)}'
+            call.annotations[f"{ANNOTATIONS}audit-violations"] = text
 
     def _warn(self, call: AdmissionCall, level: Level, pod: Object) -> None:
         refusals = checks.evaluate(level, pod.get("metadata") or {}, pod["spec"])
@@ -105,7 +117,11 @@ class PodSecurity:
     def _existing(self, namespace: str, level: Level) -> Iterator[str]:
         """Warnings about pods that are there already; they stay."""
         found: dict[str, list[str]] = {}
-        for pod in _one_per_controller(self._reader.list("pods", namespace))[:_MOST_PODS]:
+        pods = _one_per_controller(self._reader.list("pods", namespace))
+        if len(pods) > _MOST_PODS:
+            seen = f"first {_MOST_PODS} of {len(pods)} existing pods"
+            yield f"new PodSecurity enforce level only checked against the {seen}"
+        for pod in pods[:_MOST_PODS]:
             refusals = checks.evaluate(level, pod["metadata"], pod["spec"])
             if refusals:
                 found.setdefault(", ".join(r.reason for r in refusals), []).append(pod["metadata"]["name"])
