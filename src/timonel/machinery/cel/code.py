@@ -97,7 +97,7 @@ class Generator(Emitter):
         texts: list[str] = []
         for node in nodes:
             at = len(self.lines)
-            text = self.settled(self.emit(node))
+            text = self.settled(_HANDLERS[type(node)](self, node))
             if len(self.lines) > at:
                 # This one's statements would run before the values of those before it: store these first.
                 moved = []

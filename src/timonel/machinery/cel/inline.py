@@ -94,7 +94,7 @@ def _folded(code: Generator, node: Call, operands: list[Node]) -> str | None:
     values = [one.value for one in operands if isinstance(one, Const)]
     try:
         value = node.resolved[0].run(*values)
-    except EvaluationError:
+    except runtime.ERRORS:
         return None
     cost = charges.of_call(node, operands)
     code.charge(cost if isinstance(cost, int) else charges.of_values(node.function, values))

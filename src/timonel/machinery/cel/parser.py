@@ -180,7 +180,16 @@ class _Parser:
 
     def binary(self, weakest: int, also: tuple[str, ...]) -> Node:
         """Operators that bind at least as tightly as `weakest`; chains of && and || become balanced trees."""
-        left = self.unary(also)
+        token = self.tokens[self.at]
+        signs = 0
+        if token.kind == "!" or (
+            token.kind == "-" and self.tokens[self.at + 1].kind not in ("NUM_INT", "NUM_FLOAT")
+        ):
+            while self.accept(token.kind) is not None:
+                signs += 1
+        left = self.member(() if signs else also)
+        if signs % 2:
+            left = Call(token.pos, "!_" if token.kind == "!" else "-_", [left])
         levels = 0
         while True:
             token = self.tokens[self.at]
@@ -207,22 +216,12 @@ class _Parser:
             terms.append(self.binary(strength + 1, ()))
         return _balanced(function, terms, places, 0, len(places) - 1)
 
-    def unary(self, also: tuple[str, ...]) -> Node:
-        token = self.tokens[self.at]
-        if token.kind not in ("!", "-"):
-            return self.member(also)
-        if token.kind == "-" and self.tokens[self.at + 1].kind in ("NUM_INT", "NUM_FLOAT"):
-            return self.member(also)
-        count = 0
-        while self.accept(token.kind) is not None:
-            count += 1
-        operand = self.member(())
-        if count % 2 == 0:
-            return operand
-        return Call(token.pos, "!_" if token.kind == "!" else "-_", [operand])
-
     def member(self, also: tuple[str, ...]) -> Node:
-        node = self.primary(also)
+        if self.accept("(") is not None:
+            node = self.expression()
+            self.expect(")")
+        else:
+            node = self.primary(also)
         links = 0
         while True:
             token = self.tokens[self.at]
@@ -285,11 +284,6 @@ class _Parser:
     def primary(self, also: tuple[str, ...]) -> Node:
         token = self.tokens[self.at]
         kind = token.kind
-        if kind == "(":
-            self.at += 1
-            node = self.expression()
-            self.expect(")")
-            return node
         if kind == "[":
             self.at += 1
             return self.list_literal(token)

@@ -34,8 +34,12 @@ def find(text: str, pattern: str) -> str:
 def find_all(text: str, pattern: str, limit: int = -1) -> list[str]:
     if limit == 0:
         return []
-    made = []
+    made: list[str] = []
+    last = -1
     for found in compiled(pattern).finditer(text):
+        if found.end() == last:
+            continue  # as Go: no empty match right behind another
+        last = found.end()
         made.append(found[0])
         if len(made) == limit:
             break
