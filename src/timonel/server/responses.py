@@ -15,6 +15,10 @@ from timonel.store.base import Corrupt, StoreError, Unreachable
 logger = logging.getLogger(__name__)
 
 YAML = b"application/yaml"
+MOST_WARNED, LONGEST_WARNING = (
+    4096,
+    256,
+)  # characters of all warnings, and of one when they are more than that
 NOT_FOUND_PAGE = Response(404, b"404 page not found\n", TEXT, ((b"X-Content-Type-Options", b"nosniff"),))
 
 
@@ -60,7 +64,21 @@ def to_yaml(tree: Any) -> bytes:
 
 def warning_headers(warnings: list[str]) -> tuple[Header, ...]:
     """One Warning header each, without repetitions. Upstream: apiserver/pkg/endpoints/filters/warning.go."""
-    return tuple((b"Warning", b'299 - "%b"' % quoted(text)) for text in dict.fromkeys(warnings) if text)
+    texts = [text for text in dict.fromkeys(warnings) if text]
+    if sum(map(len, texts)) > MOST_WARNED:
+        texts = _shortened(texts)
+    return tuple((b"Warning", b'299 - "%b"' % quoted(text)) for text in texts)
+
+
+def _shortened(texts: list[str]) -> list[str]:
+    """As much as headers may carry: the beginning of each, and not all of them."""
+    found, total = [], 0
+    for text in texts:
+        total += min(len(text), LONGEST_WARNING)
+        if total > MOST_WARNED:
+            break
+        found.append(text[:LONGEST_WARNING])
+    return found
 
 
 def quoted(text: str) -> bytes:

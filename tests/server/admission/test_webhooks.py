@@ -479,3 +479,27 @@ async def test_an_eviction_is_shown_as_what_it_is(bench: Bench) -> None:
     assert request["kind"] == {"group": "policy", "version": "v1", "kind": "Eviction"}
     assert (request["resource"]["resource"], request["subResource"]) == ("pods", "eviction")
     assert answer.status == 400
+
+
+async def test_too_many_warnings_are_cut(bench: Bench) -> None:
+    texts = [f"{i}: {'x' * 400}" for i in range(40)]
+    await bench.configure("validating", bench.hook("w", lambda r: allowed(r, warnings=texts)))
+    connection = bench.server
+
+    answer = await send(connection, "POST", MAPS, {"metadata": {"name": "m"}})
+
+    assert answer.status == 201
+    assert answer.headers["warning"] == f'299 - "{texts[15][:256]}"'  # the last of sixteen
+
+
+async def test_managed_fields_that_a_webhook_breaks_are_put_back(bench: Bench) -> None:
+    await bench.configure(
+        "mutating", bench.hook("b", added("/metadata/managedFields/0/operation", "Nonsense"))
+    )
+
+    answer = await bench.post(data={"a": "1"})
+
+    assert answer.headers["warning"].startswith(
+        '299 - ".metadata.managedFields was in an invalid state after admission; '
+    )
+    assert answer.body["metadata"]["managedFields"][0]["operation"] == "Update"

@@ -10,6 +10,7 @@ import orjson
 
 from timonel.aio.clock import Clock
 from timonel.machinery import errors
+from timonel.machinery.apply import managers
 from timonel.objects.meta import Object
 from timonel.server.audit.trail import Trail
 from timonel.server.chain.info import Info
@@ -87,12 +88,14 @@ class Admission:
     async def admit(self, call: AdmissionCall) -> None:
         """Upstream: admission/reinvocation.go, for the second round."""
         caring = self._of(call)
+        managed = call.obj["metadata"].get("managedFields") if call.obj and "metadata" in call.obj else None
         for plugin in caring.rounds:
             await plugin.admit(call)
         if call.again:
             call.round = 1
             for plugin in caring.rounds:
                 await plugin.admit(call)
+            _keep_managed_fields(call, managed)
         for plugin in caring.storing:
             await plugin.admit(call)
 
@@ -103,6 +106,21 @@ class Admission:
     def forget(self) -> None:
         """The plugins may care for other things from now on (webhooks came or went)."""
         self._caring.clear()
+
+
+def _keep_managed_fields(call: AdmissionCall, before: list[Any] | None) -> None:
+    """What others made of managedFields, if it can still be read. Upstream: managedfields/admission.go."""
+    metadata = (call.obj or {}).get("metadata") or {}
+    try:
+        managers.decode(metadata.get("managedFields") or ())
+    except managers.ManagedFieldsError as error:
+        metadata.pop("managedFields")
+        if before:
+            metadata["managedFields"] = before
+        call.warnings.append(
+            ".metadata.managedFields was in an invalid state after admission; this could be caused by an outdated "
+            f"mutating admission controller; please fix your requests: {error}"
+        )
 
 
 @dataclass(slots=True)
