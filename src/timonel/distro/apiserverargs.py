@@ -29,9 +29,10 @@ SERVICE_ACCOUNTS = (
 def parse(pairs: Iterable[str]) -> dict[str, str]:
     """Raises ConfigError for what is no flag that is known here."""
     from timonel.distro import encryption
+    from timonel.server import flags as serving
     from timonel.server.auth import flags
 
-    known = {*ADMISSION, *SERVICE_ACCOUNTS, *flags.KNOWN, encryption.FLAG}
+    known = {*ADMISSION, *SERVICE_ACCOUNTS, *flags.KNOWN, *serving.KNOWN, encryption.FLAG}
     found: dict[str, str] = {}
     for pair in pairs:
         name, separator, value = pair.lstrip("-").partition("=")
@@ -40,7 +41,7 @@ def parse(pairs: Iterable[str]) -> dict[str, str]:
                 f"unknown flag --{name} of the API server", f"There are: {', '.join(sorted(known))}"
             )
         value = value if separator else "true"
-        is_file = name.endswith(("-file", "-config"))
+        is_file = name.endswith(("-file", "-config")) or (name == serving.LOG_PATH and value != "-")
         if is_file:  # the server runs in another folder
             value = ",".join(str(Path(part).absolute()) for part in value.split(",") if part)
         found[name] = value
@@ -49,8 +50,15 @@ def parse(pairs: Iterable[str]) -> dict[str, str]:
 
 def check(args: Mapping[str, str]) -> None:
     """Raises ConfigError where the server could not start with them."""
+    from timonel.server import flags as serving
+    from timonel.server.app import Config
+    from timonel.server.audit.settings import load
+
     try:
         apply(SecuritySettings(keys=_any_key()), args)
+        policy = serving.read(args, Config()).audit.policy_file
+        if policy:
+            load(policy)
     except ValueError as e:
         raise ConfigError(f"the API server's flags cannot be used: {e}") from e
 

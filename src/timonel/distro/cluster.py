@@ -28,7 +28,7 @@ from timonel.distro import controllers as roster
 from timonel.distro.config import ClusterConfig
 from timonel.distro.resources import IndexKeeper
 from timonel.objects.meta import Object, parse_time
-from timonel.server import compose
+from timonel.server import compose, flags
 from timonel.server.app import ApiServer, Config
 from timonel.server.atrest import Vault
 from timonel.server.auth import jwt
@@ -81,6 +81,15 @@ class Cluster:
         self.nearby_nodes: dict[str, Dial] = {}  # of this process: the API server reaches them without a port
         self.index = builtin()
         self._keys = _keys(secrets.signing_key_pem)
+        served = flags.read(
+            config.apiserver_args,
+            Config(
+                hosts=tuple(hosts),
+                port=config.port,
+                legacy_apis=config.legacy_apis,
+                vault=secrets.vault,
+            ),
+        )
         self.api: ApiServer = compose.compose(
             compose.Settings(
                 security=apiserverargs.apply(
@@ -97,12 +106,8 @@ class Cluster:
                     ),
                     config.apiserver_args,
                 ),
-                config=Config(
-                    hosts=tuple(hosts),
-                    port=config.port,
-                    legacy_apis=config.legacy_apis,
-                    vault=secrets.vault,
-                ),
+                config=served.config,
+                audit=served.audit,
                 advertised=config.network.gateway or hosts[0],
                 client_ca=secrets.ca_pem,
             ),

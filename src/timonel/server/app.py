@@ -81,6 +81,10 @@ class Config:
     vault: Vault | None = None  # instead of the key: what is encrypted, and how
     flow: flowcontrol.Settings = field(default_factory=flowcontrol.Settings)
     request_timeout: float = 60.0  # seconds for what is no watch and no stream
+    shortest_watch: float = (
+        1800.0  # seconds that a watch lasts at least where its client does not say, and up to twice
+    )
+    event_ttl: float = 0.0  # seconds; 0: what their types say, an hour
     shutdown_delay: float = 0.0  # seconds in which the server still serves, but is not ready, before it stops
 
 
@@ -142,7 +146,8 @@ class ApiServer:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._tls = tls
-        self._upkeep = Upkeep(self.core, store)
+        self.core.shortest_watch = config.shortest_watch
+        self._upkeep = Upkeep(self.core, store, config.event_ttl)
         self._checks: dict[str, health.Check] = {
             "ping": lambda: "",
             "log": lambda: "",
@@ -255,6 +260,7 @@ class ApiServer:
 
     async def run(self, ready: asyncio.Event) -> None:
         self._add_paths()
+        self.gate.log_requests()
         others = self._aggregator
         dispatcher = Dispatcher(
             self.core,

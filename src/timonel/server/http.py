@@ -184,7 +184,8 @@ class Connection(asyncio.Protocol):
     """One client connection; also the `Duplex` of a handler that has taken it over, and the `Sink` of a `Source`."""
 
     __slots__ = (
-        "_arriving", "_begun", "_body", "_chunked", "_closing", "_current", "_ending", "_expects", "_handler", "_head_size",
+        "_arriving", "_begun", "_body", "_chunked", "_closing", "_current", "_ending", "_expects", "_handler",
+        "_head_size",
         "_headers", "_hosts", "_in_head", "_long_target", "_look_timer", "_looks", "_lost", "_parser", "_patient",
         "_paused", "_queue", "_readable", "_rejected", "_rejection", "_relay_ended", "_relayed", "_relaying",
         "_resumed", "_seen", "_server", "_size", "_source", "_stall_timer", "_status", "_streaming", "_target",
@@ -561,7 +562,7 @@ class Connection(asyncio.Protocol):
         if request is None:
             lines = [line, self._server.standard_headers()]
         else:
-            audit_id = request.audit_id or self._server.audit_id()
+            audit_id = request.audit_id = request.audit_id or self._server.audit_id()
             lines = [line, b"Audit-Id: ", audit_id, b"\r\n", self._server.standard_headers(), request.head]
         if isinstance(response, Response):
             if response.content_type:

@@ -22,9 +22,11 @@ EXPIRE_EVERY = 60.0
 
 
 class Upkeep:
-    def __init__(self, core: Core, store: Store) -> None:
+    def __init__(self, core: Core, store: Store, ttl: float = 0.0) -> None:
+        """`ttl` of Events; 0: what their types say."""
         self._core = core
         self._store = store
+        self._ttl = ttl
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -33,7 +35,7 @@ class Upkeep:
             group.create_task(self._bookmark())
             for endpoint in self._core.registry.by_qualified.values():
                 if endpoint.work.ttl is not None:
-                    group.create_task(self._expire(endpoint, endpoint.work.ttl))
+                    group.create_task(self._expire(endpoint, self._ttl or endpoint.work.ttl))
 
     async def _check(self) -> None:
         if problem := await self._store.check():

@@ -39,7 +39,12 @@ def serve(
     from timonel.distro.logs import set_up_logging
     from timonel.distro.server import report_to, run_server
 
-    set_up_logging(verbose=verbose)
+    flags = config.apiserver_args
+    set_up_logging(
+        verbose=verbose,
+        verbosity=int(flags.get("v", "0")),
+        form=flags.get("logging-format", "text"),
+    )
     processes.raise_file_limit()
     report = report_to(report_fd)
 

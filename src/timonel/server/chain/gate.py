@@ -7,6 +7,7 @@ Upstream: apiserver/pkg/server/filters/{priority-and-fairness,maxinflight,timeou
 
 from __future__ import annotations
 
+import logging
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
@@ -30,6 +31,9 @@ from timonel.server.watchcache import ResourceCache
 
 T = TypeVar("T")
 
+logger = logging.getLogger(__name__)
+
+REQUEST_LEVEL = logging.INFO - 3  # what is logged with --v=3
 LONGEST_WAIT = 60.0  # seconds in a queue; else a quarter of the request's time
 AUDIT_ID_LIMIT = 64  # characters of one that a client gives
 
@@ -65,6 +69,7 @@ class Passage:
     info: Info
     meter: Meter
     long: bool
+    schema: Schema | None = None
     seat: Seat | None = None
     inflight: bool | None = None
     admitted: bool = False
@@ -111,6 +116,29 @@ class Gate:
         self.trail: Trail | None = None
         self.audit_ids = AuditIds()
         self._open = Schema("", "", {}, Level("", "", clock, exempt=True), b"")
+
+    def log_requests(self) -> None:
+        """Log each one from now on, if the log is that verbose."""
+        if logger.isEnabledFor(REQUEST_LEVEL):
+            self.done = self._logged  # type: ignore[method-assign]
+
+    def _logged(self, request: Request, status: int, size: int) -> None:
+        """Upstream: apiserver/pkg/server/httplog/httplog.go."""
+        Gate.done(self, request, status, size)
+        context = request.context
+        fields: dict[str, object] = {
+            "verb": context.info.verb.upper() if context is not None else request.method,
+            "URI": request.path + (f"?{request.query}" if request.query else ""),
+            "latency": f"{(stopwatch() - request.started) * 1000:.3f}ms",
+            "userAgent": request.header(b"user-agent"),
+            "audit-ID": request.audit_id.decode("latin-1"),
+            "srcIP": request.connection.peer if request.connection is not None else "",
+            "resp": status,
+        }
+        schema = context.schema if context is not None else None
+        if schema is not None and schema.name:
+            fields |= {"apf_pl": schema.level.name, "apf_fs": schema.name}
+        logger.log(REQUEST_LEVEL, '"HTTP"', extra=fields)
 
     def record(self, trail: Trail) -> None:
         """Keep an audit log from now on."""
@@ -175,7 +203,7 @@ class Gate:
                 passage.inflight = self.inflight.enter(user, info)
             return
         schema = self.flows.classify(user, info)
-        request.head = schema.head
+        request.head, passage.schema = schema.head, schema
         found = cache() if info.verb in ("list", "watch") else None
         passage.seat = self.flows.try_enter(schema, info, found)
         if passage.seat is None:

@@ -133,6 +133,7 @@ class Core:
     legacy: bool = True  # retired versions and field shapes are taken
     scale: Endpoint | None = None  # of autoscaling/v1 Scale, for its Tables
     trail: Trail | None = None  # the audit log
+    shortest_watch: float = 1800.0  # seconds a watch lasts at least where the client does not say
 
 
 def cloned(obj: Object) -> Object:

@@ -20,7 +20,6 @@ from timonel.server.watchcache import ADDED, BOOKMARK, Change, Delivery, Entry, 
 from timonel.store.base import Compacted
 
 INITIAL_EVENTS_END = "k8s.io/initial-events-end"
-SHORTEST = 1800.0  # seconds a watch lasts at least where the client does not say
 
 
 @dataclass(slots=True)
@@ -123,7 +122,7 @@ async def watch(core: Core, call: Call) -> WatchStream:
         bookmarks=options.bookmarks,
         initial_end=options.bookmarks and initial and _announces_end(options),
         core=core,
-        timeout=float(options.timeout) if options.timeout else SHORTEST * (1 + random.random()),
+        timeout=float(options.timeout) if options.timeout else core.shortest_watch * (1 + random.random()),
     )
 
 
