@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import signal
 import ssl
 import subprocess
@@ -84,14 +85,18 @@ class Connection:
 class ServerProcess:
     """A cluster in a folder of its own."""
 
-    def __init__(self, data_dir: Path, *, name: str = "faulty", components: str = "api") -> None:
-        self.data_dir, self.name, self._components = data_dir, name, components
+    def __init__(
+        self, data_dir: Path, *, name: str = "faulty", components: str = "api", store: str = ""
+    ) -> None:
+        """`store` is where etcd is; empty: a file."""
+        self.data_dir, self.name, self._components, self._store = data_dir, name, components, store
         self.folder = data_dir / name
 
     def up(self) -> None:
         done = timonel(
             "up", *self.where, "--runtime", "simulated", "--components", self._components,
-            "--token", TOKEN, *(() if self.folder.exists() else ("--port", "0")),
+            "--token", TOKEN, *(() if (self.folder / "cluster.json").exists() else ("--port", "0")),
+            *(("--etcd-servers", self._store) if self._store else ()),
         )  # fmt: skip
         assert done.returncode == 0, done.stdout
 
@@ -124,6 +129,10 @@ class ServerProcess:
         pid = self.pid
         os.kill(pid, signal.SIGKILL)
         wait_for(lambda: not _is_alive(pid), "the end of the server")
+
+    def share_keys(self, other: ServerProcess) -> None:
+        """Be another server of the same cluster: before the first start."""
+        shutil.copytree(other.folder / "pki", self.folder / "pki")
 
     def down(self) -> None:
         timonel("down", *self.where)
