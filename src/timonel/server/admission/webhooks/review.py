@@ -60,6 +60,7 @@ def verdict(answer: Any, *, version: str, uid: str, mutates: bool) -> Verdict:
     response = tree.get("response")
     if not isinstance(response, dict):
         raise InvalidAnswer("webhook response was absent")
+    _check_types(response)
     if version == "v1":
         _check_v1(tree, response, uid, mutates)
     patch = _patch(response) if mutates else b""
@@ -73,6 +74,25 @@ def verdict(answer: Any, *, version: str, uid: str, mutates: bool) -> Verdict:
         [w for w in response.get("warnings") or () if isinstance(w, str)],
         {str(k): v for k, v in (response.get("auditAnnotations") or {}).items() if isinstance(v, str)},
     )
+
+
+_TYPES: dict[str, type] = {
+    "allowed": bool,
+    "status": dict,
+    "patch": str,
+    "patchType": str,
+    "warnings": list,
+    "auditAnnotations": dict,
+}
+
+
+def _check_types(response: Object) -> None:
+    for name, kind in _TYPES.items():
+        value = response.get(name)
+        if value is not None and not isinstance(value, kind):
+            raise InvalidAnswer(
+                f"json: cannot unmarshal into Go struct field AdmissionResponse.response.{name}"
+            )
 
 
 def _check_v1(tree: Object, response: Object, uid: str, mutates: bool) -> None:
