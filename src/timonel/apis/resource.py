@@ -123,6 +123,8 @@ class ResourceType:
     # computed fields for field selectors, besides metadata.name and metadata.namespace: label -> getter of a string
     selectable: Mapping[str, Callable[[Object], str]] = field(default_factory=dict)
     secret: bool = False  # encrypted at rest
+    # objects are large and rarely read whole by the program itself: their trees are not kept in memory
+    frugal: bool = False
     custom: bool = False  # of a CustomResourceDefinition: the schema is in the cluster, not in the program
     deprecated: str = ""  # a warning that every request for this version gets
     retired: Retired | None = None

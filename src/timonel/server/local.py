@@ -23,15 +23,10 @@ from timonel.server.chain.info import Info, Query, name_in_selector, parse
 from timonel.server.http import Request, Response
 from timonel.server.negotiate import PLAIN
 from timonel.server.paths import Paths
-from timonel.server.registry import Endpoint
 from timonel.server.request import Authorizer, Undecided, User
 from timonel.server.responses import from_exception
 from timonel.server.verbs import delete, read, watch
 from timonel.server.verbs.call import Call, Core, Result
-from timonel.server.watchcache import Entry
-
-DEFINITION = "CustomResourceDefinition"
-
 
 class LocalTransport:
     """A `client.transport.Transport`."""
@@ -86,8 +81,8 @@ class LocalTransport:
                 found = read.list_now(self._core, call) or await read.list_(self._core, call)
             except Exception as error:  # callers get what they would over HTTPS
                 raise from_exception(error) from error
-        seen = _shown(call.endpoint)
-        items = [seen(entry) for entry in found.entries]
+        call.endpoint.cache.shared = True
+        items = [call.endpoint.obj(entry) for entry in found.entries]
         return ObjectList(items, str(found.revision), found.continue_token)
 
     async def watch(
@@ -114,7 +109,7 @@ class LocalTransport:
                 yield event
             return
         call = self._permitted(info)[0]
-        seen = _shown(call.endpoint)
+        call.endpoint.cache.shared = True
         opened = await watch.watch(self._core, call)
         deliveries = opened.deliveries()
         try:
@@ -124,7 +119,7 @@ class LocalTransport:
                         yield WatchEvent("BOOKMARK", delivery)
                         continue
                     type_, entry, _ = delivery
-                    obj = seen(entry)
+                    obj = call.endpoint.obj(entry)
                     yield WatchEvent(type_, tables.partial(obj, PLAIN) if metadata_only else obj)
         finally:
             await deliveries.aclose()
@@ -315,16 +310,6 @@ class LocalTransport:
         except Exception as error:  # callers get what they would over HTTPS
             raise from_exception(error) from error
         return _tree(call, result)
-
-
-def _shown(endpoint: Endpoint) -> Callable[[Entry], Object]:
-    """How trees are handed out. Most resources are read whole, again and again: their trees are kept. Custom resources
-    and their definitions are large, and are followed for their metadata."""
-    rtype = endpoint.rtype
-    if endpoint.convert is None and (rtype.custom or rtype.kind == DEFINITION):
-        return Entry.peek
-    endpoint.cache.shared = True
-    return endpoint.obj
 
 
 def _tree(call: Call, result: Result) -> Object:

@@ -302,7 +302,7 @@ class Registry:
             await self.caches.reached(record.modified)
             return await self.entry(endpoint, record)  # what conversion has left of it
         value = kind.encode(obj)
-        entry = Entry(kind, key, value, 0, obj)
+        entry = kind.made(key, value, 0, obj)
         sealer = self._sealers.get(kind.prefix)
         sealed = value if sealer is None else sealer.sealed(key, value)
         cache.hints[key] = (sealed, entry)

@@ -129,9 +129,7 @@ def list_(
         rtype.api_version.encode(),
         orjson.dumps(metadata),
     )
-    if rtype.custom:  # upstream leaves the kind in them
-        texts = [endpoint.json(e) for e in result.entries] or [b""]
-    elif endpoint.convert is None:
+    if endpoint.convert is None:
         texts = [e.item for e in result.entries] or [b""]
     else:
         texts = [endpoint.item(e) for e in result.entries] or [b""]

@@ -34,6 +34,7 @@ from timonel.store.memory import after_prefix
 
 WINDOW = 4096  # past events kept per resource
 WINDOW_BYTES = 64 * 1024 * 1024  # of objects in them, however few events that leaves
+LARGE_PAST = 4 * 1024 * 1024  # bytes that are kept for longer than a few minutes
 MAILBOX = 16384  # events a watcher may lag behind before it is cut off
 MAILBOX_BYTES = 64 * 1024 * 1024
 
@@ -90,12 +91,15 @@ class Entry:
 
     @property
     def obj(self) -> Object:
-        if self._obj is None:
-            self._obj = self.decoded()
-        return self._obj
+        if self._obj is not None:
+            return self._obj
+        obj = self.decoded()
+        if not self.kind.frugal:
+            self._obj = obj
+        return obj
 
     def peek(self) -> Object:
-        """The tree, which is not kept if it was not there."""
+        """The tree, for a look: it is not kept if it was not there."""
         return self._obj if self._obj is not None else self.decoded()
 
     def release(self) -> None:
@@ -141,7 +145,7 @@ class Kind:
     `prepare` brings records into a form that `entry` takes.
     """
 
-    __slots__ = ("decrypt", "head", "opening", "prefix", "rtype")
+    __slots__ = ("decrypt", "frugal", "head", "opening", "prefix", "rtype")
 
     def __init__(self, rtype: ResourceType, decrypt: Callable[[str, bytes], bytes] | None = None) -> None:
         self.rtype = rtype
@@ -149,6 +153,7 @@ class Kind:
         self.head = self.opening[: -len('"metadata":{')]
         self.prefix = layout.prefix_of(rtype)
         self.decrypt = decrypt
+        self.frugal = rtype.frugal  # trees are made again for everybody who asks
 
     def key(self, namespace: str, name: str) -> str:
         return f"{self.prefix}{namespace}/{name}" if self.rtype.namespaced else self.prefix + name
@@ -159,6 +164,9 @@ class Kind:
             tree = orjson.loads(value)
             value = self.encode(tree)
         return Entry(self, record.key, value, record.modified, obj)
+
+    def made(self, key: str, value: bytes, revision: int, obj: Object | None = None) -> Entry:
+        return Entry(self, key, value, revision, obj)
 
     def waits(self, record: Record) -> bool:
         return False
@@ -291,6 +299,7 @@ class ResourceCache:
         self.listeners: list[Callable[[Object | None, Object | None], None]] = []
         self.window: deque[Change] = deque()
         self.window_start = 0  # changes after this revision are in the window
+        self._marked = 0  # where it ended when its large past was last looked at
         self._window_size = 0  # bytes of the objects in it
         self.loaded = False
         self.loading = asyncio.Lock()
@@ -377,11 +386,20 @@ class ResourceCache:
         for watcher in tuple(self.watchers):
             watcher.offer(change)
         if self.listeners:
-            before, after = old.obj if old else None, new.obj if new else None
+            before, after = old.peek() if old else None, new.peek() if new else None
             for listener in self.listeners:
                 listener(before, after)
-        if new is not None and not self.shared:
+        if new is not None and (not self.shared or self.kind.frugal):
             new.release()
+
+    def forget_past(self) -> None:
+        """A long past of large objects is worth its memory for a while only: what was there at the last call goes."""
+        window = self.window
+        while self._window_size > LARGE_PAST and window and window[0].revision <= self._marked:
+            gone = window.popleft()
+            self.window_start = gone.revision
+            self._window_size -= gone.size
+        self._marked = window[-1].revision if window else 0
 
     def range(self, prefix: str, after: str = "") -> tuple[int, int]:
         low = max(bisect_left(self.keys, prefix), bisect_right(self.keys, after))
@@ -579,5 +597,6 @@ class Caches:
     def bookmark(self) -> None:
         for caches in self._caches.values():
             for cache in caches:
+                cache.forget_past()
                 for watcher in cache.watchers:
                     watcher.ask_bookmark()

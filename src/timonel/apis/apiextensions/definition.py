@@ -95,6 +95,7 @@ CUSTOM_RESOURCE_DEFINITION = ResourceType(
     version="v1",
     kind="CustomResourceDefinition",
     plural="customresourcedefinitions",
+    frugal=True,
     namespaced=False,
     short_names=("crd", "crds"),
     categories=("api-extensions",),

@@ -64,6 +64,18 @@ def local(group: str, version: str, *, managed: str, priorities: tuple[int, int]
     return {"metadata": metadata, "spec": spec}
 
 
+def essence(definition: Object) -> Object:
+    """What `of_definitions` reads of a definition."""
+    spec, metadata = definition.get("spec") or {}, definition["metadata"]
+    return {
+        "metadata": {k: v for k, v in metadata.items() if k == "deletionTimestamp"},
+        "spec": {
+            "group": spec.get("group", ""),
+            "versions": [{k: v.get(k) for k in ("name", "served")} for v in spec.get("versions") or ()],
+        },
+    }
+
+
 def of_definitions(definitions: Iterable[Object]) -> dict[tuple[str, str], Object]:
     """Those of the served versions of CustomResourceDefinitions."""
     found: dict[tuple[str, str], Object] = {}

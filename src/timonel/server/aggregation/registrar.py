@@ -38,9 +38,19 @@ class Registrar:
     ) -> None:
         self._reader, self._objects, self._clock, self._built_in = reader, objects, clock, built_in
         self._changed = asyncio.Event()
+        self._definitions: dict[str, Object] = {}
 
     def follow(self) -> None:
         def changed(old: Object | None, new: Object | None) -> None:
+            """Definitions are large, and their status changes often: what matters of them is kept."""
+            name = (new or old or {})["metadata"]["name"]
+            essence = priorities.essence(new) if new is not None else None
+            if self._definitions.get(name) == essence:
+                return
+            if essence is None:
+                del self._definitions[name]
+            else:
+                self._definitions[name] = essence
             self._changed.set()
 
         def api_service_changed(old: Object | None, new: Object | None) -> None:
@@ -81,7 +91,7 @@ class Registrar:
                 await self._delete(found)
 
     async def _sync_custom(self) -> None:
-        wanted = priorities.of_definitions(self._reader.list(DEFINITIONS))
+        wanted = priorities.of_definitions(self._definitions.values())
         for key, obj in wanted.items():
             found = self._reader.get(RESOURCE, "", priorities.name_of(*key))
             if found is None or priorities.is_managed(found):

@@ -15,7 +15,7 @@ import orjson
 from timonel.apis.resource import ResourceType
 from timonel.objects.meta import Object
 from timonel.server.custom.conversion import Forms
-from timonel.server.watchcache import Entry, Kind
+from timonel.server.watchcache import REVISION, Entry, Kind
 from timonel.store.base import Record
 
 
@@ -25,7 +25,29 @@ class Ready(bytes):
     outdated = False
 
 
-class OutdatedEntry(Entry):
+class CustomEntry(Entry):
+    """In lists, too, upstream leaves kind and apiVersion in custom objects: the text in a list is the whole one."""
+
+    __slots__ = ()
+
+    def seal(self, revision: int) -> None:
+        if self.revision:
+            return
+        self.revision = revision
+        self.item = b'%b%b%d",%b' % (self.kind.head, REVISION[1:], revision, self._tail)
+        self._tail = b""
+        if self._obj is not None:
+            self._obj["metadata"]["resourceVersion"] = str(revision)
+
+    def json(self) -> bytes:
+        return self.item
+
+    def at(self, revision: int) -> Entry:
+        tail = self.item[len(self.kind.head) + len(REVISION) + len(str(self.revision)) + 1 :]
+        return CustomEntry(self.kind, self.key, self.kind.opening + tail, revision)
+
+
+class OutdatedEntry(CustomEntry):
     __slots__ = ()
 
     outdated = True
@@ -40,6 +62,9 @@ class CustomKind(Kind):
         super().__init__(rtype)
         self._forms = forms
         self._stored = Kind(stored)
+
+    def made(self, key: str, value: bytes, revision: int, obj: Object | None = None) -> Entry:
+        return CustomEntry(self, key, value, revision, obj)
 
     def waits(self, record: Record) -> bool:
         return self._forms.waits and not isinstance(record.value, Ready) and not self._is_own(record.value)
@@ -66,12 +91,12 @@ class CustomKind(Kind):
     def entry(self, record: Record, obj: Object | None = None) -> Entry:
         value = record.value
         if isinstance(value, Ready):
-            made = OutdatedEntry if value.outdated else Entry
-            return made(self, record.key, value, record.modified)
+            entry_type = OutdatedEntry if value.outdated else CustomEntry
+            return entry_type(self, record.key, value, record.modified)
         tree = self._forms.settled(orjson.loads(value))
         outdated = self._stored.encode(tree) != value
         own = self.encode(self._forms.renamed(tree, self.rtype.version))
-        return (OutdatedEntry if outdated else Entry)(self, record.key, own, record.modified)
+        return (OutdatedEntry if outdated else CustomEntry)(self, record.key, own, record.modified)
 
     async def stored(self, obj: Object) -> bytes:
         """What to store for an object of this version. Raises ConversionFailed."""

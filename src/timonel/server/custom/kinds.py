@@ -255,6 +255,7 @@ class CustomMachinery:
             status=version.status,
             scale=None if version.scale is None else scale_of(version.scale),
             custom=True,
+            frugal=True,
             generation=True,
             unconditional_update=False,
             selectable={path.removeprefix("."): selected(path) for path in version.selectable},
