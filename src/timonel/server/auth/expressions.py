@@ -86,10 +86,11 @@ def request_expression(text: str, *, truth: bool = True) -> Compiled:
 def _compile(text: str, variables: Mapping[str, cel.types.Type], *, truth: bool) -> Compiled:
     from timonel.machinery import cel
 
-    returns = (
-        (cel.types.BOOL,) if truth else (cel.types.STRING, cel.types.list_of(cel.types.STRING), cel.types.DYN)
-    )
+    returns = (cel.types.BOOL,) if truth else ()  # what a claim becomes is looked at when it is known
     try:
-        return Compiled(text, cel.Environment(dict(variables)).compile(text, returns=returns))
+        program = cel.Environment(dict(variables)).compile(text, returns=returns)
     except cel.CompileError as e:
         raise ValueError(f"compilation failed: {e}") from e
+    if truth and program.result != cel.types.BOOL:  # a claim of unknown type is no condition
+        raise ValueError("compilation failed: must evaluate to bool")
+    return Compiled(text, program)
