@@ -1,7 +1,6 @@
 """Regular expressions: `matches`, `find`, `findAll`, with RE2's meaning.
 
-A pattern is translated to Python's `re` where both mean the same, and refused as RE2 refuses what it does not know
-(look-around, back-references). google-re2, which never takes more than linear time, is used where it is installed.
+Patterns are read as Go reads them (`timonel.machinery.patterns`).
 
 Upstream: apiserver/pkg/cel/library/regex.go.
 """
@@ -11,18 +10,18 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any
 
-from timonel.machinery.cel import re2
 from timonel.machinery.cel.errors import EvaluationError
 from timonel.machinery.cel.functions import Overload, member
 from timonel.machinery.cel.types import INT, STRING, list_of
+from timonel.machinery.patterns import PatternError, compile_pattern
 
 
 @lru_cache(maxsize=512)
 def compiled(pattern: str) -> Any:
     """An object with `search` and `finditer`; raises EvaluationError for what is no pattern."""
     try:
-        return re2.compile(pattern)
-    except re2.BadPattern as wrong:
+        return compile_pattern(pattern)
+    except PatternError as wrong:
         raise EvaluationError(str(wrong)) from None
 
 
