@@ -116,6 +116,8 @@ def _too_long(text: str, limit: int, unit: str = "characters") -> list[str]:
 
 
 def dns1123_label(text: str) -> list[str]:
+    if len(text) <= LABEL_LENGTH and _is_label(text):
+        return []
     found = _too_long(text, LABEL_LENGTH)
     if not _is_label(text):
         if _is_subdomain(text):
@@ -127,6 +129,8 @@ def dns1123_label(text: str) -> list[str]:
 
 def dns1123_subdomain(text: str, unit: str = "characters") -> list[str]:
     """`unit` is what the length is said to be counted in."""
+    if len(text) <= SUBDOMAIN_LENGTH and _is_subdomain(text):
+        return []
     found = _too_long(text, SUBDOMAIN_LENGTH, unit)
     if not _is_subdomain(text):
         found.append(regex_message(_SUBDOMAIN_TEXT, _SUBDOMAIN, "example.com"))
@@ -159,6 +163,8 @@ def dns1035_label(text: str) -> list[str]:
 
 def qualified_name(text: str) -> list[str]:
     """A label or annotation key: a name with an optional DNS prefix."""
+    if len(text) <= LABEL_LENGTH and _is_qualified(text):  # without a prefix
+        return []
     parts = text.split("/")
     found: list[str] = []
     name = parts[-1]
@@ -186,6 +192,8 @@ def qualified_name(text: str) -> list[str]:
 
 
 def label_value(text: str) -> list[str]:
+    if len(text) <= LABEL_LENGTH and _is_label_value(text):
+        return []
     found = _too_long(text, LABEL_LENGTH, "bytes")
     if not _is_label_value(text):
         found.append(regex_message(_LABEL_VALUE_TEXT, _LABEL_VALUE, "MyValue", "my_value", "12345"))

@@ -117,13 +117,7 @@ class Dispatcher:
         user = authentication.user_now(self._authenticator, told.credentials)
         if user is None:
             return None
-        asked = target.asked
-        if asked is None or asked.user is not user:
-            asked = target.asked = authorization.attributes(user, info)
-            target.schema = None
-        schema = target.schema
-        if schema is None or schema.stale:
-            schema = target.schema = self._gate.classify(user, info)
+        asked, schema = self._questions(target, user)
         if schema.level.crowded:
             return None
         request.head, request.context = schema.head, target
@@ -156,7 +150,7 @@ class Dispatcher:
     async def later(self, request: Request) -> Response | Upgraded:
         target, gate = self._target(request), self._gate
         passage = request.context = gate.begin(target.info, target.meter)
-        work = gate.within(passage, self._asked(request, passage))
+        work = gate.within(passage, self._asked(request, passage, target))
         try:
             if gate.trail is not None:
                 work = gate.recorded(passage, request, work, lambda error: self.failed(request, error))
@@ -166,15 +160,15 @@ class Dispatcher:
         finally:
             passage.leave()
 
-    async def _asked(self, request: Request, passage: Passage) -> Response | Upgraded:
+    async def _asked(self, request: Request, passage: Passage, target: _Target) -> Response | Upgraded:
         for _ in range(MOST_QUESTIONS):
             try:
-                return await self._later(request, passage)
+                return await self._later(request, passage, target)
             except Undecided as question:  # nothing has been done yet: begin again with the answer
                 await question.ask()
         raise errors.InternalError("Internal Server Error: authorization takes too many questions")
 
-    async def _later(self, request: Request, passage: Passage) -> Response | Upgraded:
+    async def _later(self, request: Request, passage: Passage, target: _Target) -> Response | Upgraded:
         info = passage.info
         user = await authentication.user_of(
             self._authenticator, authentication.credentials(request, info.path)
@@ -184,11 +178,12 @@ class Dispatcher:
             user = authentication.impersonated(request, user, self._authorizer)
             if record is not None:
                 record.impersonated = user
+        asked, schema = self._questions(target, user)
         if not passage.admitted:
-            await self._gate.admit(passage, request, user, lambda: self._cache(info))
+            await self._gate.admit(passage, request, user, schema, lambda: self._cache(info))
         if record is not None:
-            record.decided(self._authorizer.authorize(authorization.attributes(user, info)))
-        authorization.check(self._authorizer, user, info)
+            record.decided(self._authorizer.authorize(asked))
+        authorization.check_asked(self._authorizer, asked)
         proxied = self._elsewhere(info)
         if proxied is not None:
             return await proxied.answer(request, user)
@@ -199,7 +194,6 @@ class Dispatcher:
             raise errors.RequestEntityTooLarge("Request entity too large: limit is 3145728")
         if route.connect is not None:
             if info.verb == "get" and f"{info.resource}/{info.subresource}" in ACTING:
-                asked = authorization.attributes(user, info)
                 authorization.check_asked(self._authorizer, replace(asked, verb="create"))
             opened = connect_call(user, info, request)
             await connect.admit(self._core, route.endpoint, opened, [])
@@ -251,6 +245,17 @@ class Dispatcher:
         return status_response(errors.StatusError(message, code=status))
 
     # ---- parts
+
+    def _questions(self, target: _Target, user: User) -> tuple[Attributes, Schema]:
+        """What is asked of the authorizer, and whose turn it is: mostly as for the last one who asked."""
+        asked = target.asked
+        if asked is None or asked.user is not user:
+            asked = target.asked = authorization.attributes(user, target.info)
+            target.schema = None
+        schema = target.schema
+        if schema is None or schema.stale:
+            schema = target.schema = self._gate.classify(user, target.info)
+        return asked, schema
 
     def _cache(self, info: Info) -> ResourceCache | None:
         endpoint = self._core.registry.endpoints.get((info.group, info.version, info.resource))

@@ -89,11 +89,16 @@ def validate(obj: Object, rtype: ResourceType, rule: NameRule | None = None) -> 
         yield field.invalid(
             f"{path}.generation", metadata["generation"], "must be greater than or equal to 0"
         )
-    yield from validate_labels(metadata.get("labels"), f"{path}.labels")
-    yield from validate_annotations(metadata.get("annotations"), f"{path}.annotations")
-    yield from validate_owners(metadata.get("ownerReferences") or (), f"{path}.ownerReferences")
-    yield from validate_finalizers(metadata.get("finalizers") or (), f"{path}.finalizers")
-    yield from validate_managed_fields(metadata.get("managedFields") or (), f"{path}.managedFields")
+    if labels := metadata.get("labels"):
+        yield from validate_labels(labels, f"{path}.labels")
+    if annotations := metadata.get("annotations"):
+        yield from validate_annotations(annotations, f"{path}.annotations")
+    if owners := metadata.get("ownerReferences"):
+        yield from validate_owners(owners, f"{path}.ownerReferences")
+    if finalizers := metadata.get("finalizers"):
+        yield from validate_finalizers(finalizers, f"{path}.finalizers")
+    if managed := metadata.get("managedFields"):
+        yield from validate_managed_fields(managed, f"{path}.managedFields")
 
 
 def validate_names(metadata: Object, rule: NameRule) -> Iterator[Cause]:

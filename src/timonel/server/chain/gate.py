@@ -189,9 +189,14 @@ class Gate:
         return await self.trail.finish(passage.record, response)
 
     async def admit(
-        self, passage: Passage, request: Request, user: User, cache: Callable[[], ResourceCache | None]
+        self,
+        passage: Passage,
+        request: Request,
+        user: User,
+        schema: Schema,
+        cache: Callable[[], ResourceCache | None],
     ) -> None:
-        """Wait for a seat. Once; asked again it has one. Raises Refused, Full."""
+        """Wait for a seat of the schema's. Once; asked again it has one. Raises Refused, Full."""
         if passage.admitted:
             return
         passage.admitted = True
@@ -202,7 +207,6 @@ class Gate:
             if self.inflight is not None:
                 passage.inflight = self.inflight.enter(user, info)
             return
-        schema = self.flows.classify(user, info)
         request.head, passage.schema = schema.head, schema
         found = cache() if info.verb in ("list", "watch") else None
         passage.seat = self.flows.try_enter(schema, info, found)
