@@ -283,7 +283,7 @@ class Connection(asyncio.Protocol):
             return
         if self._rejected:
             return
-        inside = self._in_head
+        inside, begun = self._in_head, self._begun
         try:
             self._parser.feed_data(data)
             if inside and self._in_head:  # all of it is head; the parser may be keeping it to itself
@@ -293,7 +293,7 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._relayed = bytearray(data[upgrade.args[0] :])
         except httptools.HttpParserInvalidMethodError:
-            if METHOD.match(data):
+            if METHOD.match(data) and self._begun - begun <= 1:
                 text = "the server does not allow this method on the requested resource"
                 self._reject(self._handler.refused(405, text))
             else:
