@@ -192,6 +192,9 @@ KEYED = {"type": "array", "items": ITEM, "x-kubernetes-list-type": "map", "x-kub
         ({**TEXT, "maxLength": 1}, "aa", "aa", False),
         ({**TEXT, "maxLength": 1}, "bb", "aa", True),
         (KEYED, [{"k": "b", "v": 1}, {"k": "a", "v": 5}], [{"k": "a", "v": 5}], False),
+        ({**KEYED, "maxItems": 1}, [{"k": "b"}, {"k": "a"}], [{"k": "a"}, {"k": "b"}], False),
+        ({**KEYED, "maxItems": 1}, [{"k": "b"}, {"k": "a"}], [{"k": "a"}, {"k": "c"}], True),
+        ({"type": "array", "items": TEXT, "maxItems": 1}, ["a", "b"], ["b", "a"], True),
         (KEYED, [{"k": "a", "v": 6}], [{"k": "a", "v": 5}], True),
         ({"type": "array", "items": {**TEXT, "maxLength": 1}}, ["aa", "b"], ["aa"], False),
         (

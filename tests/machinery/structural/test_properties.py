@@ -56,7 +56,9 @@ def test_the_fast_check_and_the_words_agree(schema: Any, value: Any) -> None:
 
 @given(SCHEMAS, VALUES)
 def test_what_has_not_changed_is_not_refused_again(schema: Any, value: Any) -> None:
-    assert explain(Schema.of(schema), value, "", Old(copy.deepcopy(value))).errors == []
+    read = Schema.of(schema)
+
+    assert explain(read, value, "", Old(copy.deepcopy(value), read)).errors == []
 
 
 @given(st.lists(st.sampled_from(["a", "b", 1, True, 1.0, None]), max_size=5))

@@ -8,6 +8,7 @@ Upstream: apiserver/pkg/cel/common/equality.go, apiextensions-apiserver/pkg/apis
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from timonel.machinery.structural import numbers
@@ -17,39 +18,61 @@ from timonel.machinery.structural.schema import Schema
 class Old:
     """An old value at the place that is looked at."""
 
-    __slots__ = ("_by_key", "_same", "value")
+    __slots__ = ("_by_key", "_same", "schema", "value")
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: Any, schema: Schema | None) -> None:
         self.value = value
-        self._by_key: dict[tuple[Any, ...], Any] | None = None
+        self.schema = schema
+        self._by_key: Mapping[tuple[Any, ...], Any] | None = None
         self._same: bool | None = None
 
     def is_same(self, new: Any) -> bool:
         """Whether nothing has changed here. Always asked with the same `new`."""
         if self._same is None:
-            self._same = numbers.equal(new, self.value)
+            self._same = self._equals(new)
         return self._same
+
+    def _equals(self, new: Any) -> bool:
+        """Items of a list of type map may have changed places."""
+        old, schema = self.value, self.schema
+        if schema is None or type(new) is not type(old):
+            return numbers.equal(new, old)
+        if type(new) is dict:
+            return new.keys() == old.keys() and all(
+                Old(old[key], schema.child(key)).is_same(item) for key, item in new.items()
+            )
+        if type(new) is list and schema.list_type == "map":
+            pairs = [(self.item(index, item), item) for index, item in enumerate(new)]
+            return len(new) == len(old) and all(was is not None and was.is_same(item) for was, item in pairs)
+        if type(new) is list:
+            return len(new) == len(old) and all(
+                Old(was, schema.items).is_same(item) for was, item in zip(old, new, strict=True)
+            )
+        return numbers.equal(new, old)
 
     def member(self, key: str) -> Old | None:
         if type(self.value) is not dict or key not in self.value:
             return None
-        return Old(self.value[key])
+        return Old(self.value[key], None if self.schema is None else self.schema.child(key))
 
-    def item(self, schema: Schema, index: int, new: Any) -> Old | None:
+    def item(self, index: int, new: Any) -> Old | None:
         """The old value of the item that is at `index` now."""
-        if type(self.value) is not list:
+        schema = self.schema
+        if type(self.value) is not list or schema is None:
             return None
         if schema.list_type == "map":
-            found = self._keyed(schema).get(item_key(schema, new))
-            return None if found is None else Old(found)
+            if self._by_key is None:
+                self._by_key = by_key(schema, self.value)
+            found = self._by_key.get(item_key(schema, new))
+            return None if found is None else Old(found, schema.items)
         if schema.list_type in ("set", "atomic") or index >= len(self.value):
             return None
-        return Old(self.value[index])
+        return Old(self.value[index], schema.items)
 
-    def _keyed(self, schema: Schema) -> dict[tuple[Any, ...], Any]:
-        if self._by_key is None:
-            self._by_key = {item_key(schema, item): item for item in reversed(self.value)}
-        return self._by_key
+
+def by_key(schema: Schema, items: list[Any]) -> Mapping[tuple[Any, ...], Any]:
+    """The items of a list of type map; of those with the same keys the first."""
+    return {item_key(schema, item): item for item in reversed(items)}
 
 
 def item_key(schema: Schema, item: Any) -> tuple[Any, ...]:

@@ -27,7 +27,7 @@ from timonel.machinery.cel import (
 from timonel.machinery.cel.values import NOTHING, Optional
 from timonel.machinery.errors import Cause
 from timonel.machinery.structural import fieldpaths
-from timonel.machinery.structural.correlation import Old, item_key
+from timonel.machinery.structural.correlation import Old, by_key, item_key
 from timonel.machinery.structural.findings import NOWHERE
 from timonel.machinery.structural.schema import Schema
 
@@ -108,7 +108,7 @@ class Rules:
         if self._root is None:
             return
         run = _Run(Budget(), [] if warnings is None else warnings)
-        kin = _Kin(None if old is None else (Old(old), obj), None)
+        kin = _Kin(None if old is None else (Old(old, self._root.schema), obj), None)
         try:
             yield from run.walk(self._root, obj, old, path, kin)
         except _Spent:
@@ -166,10 +166,10 @@ class _Kin:
         old = self.here[0].member(key)
         return _Kin(None if old is None else (old, new), self.here)
 
-    def item(self, schema: Schema, index: int, new: Any) -> _Kin:
+    def item(self, index: int, new: Any) -> _Kin:
         if self.here is None:
             return self
-        old = self.here[0].item(schema, index, new)
+        old = self.here[0].item(index, new)
         return _Kin(None if old is None else (old, new), self.here)
 
 
@@ -211,12 +211,12 @@ class _Run:
         self, node: _Node, each: _Node, value: list[Any], old: Any, path: str, kin: _Kin
     ) -> Iterator[Cause]:
         schema = node.schema
-        keyed: dict[Any, Any] = {}
+        keyed: Mapping[Any, Any] = {}
         if type(old) is list and schema.list_type == "map":
-            keyed = {item_key(schema, item): item for item in reversed(old)}
+            keyed = by_key(schema, old)
         for index, item in enumerate(value):
             before = keyed.get(item_key(schema, item)) if keyed else None
-            yield from self.walk(each, item, before, f"{path}[{index}]", kin.item(schema, index, item))
+            yield from self.walk(each, item, before, f"{path}[{index}]", kin.item(index, item))
 
     # ---- one rule
 

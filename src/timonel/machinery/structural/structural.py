@@ -93,7 +93,7 @@ class Structural:
 
     def _causes(self, obj: Object, old: Object | None) -> Iterator[Cause]:
         if self._check is not None and not self._check(obj):
-            before = None if old is None else Old(old)
+            before = None if old is None else Old(old, self.schema)
             yield from findings.causes(findings.explain(self.schema, obj, "", before).errors)
         if self._embedded is not None:
             yield from self._embedded(obj, "")
