@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 
 from timonel.aio.clock import Clock
@@ -27,8 +26,6 @@ async def open_store(config: ClusterConfig, paths: Paths, clock: Clock) -> Store
 
 
 async def _open_etcd(etcd: EtcdConfig, clock: Clock) -> Store:
-    if find_spec("grpc") is None:
-        raise ConfigError("etcd needs the package grpcio", "Install it: pip install 'timonel[etcd]'")
     from timonel.store.etcd.connection import Misconfigured, Settings
     from timonel.store.etcd.store import EtcdStore
 

@@ -1,3 +1,3 @@
-"""The distributed store: etcd v3 over gRPC. `wire` are its messages, `connection` finds an endpoint that answers,
-`store` is the Store. grpc is imported when the first connection is made, and by nobody else.
+"""The distributed store: etcd v3 over gRPC. `store` is the Store, `connection` finds an endpoint that answers, `wire`
+are etcd's messages, `http2` and `hpack` are as much of HTTP/2 as gRPC needs.
 """

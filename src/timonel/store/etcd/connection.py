@@ -1,8 +1,9 @@
 """An endpoint of etcd that answers, and calls to it: failover, TLS, tokens, time limits, and the one place where errors
 of gRPC become errors of the store.
 
-One channel is used at a time; when it does not answer, the next endpoint's is tried. A read is repeated there. A write
-is repeated only where it cannot have been received; else nobody knows whether it happened, and it raises Unreachable.
+One connection is used at a time; when it does not answer, the next endpoint's is tried. A read is repeated there. A
+write is repeated only where it cannot have been received; else nobody knows whether it happened, and it raises
+Unreachable.
 
 Upstream: etcd client/v3/retry_interceptor.go, apiserver/pkg/storage/storagebackend/factory/etcd3.go.
 """
@@ -11,22 +12,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from timonel.aio.clock import Clock
 from timonel.store.base import Compacted, Corrupt, FutureRevision, StoreError, Unreachable
 from timonel.store.etcd import wire
+from timonel.store.etcd.http2 import Http2Connection, RpcError, Stream
 
 logger = logging.getLogger(__name__)
 
 CALL_TIMEOUT = 5.0  # seconds for one call at one endpoint
 KEEPALIVE, KEEPALIVE_TIMEOUT = 10.0, 5.0  # seconds; etcd refuses pings that come more often than every 5
-RECONNECT_AT_MOST = 2.0  # seconds between attempts to connect
+CONNECT_TIMEOUT = 3.0
 DEFAULT_PORT = 2379
-REQUIRE_LEADER = ("hasleader", "true")  # a member that is cut off from the others ends its watches
 
 KV, WATCH, MAINTENANCE, AUTH = (
     f"/etcdserverpb.{service}/" for service in ("KV", "Watch", "Maintenance", "Auth")
@@ -105,76 +107,68 @@ def kind_of(code: str, details: str) -> StoreError:
     return Unreachable(f"etcd cannot serve now: {details.removeprefix('etcdserver: ') or code}")
 
 
-def is_stale_token(code: str, details: str) -> bool:
+def is_stale_token(details: str) -> bool:
     return "invalid auth token" in details or "revision of auth store is old" in details
-
-
-def was_not_received(code: str, details: str) -> bool:
-    """The request cannot have had an effect: it never left, or there was nobody to decide on it."""
-    return code == "UNAVAILABLE" and (
-        "failed to connect" in details.lower() or "Connection refused" in details or "no leader" in details
-    )
 
 
 class Connection:
     """Use in one event loop; whoever made it closes it."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self._settings, self._clock = settings, clock
         self._endpoints = endpoints_of(settings)
         self._current = 0
-        self._channels: dict[int, Any] = {}
-        self._calls: dict[tuple[int, str], Any] = {}
+        self._open: dict[int, Http2Connection] = {}
+        self._opening = asyncio.Lock()
+        self._tls: ssl.SSLContext | None = None
         self._token = ""
         self._renewing = asyncio.Lock()
         self._closed = False
 
     async def close(self) -> None:
         self._closed = True
-        for channel in self._channels.values():
-            await channel.close()
+        for connection in self._open.values():
+            connection.close()
 
-    # ---- channels
+    # ---- connections
 
-    def _channel(self, index: int) -> Any:
-        channel = self._channels.get(index)
-        if channel is None:
-            channel = self._channels[index] = self._connected(self._endpoints[index])
-        return channel
+    async def _to(self, index: int) -> Http2Connection:
+        """The one to this endpoint, opened if there is none. Raises RpcError."""
+        found = self._open.get(index)
+        if found is not None and found.usable:
+            return found
+        async with self._opening:
+            found = self._open.get(index)
+            if found is None or not found.usable:
+                found = self._open[index] = await self._connected(self._endpoints[index])
+            return found
 
-    def _connected(self, endpoint: Endpoint) -> Any:
-        import grpc.aio  # slow to import, and needed by clusters on etcd only
+    async def _connected(self, endpoint: Endpoint) -> Http2Connection:
+        loop = asyncio.get_running_loop()
+        host, _, port = endpoint.host.rpartition(":")
+        scheme = "https" if endpoint.tls else "http"
+        keepalive = (KEEPALIVE, KEEPALIVE_TIMEOUT)
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT):
+                _, connection = await loop.create_connection(
+                    lambda: Http2Connection(endpoint.host, scheme, self._clock, keepalive),
+                    host.strip("[]"),
+                    int(port),
+                    ssl=self._context() if endpoint.tls else None,
+                )
+        except (OSError, TimeoutError, ValueError) as error:
+            why = f"failed to connect to {endpoint.host}: {error or 'it does not answer'}"
+            raise RpcError("UNAVAILABLE", why, received=False) from error
+        return connection
 
-        options = [
-            ("grpc.keepalive_time_ms", int(KEEPALIVE * 1000)),
-            ("grpc.keepalive_timeout_ms", int(KEEPALIVE_TIMEOUT * 1000)),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.max_pings_without_data", 0),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", int(RECONNECT_AT_MOST * 1000)),
-            ("grpc.max_receive_message_length", -1),
-            ("grpc.max_send_message_length", -1),
-            ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.enable_http_proxy", 0),
-        ]
-        if not endpoint.tls:
-            return grpc.aio.insecure_channel(endpoint.host, options=options)
-        files = self._settings
-        credentials = grpc.ssl_channel_credentials(
-            root_certificates=_content(files.ca_file),
-            private_key=_content(files.key_file),
-            certificate_chain=_content(files.certificate_file),
-        )
-        return grpc.aio.secure_channel(endpoint.host, credentials, options=options)
-
-    def _method(self, index: int, method: str) -> Any:
-        call = self._calls.get((index, method))
-        if call is None:
-            channel = self._channel(index)
-            make = channel.stream_stream if method == WATCHES else channel.unary_unary
-            call = self._calls[index, method] = make(method)
-        return call
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            files = self._settings
+            self._tls = ssl.create_default_context(cafile=str(files.ca_file) if files.ca_file else None)
+            self._tls.set_alpn_protocols(["h2"])
+            if files.certificate_file is not None and files.key_file is not None:
+                self._tls.load_cert_chain(files.certificate_file, files.key_file)
+        return self._tls
 
     def _give_up_on(self, index: int) -> None:
         if self._current == index and len(self._endpoints) > 1:
@@ -187,19 +181,16 @@ class Connection:
 
     async def call(self, method: str, request: bytes, *, idempotent: bool = True) -> bytes:
         """One answer. Raises errors of the store."""
-        import grpc
-
         renewed = False
         failure: StoreError | None = None
         attempts = 0
         while attempts < len(self._endpoints):
             index = self._current
             try:
-                answer: bytes = await self._once(index, method, request)
-                return answer
-            except grpc.aio.AioRpcError as error:
-                code, details = error.code().name, error.details() or ""
-                if is_stale_token(code, details) and not renewed and self._settings.username:
+                return await self._once(index, method, request)
+            except RpcError as error:
+                code, details = error.code, error.details
+                if is_stale_token(details) and not renewed and self._settings.username:
                     renewed = True
                     await self._renew(self._token)
                     continue
@@ -208,21 +199,35 @@ class Connection:
                 if code not in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
                     raise failure from error
                 self._give_up_on(index)
-                if not idempotent and not was_not_received(code, details):
+                if not idempotent and error.received and "no leader" not in details:
                     raise failure from error
             attempts += 1
         assert failure is not None
         raise failure
 
-    async def _once(self, index: int, method: str, request: bytes) -> Any:
+    async def _once(self, index: int, method: str, request: bytes) -> bytes:
         if self._closed:
             raise Unreachable("the store is closed")
         if self._settings.username and not self._token and method != AUTHENTICATE:
             await self._renew("")
-        return await self._method(index, method)(request, timeout=CALL_TIMEOUT, metadata=self._metadata())
-
-    def _metadata(self) -> Sequence[tuple[str, str]] | None:
-        return (("token", self._token),) if self._token else None
+        connection = self._open.get(index)
+        if connection is None or not connection.usable:
+            connection = await self._to(index)
+        stream = None
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):
+                stream = await connection.open(method, token=self._token)
+                stream.send(request, last=True)
+                answer = await stream.receive()
+                # The status comes after the message; an answer is one only with it.
+                if answer is None or await stream.receive() is not None:
+                    raise RpcError("INTERNAL", "not one answer")
+                return answer
+        except TimeoutError as error:
+            raise RpcError("DEADLINE_EXCEEDED", "no answer in time") from error
+        finally:
+            if stream is not None and not stream.ended:
+                stream.cancel()
 
     async def _renew(self, stale: str) -> None:
         """A new token in the place of this one, once for all who need it."""
@@ -236,46 +241,42 @@ class Connection:
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[WatchCall]:
         """An open stream of watches, at the current endpoint. Raises errors of the store."""
-        import grpc
-
         if self._closed:
             raise Unreachable("the store is closed")
         if self._settings.username and not self._token:
             await self._renew("")
         index, token = self._current, self._token
-        stream = self._method(index, WATCHES)(metadata=(*(self._metadata() or ()), REQUIRE_LEADER))
+        stream = None
         try:
+            connection = await self._to(index)
+            stream = await connection.open(WATCHES, token=token, require_leader=True, unary=False)
             yield WatchCall(stream, lambda: self._renew(token))
-        except grpc.aio.AioRpcError as error:
-            code, details = error.code().name, error.details() or ""
-            if is_stale_token(code, details):
+        except RpcError as error:
+            if is_stale_token(error.details):
                 await self._renew(token)
-            elif code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+            elif error.code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
                 self._give_up_on(index)
-            raise kind_of(code, details) from error
+            raise kind_of(error.code, error.details) from error
         finally:
-            stream.cancel()
+            if stream is not None:
+                stream.cancel()
 
 
 class WatchCall:
-    def __init__(self, stream: Any, renew: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, stream: Stream, renew: Callable[[], Awaitable[None]]) -> None:
         self._stream = stream
         self._renew = renew
 
     async def send(self, request: bytes) -> None:
-        await self._stream.write(request)
+        self._stream.send(request)
 
     async def receive(self) -> wire.WatchResponse | None:
         """None: the server has ended the stream."""
-        raw = await self._stream.read()
-        return wire.WatchResponse.read(raw) if isinstance(raw, bytes) else None
+        raw = await self._stream.receive()
+        return wire.WatchResponse.read(raw) if raw is not None else None
 
     async def refused(self, reason: str) -> None:
         """Raises Unreachable for a watch that was canceled; the next one has a new token if that was why."""
-        if is_stale_token("", reason):
+        if is_stale_token(reason):
             await self._renew()
         raise Unreachable(f"etcd ended a watch: {reason or 'it does not say why'}")
-
-
-def _content(file: Path | None) -> bytes | None:
-    return file.read_bytes() if file is not None else None

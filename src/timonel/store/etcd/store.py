@@ -66,7 +66,7 @@ class EtcdStore:
     shared = True
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
-        self._connection = Connection(settings)
+        self._connection = Connection(settings, clock)
         self._clock = clock
         self._root = settings.root.rstrip("/")
         self._rounds = Rounds(self.revision)
