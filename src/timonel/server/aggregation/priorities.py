@@ -17,7 +17,6 @@ CUSTOM = (1000, 100)
 
 _GROUPS = {
     "": 18000,
-    "extensions": 17900,
     "apps": 17800,
     "events.k8s.io": 17750,
     "authentication.k8s.io": 17700,
@@ -37,6 +36,7 @@ _GROUPS = {
     "discovery.k8s.io": 16200,
     "resource.k8s.io": 16200,
     "flowcontrol.apiserver.k8s.io": 16100,
+    "extensions": 15000,  # retired: the last of all
 }
 _VERSIONS = {("", "v1"): 1, ("autoscaling", "v2"): 30, ("flowcontrol.apiserver.k8s.io", "v1"): 21}
 _STAGES = {"": 15, "beta": 9, "alpha": 1}

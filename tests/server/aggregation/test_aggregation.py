@@ -1,0 +1,259 @@
+"""A server behind the API server, over TLS: what it is told, what clients see of it, what happens when it is down."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.server.auth.tlsserver import Asked, TlsServer, listening, server_of
+from tests.server.starting import ADMIN, SCHEME, send
+from timonel.aio.clock import SystemClock
+from timonel.aio.lifecycle import running
+from timonel.distro import pki
+from timonel.server.aggregation import watcher
+from timonel.server.app import ApiServer
+from timonel.server.auth import jwt
+from timonel.server.compose import Settings, compose
+from timonel.server.request import User
+from timonel.server.security import Settings as SecuritySettings
+from timonel.store.memory import MemoryStore
+
+pytestmark = pytest.mark.looptime(False)
+
+GROUP = "/apis/acme.io/v1"
+LIST = {
+    "kind": "APIResourceList",
+    "groupVersion": "acme.io/v1",
+    "resources": [
+        {"name": "widgets", "singularName": "widget", "namespaced": True, "kind": "Widget", "verbs": ["get"]}
+    ],
+}
+
+
+def answer(asked: Asked) -> tuple[int, Any]:
+    match asked.path.partition("?")[0]:
+        case "/apis/acme.io/v1":
+            return 200, LIST
+        case "/openapi/v3":
+            return 200, {
+                "paths": {"apis/acme.io/v1": {"serverRelativeURL": "/openapi/v3/apis/acme.io/v1?hash=1"}}
+            }
+        case "/openapi/v3/apis/acme.io/v1":
+            return 200, {"openapi": "3.0.0"}
+        case "/openapi/v2":
+            return 200, {"paths": {"/apis/acme.io/v1/widgets": {}}, "definitions": {"io.acme.Widget": {}}}
+        case path if path.startswith("/apis/acme.io/v1/"):
+            return 418, {"teapot": path}
+    return 404, {}
+
+
+class World:
+    def __init__(self, folder: Path) -> None:
+        clock = SystemClock()
+        proxies = pki.Authority(folder / "proxies", now=clock.now(), name="front-proxy-ca")
+        self.proxy = proxies.client("front-proxy-client", user="front-proxy-client")
+        self.backend: TlsServer = server_of(answer, folder / "backend", now=clock.now(), clients=proxies.pem)
+        tokens = {"secret": ADMIN, "bobs": User("bob", ("devs", "ops"), "7", {"example.com/a b": ("ü",)})}
+        security = SecuritySettings(
+            keys=jwt.Keys(jwt.new_key()), static_tokens=tokens, identify=self._identify
+        )
+        self.server: ApiServer = compose(
+            Settings(security), store=MemoryStore(), scheme=SCHEME, clock=clock, tls=None
+        )
+
+    def _identify(self, context: ssl.SSLContext) -> None:
+        context.load_cert_chain(self.proxy.certificate, self.proxy.key)
+
+    async def ask(self, method: str, path: str, body: Any = None, **more: Any) -> Any:
+        return await send(self.server, method, path, body, **more)
+
+    async def register(self, **spec: Any) -> None:
+        service = {
+            "metadata": {"name": "widgets"},
+            "spec": {"type": "ExternalName", "externalName": "localhost"},
+        }
+        await self.ask("POST", "/api/v1/namespaces/default/services", service)
+        where = {"namespace": "default", "name": "widgets", "port": self.backend.port}
+        full = {"group": "acme.io", "version": "v1", "groupPriorityMinimum": 2000, "versionPriority": 1}
+        obj = {"metadata": {"name": "v1.acme.io"}, "spec": {**full, "service": where, **spec}}
+        made = await self.ask("POST", "/apis/apiregistration.k8s.io/v1/apiservices", obj)
+        assert made.status == 201, made.body
+
+    async def until(self, reason: str) -> Any:
+        """The Available condition, once it has this reason."""
+        for _ in range(200):
+            found = await self.ask("GET", "/apis/apiregistration.k8s.io/v1/apiservices/v1.acme.io")
+            conditions = found.body.get("status", {}).get("conditions") or [{}]
+            if conditions[0].get("reason") == reason:
+                return conditions[0]
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"{reason} never came, but {conditions}")
+
+    @property
+    def bundle(self) -> str:
+        return base64.b64encode(self.backend.ca.encode()).decode()
+
+
+@asynccontextmanager
+async def world(folder: Path) -> AsyncIterator[World]:
+    made = World(folder)
+    async with listening(made.backend), running(made.server):
+        yield made
+
+
+async def test_requests_go_to_the_server_with_who_asks(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.register(caBundle=w.bundle)
+        await w.until("Passed")
+        rules = [{"verbs": ["*"], "apiGroups": ["acme.io"], "resources": ["*"]}]
+        role = {"metadata": {"name": "w"}, "rules": rules}
+        await w.ask("POST", "/apis/rbac.authorization.k8s.io/v1/clusterroles", role)
+        binding = {
+            "metadata": {"name": "w"},
+            "roleRef": {"kind": "ClusterRole", "name": "w", "apiGroup": "rbac.authorization.k8s.io"},
+            "subjects": [{"kind": "User", "name": "bob", "apiGroup": "rbac.authorization.k8s.io"}],
+        }
+        await w.ask("POST", "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", binding)
+
+        found = await w.ask(
+            "PATCH",
+            f"{GROUP}/namespaces/shop/widgets/one?dryRun=All",
+            b"[1]",
+            token="bobs",
+            X_Remote_User="admin",
+            X_Remote_Group="system:masters",
+            X_Forwarded_For="192.0.2.1",
+        )
+
+        assert (found.status, found.body) == (418, {"teapot": f"{GROUP}/namespaces/shop/widgets/one"})
+        asked = w.backend.asked[-1]
+        assert (asked.method, asked.path.partition("?")[2], asked.body) == ("PATCH", "dryRun=All", b"[1]")
+        remote = [(k, v) for k, v in asked.headers if k.lower().startswith("x-remote-")]
+        assert remote == [
+            ("X-Remote-User", "bob"),
+            ("X-Remote-Uid", "7"),
+            ("X-Remote-Group", "devs"),
+            ("X-Remote-Group", "ops"),
+            ("X-Remote-Group", "system:authenticated"),
+            ("X-Remote-Extra-example.com%2Fa%20b", "ü".encode().decode("latin-1")),
+        ]
+        assert asked.header("x-forwarded-for") == "192.0.2.1, 127.0.0.1"
+        assert asked.header("authorization") == ""
+        assert (await w.ask("GET", f"{GROUP}/widgets", token="")).status == 403
+
+
+async def test_what_the_server_serves_is_published(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        before = (await w.ask("GET", "/apis")).body["groups"]
+        await w.register(caBundle=w.bundle)
+        await w.until("Passed")
+        for _ in range(100):
+            aggregated = await w.ask(
+                "GET", "/apis", Accept="application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+            )
+            text = aggregated.body if isinstance(aggregated.body, dict) else {}
+            (version,) = next(i for i in text["items"] if i["metadata"].get("name") == "acme.io")["versions"]
+            if version["freshness"] == "Current":
+                break
+            await asyncio.sleep(0.02)
+        assert version["resources"][0]["resource"] == "widgets"
+
+        groups = [g["name"] for g in (await w.ask("GET", "/apis")).body["groups"]]
+        assert groups == [*(g["name"] for g in before), "acme.io"]
+        assert (await w.ask("GET", "/apis/acme.io")).body["preferredVersion"]["version"] == "v1"
+        assert (await w.ask("GET", GROUP)).body == LIST
+        index = (await w.ask("GET", "/openapi/v3")).body["paths"]
+        assert "hash=1" in index["apis/acme.io/v1"]["serverRelativeURL"]
+        assert (await w.ask("GET", "/openapi/v3/apis/acme.io/v1")).body == {"openapi": "3.0.0"}
+        v2 = (await w.ask("GET", "/openapi/v2")).body
+        assert "/apis/acme.io/v1/widgets" in v2["paths"]
+
+
+async def test_a_server_that_cannot_be_trusted_gets_nothing(tmp_path: Path) -> None:
+    other = pki.Authority(tmp_path / "other", now=SystemClock().now())
+    async with world(tmp_path) as w:
+        await w.register(caBundle=base64.b64encode(other.pem.encode()).decode())
+        await w.until("Passed")  # the check says nothing secret, and trusts anybody
+        w.backend.asked.clear()
+
+        found = await w.ask("GET", f"{GROUP}/widgets")
+
+        assert found.status == 503
+        assert found.body.startswith(
+            "error trying to reach service: tls: failed to verify certificate: x509:"
+        )
+        assert not [a for a in w.backend.asked if a.path == f"{GROUP}/widgets"]
+
+
+async def test_insecure_is_as_said(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.register(insecureSkipTLSVerify=True)
+        await w.until("Passed")
+
+        assert (await w.ask("GET", f"{GROUP}/widgets")).status == 418
+
+
+async def test_a_server_that_is_down_is_said_to_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watcher, "FIRST_RETRY", 0.05)
+    made = World(tmp_path)
+    async with running(made.server):
+        async with listening(made.backend):
+            pass  # now it has a port, where nobody listens
+        await made.register(caBundle=made.bundle)
+        condition = await made.until("FailedDiscoveryCheck")
+
+        assert condition["message"].startswith(
+            f"failing or missing response from https://localhost:{made.backend.port}{GROUP}: "
+        )
+        found = await made.ask("GET", f"{GROUP}/widgets")
+        assert (found.status, found.body) == (503, "service unavailable\n")
+        groups = [g["name"] for g in (await made.ask("GET", "/apis")).body["groups"]]
+        assert "acme.io" not in groups
+        assert (await made.ask("GET", "/api/v1/namespaces/default")).status == 200
+
+        async with listening(made.backend):
+            await made.until("Passed")
+            assert (await made.ask("GET", f"{GROUP}/widgets")).status == 418
+
+
+async def test_conditions_follow_services(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.register(insecureSkipTLSVerify=True)
+        await w.until("Passed")
+
+        await w.ask("DELETE", "/api/v1/namespaces/default/services/widgets")
+        assert (await w.until("ServiceNotFound"))["message"] == 'service/widgets in "default" is not present'
+
+        await w.ask("DELETE", "/apis/apiregistration.k8s.io/v1/apiservices/v1.acme.io")
+        found = await w.ask("GET", f"{GROUP}/widgets")
+        assert (found.status, found.body) == (404, "404 page not found\n")
+
+
+async def test_own_groups_have_api_services(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        for _ in range(100):
+            listed = (await w.ask("GET", "/apis/apiregistration.k8s.io/v1/apiservices")).body["items"]
+            known = {i["metadata"]["name"]: i for i in listed}
+            if "v1.storage.k8s.io" in known and known["v1.storage.k8s.io"].get("status", {}).get(
+                "conditions"
+            ):
+                break
+            await asyncio.sleep(0.02)
+
+        apps = known["v1.apps"]
+        assert apps["metadata"]["labels"] == {"kube-aggregator.kubernetes.io/automanaged": "onstart"}
+        assert apps["spec"] == {
+            "group": "apps",
+            "version": "v1",
+            "groupPriorityMinimum": 17800,
+            "versionPriority": 15,
+        }
+        assert known["v1.storage.k8s.io"]["status"]["conditions"][0]["reason"] == "Local"
+        assert "v1.apiregistration.k8s.io" not in known
