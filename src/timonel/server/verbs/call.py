@@ -157,6 +157,8 @@ def check_namespace(call: Call, obj: Object) -> None:
                 "the namespace of the provided object does not match the namespace sent on the request"
             )
         metadata["namespace"] = call.namespace
+    elif call.endpoint.rtype.custom:
+        metadata.pop("namespace", None)
     elif metadata.get("namespace"):
         raise errors.BadRequest(
             "the namespace of the provided object does not match the namespace sent on the request"
