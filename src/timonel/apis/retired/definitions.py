@@ -83,7 +83,7 @@ def _structural(schema: Any, *, keeps_unknown: bool) -> Any:
     if not isinstance(schema, dict):
         return schema
     found = dict(schema)
-    if not found.get("type") and not found.get("x-kubernetes-int-or-string"):
+    if not any(found.get(key) for key in ("type", "x-kubernetes-int-or-string", KEEPS_UNKNOWN)):
         if found.get("properties") or isinstance(found.get("additionalProperties"), dict):
             found["type"] = "object"
         elif found.get("items"):
