@@ -122,7 +122,8 @@ class ServerObjects:
             "DELETE", "", "delete", {}, True, rtype.group, rtype.version, namespace, rtype.plural, "", name
         )
         parsed = delete_options(options | ({"dryRun": ["All"]} if dry_run else {}))
-        result = await delete.remove(self._core, Call(user, info, endpoint), name, parsed)
+        entry = await self._core.registry.read(endpoint, namespace, name)
+        result = await delete.carried_out(self._core, Call(user, info, endpoint), entry, parsed)
         if result.entry is not None:
             return result.entry.decoded()
         assert result.obj is not None

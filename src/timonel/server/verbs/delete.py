@@ -87,20 +87,21 @@ async def remove(core: Core, call: Call, name: str, options: DeleteOptions) -> R
     try:
         await core.admission.admit(admission)
         await core.admission.validate(admission)
-        for tried in range(ATTEMPTS):
-            try:
-                return await attempt(core, endpoint, entry, options)
-            except Stale:
-                if tried + 1 == ATTEMPTS:
-                    raise
-                entry = await core.registry.reread(endpoint, call.namespace, name)
-    except Stale as error:
-        undone(admission)
-        raise endpoint.conflict(name) from error
+        return await carried_out(core, call, entry, options)
     except BaseException:
         undone(admission)
         raise
-    raise AssertionError("the loop returns or raises")
+
+
+async def carried_out(core: Core, call: Call, entry: Entry, options: DeleteOptions) -> Result:
+    """A deletion that admission has passed, or that the server decides by itself."""
+    endpoint = call.endpoint
+    for _ in range(ATTEMPTS):
+        try:
+            return await attempt(core, endpoint, entry, options)
+        except Stale:
+            entry = await core.registry.reread(endpoint, call.namespace, entry.name)
+    raise endpoint.conflict(entry.name)
 
 
 async def attempt(core: Core, endpoint: Endpoint, entry: Entry, options: DeleteOptions) -> Result:
