@@ -14,6 +14,8 @@ import sys
 import unicodedata
 from functools import lru_cache
 
+from timonel.machinery.linear import Pattern, TooLarge, guarded
+
 MAX_REPEAT = 1000
 
 
@@ -24,11 +26,14 @@ class PatternError(ValueError):
         super().__init__(f"error parsing regexp: {problem}: `{where}`")
 
 
-def compile_pattern(text: str) -> re.Pattern[str]:
+def compile_pattern(text: str) -> Pattern:
+    """A compiled expression whose `search` and `finditer` take linear time at most."""
     try:
-        return re.compile(_Parser(text).translate())
+        return guarded(re.compile(_Parser(text).translate()))
     except (re.error, OverflowError) as error:
         raise PatternError("invalid pattern", text) from error
+    except TooLarge as error:
+        raise PatternError("expression too large", text) from error
     except RecursionError as error:
         raise PatternError("expression nests too deeply", text) from error
 

@@ -7,22 +7,29 @@ Upstream: apiserver/pkg/cel/library/regex.go.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
 
 from timonel.machinery.cel.errors import EvaluationError
 from timonel.machinery.cel.functions import Overload, member
 from timonel.machinery.cel.types import INT, STRING, list_of
+from timonel.machinery.linear import Pattern
 from timonel.machinery.patterns import PatternError, compile_pattern
 
 
 @lru_cache(maxsize=512)
-def compiled(pattern: str) -> Any:
+def compiled(pattern: str) -> Pattern:
     """An object with `search` and `finditer`; raises EvaluationError for what is no pattern."""
     try:
         return compile_pattern(pattern)
     except PatternError as wrong:
         raise EvaluationError(str(wrong)) from None
+
+
+def is_found(pattern: str) -> Callable[[str], bool]:
+    """The test whether a pattern is found in a text."""
+    search = compiled(pattern).search
+    return lambda text: search(text) is not None
 
 
 def find(text: str, pattern: str) -> str:

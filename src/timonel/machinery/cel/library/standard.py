@@ -195,9 +195,9 @@ def type_value(value: Any) -> TypeValue:
 
 
 def matches(text: str, pattern: str) -> bool:
-    from timonel.machinery.cel.library.regex import compiled
+    from timonel.machinery.cel.library.regex import is_found
 
-    return compiled(pattern).search(text) is not None
+    return is_found(pattern)(text)
 
 
 def _conversions() -> list[Overload]:
