@@ -96,8 +96,8 @@ def _check_names(call: ActionCall, metadata: Object) -> None:
         raise errors.invalid(KIND, call.name, (field.invalid("metadata.name", given, text),), GROUP)
     given = metadata.get("namespace")
     if given and given != call.namespace:
-        text = "must match the service account namespace if specified"
-        raise errors.invalid(KIND, call.name, (field.invalid("metadata.namespace", given, text),), GROUP)
+        text = "the namespace of the provided object does not match the namespace sent on the request"
+        raise errors.BadRequest(text)
 
 
 def _duration_causes(seconds: int) -> Iterator[Cause]:
