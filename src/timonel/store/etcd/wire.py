@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from timonel.store.base import Corrupt
+
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 CREATE, MOD = 1, 2  # Compare.target
 MAX_INT64 = 1 << 63
@@ -18,8 +20,8 @@ MAX_INT64 = 1 << 63
 Value = int | bytes
 
 
-class Malformed(Exception):
-    """Bytes that are no message."""
+class Malformed(Corrupt):
+    """An answer of etcd that cannot be read."""
 
 
 # ---- writing
