@@ -32,6 +32,7 @@ from timonel.server.discovery import by_version
 from timonel.server.http import Request, Response
 from timonel.server.outbound import Outbound
 from timonel.server.paths import fixed
+from timonel.server.peers import Address, Peers
 from timonel.server.request import User
 from timonel.server.security import NEEDED, Security
 from timonel.server.security import Settings as SecuritySettings
@@ -129,6 +130,11 @@ def compose(
         changed=server.registry.changed,
     )
     keeper = bootstrap.Keeper(server.objects, server.reader, clock, wanted)
+    peers = Peers(server.objects, server.reader, clock) if store.shared else None
+
+    async def among_peers() -> None:
+        if peers is not None:
+            await peers.run(Address(wanted().address, wanted().port))
 
     async def discovery(request: Request, info: Info, user: User) -> Response:
         where = f"{settings.advertised}:{settings.advertised_port or server.port}"
@@ -149,6 +155,7 @@ def compose(
             background=(
                 *aggregator.background,
                 keeper.run,
+                among_peers,
                 policies.run,
                 definitions.run,
                 *attached.background,
