@@ -1,7 +1,7 @@
 """Several API servers of one cluster: each says that it is there, and `kubernetes.default` leads to all that are.
 
 A server keeps a Lease in kube-system that names its address, and renews it. Whose lease has not changed for a while, by
-the clock of the one who looks (steps of anybody's wall clock do not matter), is left out of the endpoints; after an hour
+the clock of the one who looks (steps of a wall clock do not matter), is left out of the endpoints; after an hour
 its lease is removed.
 
 Upstream: pkg/controlplane/controller/apiserverleasegc, apiserver identity (KEP-1965), pkg/controlplane/reconcilers.
