@@ -52,11 +52,11 @@ def usage(resource: str, obj: Object) -> Usage:
 
 
 def _of_pod(spec: Object) -> Iterator[tuple[str, Quantity]]:
-    for name, amount in pod_total(spec, "requests").items():
+    for name, amount in _with_overhead(spec, "requests").items():
         if name in COMPUTE or name.startswith("hugepages-"):
             yield name, amount
         yield f"requests.{name}", amount
-    for name, amount in pod_total(spec, "limits").items():
+    for name, amount in _with_overhead(spec, "limits").items():
         if name in COMPUTE:
             yield f"limits.{name}", amount
 
@@ -64,10 +64,16 @@ def _of_pod(spec: Object) -> Iterator[tuple[str, Quantity]]:
 def pod_total(spec: Object, kind: str) -> Usage:
     """What the containers take together, or an init container alone where that is more; sidecars stay and add up.
 
-    What the pod asks for as a whole counts in their place; what its runtime class takes is added.
+    What the pod asks for as a whole counts in their place.
     """
     total = _of_containers(spec, kind)
     total.update(amounts(nested(spec, "resources", kind)))
+    return total
+
+
+def _with_overhead(spec: Object, kind: str) -> Usage:
+    """And what the pod's runtime class takes; a limit only where there is one."""
+    total = pod_total(spec, kind)
     for name, amount in amounts(spec.get("overhead")).items():
         if kind == "requests" or name in total:
             total[name] = total[name] + amount if name in total else amount

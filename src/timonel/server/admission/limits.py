@@ -27,6 +27,8 @@ class LimitRanger:
         self._reader = reader
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
+        if (resource.qualified, subresource) == ("pods", "resize"):
+            return operation is Operation.UPDATE
         if subresource:
             return False
         if resource.qualified == "persistentvolumeclaims":
@@ -35,7 +37,7 @@ class LimitRanger:
 
     async def admit(self, call: AdmissionCall) -> None:
         assert call.obj is not None
-        if call.resource.qualified == "pods":
+        if call.resource.qualified == "pods" and not call.subresource:
             for limit_range in self._ranges(call.namespace):
                 _fill_in(call.obj, limit_range)
 
