@@ -246,7 +246,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._server.connections.add(self)
+        self._server.connections[self] = None
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if tls is not None:
             self.certificate = tls.getpeercert(binary_form=True)
@@ -257,7 +257,7 @@ class Connection(asyncio.Protocol):
         for timer in (self._look_timer, self._stall_timer):
             if timer is not None:
                 timer.cancel()
-        self._server.connections.discard(self)
+        self._server.connections.pop(self, None)
         self._resume()
         self._relay_ended = True
         self._wake_reader()
@@ -321,6 +321,8 @@ class Connection(asyncio.Protocol):
     def _say_rejected(self, response: Response) -> None:
         self._closing = True
         self._write_response(None, response)
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
         self._server.later(LINGER, self._transport.close)
 
     def eof_received(self) -> bool:
@@ -725,7 +727,7 @@ class HttpServer:
     later: Callable[[float, Callable[[], None]], Timer]
     audit_id: Callable[[], bytes]  # a fresh one for each answer
     most: int = MOST_CONNECTIONS
-    connections: set[Connection] = field(default_factory=set)
+    connections: dict[Connection, None] = field(default_factory=dict)  # in the order in which they came
     _group: asyncio.TaskGroup | None = None
     _loop: asyncio.AbstractEventLoop | None = None
 

@@ -149,10 +149,10 @@ async def test_a_level_without_queues_and_seats_answers_429() -> None:
         await narrow(server, {"type": "Reject"})
         slow = post(server, "slow-1")
         assert server.gate.flows is not None
-        await until(lambda: server.gate.flows.levels["narrow"].executing == 1)  # type: ignore[union-attr]
+        await until(lambda: server.gate.flows.levels["narrow"].executing == 1)
         # one share of 246, of 250 seats, is two seats
         second = post(server, "slow-2")
-        await until(lambda: server.gate.flows.levels["narrow"].executing == 2)  # type: ignore[union-attr]
+        await until(lambda: server.gate.flows.levels["narrow"].executing == 2)
         refused = await send(server, "GET", MAPS, token="bobs")
         allowed = await send(server, "GET", MAPS)
         store.go_on.set()
