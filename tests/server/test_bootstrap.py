@@ -70,6 +70,52 @@ async def test_a_role_that_opted_out_is_left_alone(world: tuple[FakeReader, Fake
     assert now["rules"] == []
 
 
+async def test_a_binding_gets_back_its_role_and_subjects(world: tuple[FakeReader, FakeObjects]) -> None:
+    reader, objects = world
+    await bootstrap.ensure(objects, reader, SETTINGS)
+    where = ("clusterrolebindings.rbac.authorization.k8s.io", "", "system:discovery")
+    made = reader.get(*where)
+    assert made is not None
+    own = {"kind": "User", "name": "ann", "apiGroup": "rbac.authorization.k8s.io"}
+    metadata = {**made["metadata"], "labels": {"own": "1"}}
+    other = {**made["roleRef"], "name": "view"}
+    reader.put(where[0], {**made, "metadata": metadata, "roleRef": other, "subjects": [own]})
+
+    await bootstrap.ensure(objects, reader, SETTINGS)
+
+    now = reader.get(*where)
+    assert now is not None
+    assert now["roleRef"] == made["roleRef"]
+    assert now["subjects"] == [own, *made["subjects"]]
+    assert now["metadata"]["labels"] == {"own": "1", **made["metadata"]["labels"]}
+
+
+async def test_an_aggregated_role_gathers_again(world: tuple[FakeReader, FakeObjects]) -> None:
+    reader, objects = world
+    await bootstrap.ensure(objects, reader, SETTINGS)
+    found = reader.get(VIEWER[0], "", "view")
+    assert found is not None
+    wanted = found["aggregationRule"]
+    reader.put(VIEWER[0], {**found, "aggregationRule": None, "rules": [{"verbs": ["get"]}]})
+
+    await bootstrap.ensure(objects, reader, SETTINGS)
+
+    now = reader.get(VIEWER[0], "", "view")
+    assert now is not None
+    assert (now["aggregationRule"], now["rules"]) == (wanted, [{"verbs": ["get"]}])
+
+
+async def test_servers_behind_this_one_are_told_whom_to_believe() -> None:
+    settings = Settings("", (), "", 1, client_ca="CA", front_proxy_ca="FRONT")
+
+    data = bootstrap.authentication_data(settings)
+
+    assert data["client-ca-file"] == "CA"
+    assert data["requestheader-client-ca-file"] == "FRONT"
+    assert data["requestheader-username-headers"] == '["X-Remote-User"]'
+    assert data["requestheader-extra-headers-prefix"] == '["X-Remote-Extra-"]'
+
+
 async def test_the_service_of_the_api_follows_its_address(world: tuple[FakeReader, FakeObjects]) -> None:
     reader, objects = world
     await bootstrap.ensure(objects, reader, SETTINGS)

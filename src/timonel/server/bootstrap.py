@@ -23,6 +23,7 @@ from timonel.objects.meta import Key, Object, annotations_of, key_of
 from timonel.server.auth import bootstrap_policy
 from timonel.server.auth import rules as rulelib
 from timonel.server.auth.frontproxy import HeaderNames
+from timonel.server.auth.legacy import TRACKING
 from timonel.server.request import Objects, Reader
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class Settings:
     port: int
     client_ca: str = ""  # PEM
     front_proxy_ca: str = ""  # PEM
+    today: str = ""  # 2006-01-02: since when it is noted that tokens of Secrets are used
     header_names: HeaderNames = field(default_factory=HeaderNames)
 
 
@@ -149,29 +151,54 @@ def _policy() -> Iterator[_Wanted]:
 
 
 def _role_difference(found: Object, wanted: Object) -> Callable[[Object], None] | None:
-    if annotations_of(found).get(AUTOUPDATE) != "true" or "aggregationRule" in wanted:
-        return None
-    if not rulelib.uncovered(found.get("rules") or [], wanted["rules"]):
+    """Rules, selectors of aggregated roles and labels that are missing; what is there beside them stays."""
+    if annotations_of(found).get(AUTOUPDATE) != "true":
         return None
 
     def grow(role: Object) -> None:
-        missing = rulelib.uncovered(role.get("rules") or [], wanted["rules"])
-        role["rules"] = [*(role.get("rules") or []), *rulelib.compact(missing)]
+        _grow_labels(role, wanted)
+        if "aggregationRule" in wanted:  # its rules are the controller's business
+            own = (role.get("aggregationRule") or {}).get("clusterRoleSelectors") or []
+            missing = [s for s in wanted["aggregationRule"]["clusterRoleSelectors"] if s not in own]
+            if missing:
+                role["aggregationRule"] = {"clusterRoleSelectors": [*own, *missing]}
+            return
+        uncovered = rulelib.uncovered(role.get("rules") or [], wanted["rules"])
+        if uncovered:
+            role["rules"] = [*(role.get("rules") or []), *rulelib.compact(uncovered)]
 
-    return grow
+    return _if_it_changes(found, grow)
 
 
 def _binding_difference(found: Object, wanted: Object) -> Callable[[Object], None] | None:
-    if annotations_of(found).get(AUTOUPDATE) != "true" or found["roleRef"] != wanted["roleRef"]:
-        return None
-    if all(subject in (found.get("subjects") or []) for subject in wanted.get("subjects") or ()):
+    """As upstream makes one anew whose role is another, it is a binding of the wanted role in the end."""
+    if annotations_of(found).get(AUTOUPDATE) != "true":
         return None
 
     def grow(binding: Object) -> None:
+        _grow_labels(binding, wanted)
+        if binding["roleRef"] != wanted["roleRef"]:
+            binding["roleRef"] = wanted["roleRef"]
         have: list[Any] = binding.get("subjects") or []
-        binding["subjects"] = [*have, *(s for s in wanted["subjects"] if s not in have)]
+        missing = [s for s in wanted.get("subjects") or () if s not in have]
+        if missing:
+            binding["subjects"] = [*have, *missing]
 
-    return grow
+    return _if_it_changes(found, grow)
+
+
+def _grow_labels(obj: Object, wanted: Object) -> None:
+    for key in ("labels", "annotations"):
+        own = obj["metadata"].get(key) or {}
+        missing = {k: v for k, v in (wanted["metadata"].get(key) or {}).items() if k not in own}
+        if missing:
+            obj["metadata"][key] = {**own, **missing}
+
+
+def _if_it_changes(found: Object, change: Callable[[Object], None]) -> Callable[[Object], None] | None:
+    tried = {**found, "metadata": dict(found["metadata"])}  # `change` replaces what it changes
+    change(tried)
+    return None if tried == found else change
 
 
 # ---- the rest
@@ -202,6 +229,9 @@ def _cluster_objects(settings: Settings) -> Iterator[_Wanted]:
         metadata = {"name": AUTHENTICATION, "namespace": "kube-system"}
         trust = {"metadata": metadata, "data": authentication_data(settings)}
         yield _Wanted("configmaps", trust, _replace("data"))
+    if settings.today:
+        metadata = {"name": TRACKING, "namespace": "kube-system"}
+        yield _Wanted("configmaps", {"metadata": metadata, "data": {"since": settings.today}}, _leave)
     yield from _kubernetes_service(settings)
 
 

@@ -22,6 +22,7 @@ from timonel.server.aggregation.aggregator import Aggregator
 from timonel.server.app import ApiServer, Config, Extensions, Scheme
 from timonel.server.audit.settings import Settings as AuditSettings
 from timonel.server.audit.settings import trail
+from timonel.server.auth.legacy import today
 from timonel.server.chain.info import Info
 from timonel.server.claims import Claims
 from timonel.server.custom.control import Controller
@@ -109,6 +110,7 @@ def compose(
             client_ca=settings.security.auth.client_ca or settings.client_ca,
             front_proxy_ca=settings.security.auth.front_proxy_ca,
             header_names=settings.security.auth.header_names,
+            today=today(clock),
         )
 
     async def first_objects() -> None:
