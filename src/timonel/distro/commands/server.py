@@ -75,6 +75,7 @@ def explained(error: BaseException, where: Paths) -> Failure:
     """What people are told of an error that ended the server; one that nobody has foreseen is logged as a whole."""
     from timonel.distro.box import BoxError
     from timonel.distro.pki import Damaged
+    from timonel.server.atrest import Unreadable
     from timonel.store.base import Corrupt, StoreError
 
     name, folder = where.root.name, where.root.parent
@@ -83,6 +84,9 @@ def explained(error: BaseException, where: Paths) -> Failure:
         return Failure(f"the server of cluster {name} runs already", f"See: timonel status --name {name}")
     if isinstance(error, Corrupt):
         return Failure(str(error), f"Restore {where.database} from a backup, {anew}")
+    if isinstance(error, Unreadable):
+        hint = f"It was written with other keys than those in {where.root / 'pki'}: put them there"
+        return Failure(error.message, hint)
     if isinstance(error, ConfigError):
         return Failure(str(error), error.hint)
     if isinstance(error, Damaged):
