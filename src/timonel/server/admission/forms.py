@@ -133,25 +133,36 @@ class BodyForm:
 
 
 class Forms:
+    """`registry` tells by its generation when other resources are served than before."""
+
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
+        self._generation = registry.generation
+        self._endpoints: dict[str, list[Endpoint]] = {}
+
+    def _of(self, qualified: str) -> list[Endpoint]:
+        """All versions in which a resource is served."""
+        if self._generation != self._registry.generation:
+            self._generation = self._registry.generation
+            self._endpoints.clear()
+        found = self._endpoints.get(qualified)
+        if found is None:
+            found = [e for e in self._registry.served() if e.work.qualified == qualified]
+            self._endpoints[qualified] = found
+        return found
 
     def places(self, qualified: str, subresource: str) -> list[Place]:
         """Of all versions in which a resource is served."""
-        found = self._registry.by_qualified.get(qualified)
-        if found is None:
-            return []
-        return [_place(e, subresource) for e in self._registry.served() if e.work.qualified == qualified]
+        return [_place(e, subresource) for e in self._of(qualified)]
 
     def of(self, call: AdmissionCall) -> tuple[Form, Sequence[Form]]:
         """The form that the client speaks, and the others."""
         qualified, served = call.resource.qualified, call.served or call.resource
-        endpoints = [e for e in self._registry.served() if e.work.qualified == qualified]
+        endpoints = self._of(qualified)
         own = (
             next((e for e in endpoints if e.rtype is served), None) or self._registry.by_qualified[qualified]
         )
-        others = [e for e in endpoints if e is not own]
-        return self._form(own, call), [self._form(e, call) for e in others]
+        return self._form(own, call), [self._form(e, call) for e in endpoints if e is not own]
 
     @staticmethod
     def _form(endpoint: Endpoint, call: AdmissionCall) -> Form:

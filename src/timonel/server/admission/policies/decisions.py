@@ -85,6 +85,8 @@ class Rules:
         budget = Budget(BUDGET)
         try:
             refusals = self._validated(self._values(given, budget), budget)
+            if not self._annotations:
+                return Result(refusals)
             budget = Budget(BUDGET)
             annotations, problems = self._annotated(self._values(given, budget), budget)
         except OutOfBudget as failure:
