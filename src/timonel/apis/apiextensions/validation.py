@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Any
 from urllib.parse import urlsplit
 
 from timonel.apis import checks
@@ -426,8 +425,3 @@ def _validate_keeps_unknown(found: Hub, old: Hub | None) -> Iterator[Cause]:
             "spec.versions[*].schema instead"
         )
         yield field.invalid("spec.preserveUnknownFields", True, detail)
-
-
-def has_established(crd: Object) -> bool:
-    conditions: list[dict[str, Any]] = (crd.get("status") or {}).get("conditions") or []
-    return any(c.get("type") == "Established" and c.get("status") == "True" for c in conditions)
