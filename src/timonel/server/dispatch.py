@@ -196,7 +196,8 @@ class Dispatcher:
             if info.verb == "get" and f"{info.resource}/{info.subresource}" in ACTING:
                 authorization.check_asked(self._authorizer, replace(asked, verb="create"))
             opened = connect_call(user, info, request)
-            await connect.admit(self._core, route.endpoint, opened, [])
+            notes = {} if record is None else record.annotations
+            await connect.admit(self._core, route.endpoint, opened, notes)
             return answered(await route.connect.connect(opened))
         call = Call(
             user,

@@ -20,6 +20,7 @@ from timonel.server.request import Decision, User, Verdict
 AGENT_LIMIT = 1024
 TRUNCATED = "...TRUNCATED"
 DECISION, REASON = "authorization.k8s.io/decision", "authorization.k8s.io/reason"
+PATCH = "patch.webhook.admission.k8s.io/"
 
 
 @dataclass(slots=True)
@@ -116,9 +117,15 @@ class Record:
             event["responseObject"] = self.response
         event["requestReceivedTimestamp"] = format_micro_time(self.received)
         event["stageTimestamp"] = format_micro_time(now)
-        if self.annotations:
-            event["annotations"] = dict(self.annotations)
+        if annotations := self._annotations():
+            event["annotations"] = annotations
         return event
+
+    def _annotations(self) -> dict[str, str]:
+        """Patches of webhooks show what was sent, so they are told where requests are."""
+        if self.verdict.level in (REQUEST, RESPONSE):
+            return dict(self.annotations)
+        return {key: value for key, value in self.annotations.items() if not key.startswith(PATCH)}
 
     def _object_ref(self) -> dict[str, str]:
         info, own = self.info, self.reference

@@ -1,4 +1,4 @@
-"""Admission of what takes a connection over: exec, attach, portforward, the proxies. Plugins see the options as an object.
+"""Admission of what takes a connection over: exec, attach, portforward, the proxies. Plugins see its options.
 
 Upstream: apiserver/pkg/endpoints/handlers/rest.go (ConnectResource), pkg/apis/core/v1/conversion.go.
 """
@@ -52,8 +52,8 @@ def _value(given: list[str], form: str) -> Any:
     return flag(first) if form == _FLAGS else first
 
 
-async def admit(core: Core, endpoint: Endpoint, call: ConnectCall, warnings: list[str]) -> None:
-    """Raises what plugins refuse with."""
+async def admit(core: Core, endpoint: Endpoint, call: ConnectCall, annotations: dict[str, str]) -> None:
+    """Raises what plugins refuse with; `annotations` gets what they have for the audit log."""
     options = options_of(endpoint.work.qualified, call)
     if options is None:
         return
@@ -66,7 +66,7 @@ async def admit(core: Core, endpoint: Endpoint, call: ConnectCall, warnings: lis
         user=call.user,
         obj=options,
         old=None,
-        warnings=warnings,
+        annotations=annotations,
         served=endpoint.rtype,
     )
     try:
