@@ -136,7 +136,7 @@ def compose(
 
     async def among_peers() -> None:
         if peers is not None:
-            await peers.run(Address(wanted().address, wanted().port))
+            await peers.run(lambda: Address(wanted().address, wanted().port))
 
     async def discovery(request: Request, info: Info, user: User) -> Response:
         where = f"{settings.advertised}:{settings.advertised_port or server.port}"
