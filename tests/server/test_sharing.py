@@ -133,6 +133,21 @@ async def test_a_quota_is_not_exceeded_between_servers(tmp_path: Path) -> None:
     assert [task.result() for task in tasks].count(True) == 10
 
 
+async def test_kubernetes_leads_to_all_servers(tmp_path: Path) -> None:
+    endpoints = Resource("", "v1", "endpoints", True)
+
+    async with two_servers(tmp_path) as (one, other):
+        for _ in range(100):
+            found = await one.get(endpoints, Key("default", "kubernetes"))
+            if len({s["ports"][0]["port"] for s in found["subsets"]} - {0}) == 2:
+                break
+            await asyncio.sleep(0.1)
+        leases = await other.list(Resource("coordination.k8s.io", "v1", "leases", True), "kube-system")
+
+    assert len(found["subsets"]) == 2
+    assert len(leases.items) == 2
+
+
 async def test_a_watch_sees_what_other_servers_write_in_order(tmp_path: Path) -> None:
     async with two_servers(tmp_path) as (one, other):
         first = await one.create(MAPS, config_map("first"))

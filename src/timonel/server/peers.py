@@ -23,6 +23,7 @@ from timonel.store.base import StoreError
 logger = logging.getLogger(__name__)
 
 RENEW_EVERY = 10.0
+STARTING = 0.05
 GONE_AFTER = 30.0  # seconds without a renewal after which a server is not led to
 FORGOTTEN_AFTER = 3600.0
 NAMESPACE = "kube-system"
@@ -80,8 +81,10 @@ class Peers:
         else:
             self._seen[metadata["name"]] = (metadata["resourceVersion"], self._clock.monotonic())
 
-    async def run(self, me: Address) -> None:
-        """For as long as the server runs."""
+    async def run(self, where: Callable[[], Address]) -> None:
+        """For as long as the server runs; `where` it listens is known a moment after it began."""
+        while not (me := where()).port:
+            await self._clock.sleep(STARTING)
         name = f"apiserver-{uuid.uuid5(uuid.NAMESPACE_URL, f'https://{me.ip}:{me.port}').hex[:26]}"
         while True:
             try:
