@@ -141,7 +141,15 @@ class Dispatcher:
             found = read.list_now(self._core, call)
             if found is None:
                 return None
-            response = render.list_(self._core, route.endpoint, form, found, info, self._notes(route, call))
+            response = render.list_(
+                self._core,
+                route.endpoint,
+                form,
+                found,
+                info,
+                self._notes(route, call),
+                in_parts=not told.packs,
+            )
         body = response.body
         if isinstance(body, bytes) and len(body) > compression.FROM and told.packs:
             return self.compression.packed(response)

@@ -136,6 +136,7 @@ class Source:
     """A body that comes by itself, without a task that waits for it. It can be iterated over instead."""
 
     __slots__ = ()
+    length = -1  # bytes, if that is known before
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         raise NotImplementedError
@@ -496,11 +497,13 @@ class Connection(asyncio.Protocol):
             self._write_response(request, response)
             self._handler.done(request, response.status, len(response.body))
             self._finish(request)
+        elif response is not None and isinstance(response.body, Source):
+            self._begin_source(request, response, response.body)
         else:
             self._task = self._server.spawn(self._answer(request, response))
 
     async def _answer(self, request: Request, response: Response | Upgraded | None) -> None:
-        size = -1
+        size, handed_over = -1, False
         try:
             if response is None:
                 try:
@@ -514,7 +517,7 @@ class Connection(asyncio.Protocol):
                 size = len(response.body)
                 self._write_response(request, response)
             elif isinstance(response.body, Source) and request.method != "HEAD":
-                self._begin_source(request, response, response.body)
+                handed_over = self._begin_source(request, response, response.body)
                 return
             else:
                 await self._stream(request, response, response.body)
@@ -528,7 +531,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
         finally:
             self._task = None
-            if self._source is None:
+            if not handed_over:
                 self._handler.done(request, response.status if response is not None else CLIENT_GONE, size)
         self._finish(request)
 
@@ -622,26 +625,38 @@ class Connection(asyncio.Protocol):
 
     # ---- Sink: the body comes by itself
 
-    def _begin_source(self, request: Request, response: Response, source: Source) -> None:
+    def _begin_source(self, request: Request, response: Response, source: Source) -> bool:
+        """Whether there is somebody to send it to; then the request is over when the source is."""
         if self._lost:
             source.close()
-            return
-        self._transport.write(self._head(request, response, b"Transfer-Encoding: chunked\r\n"))
-        self._streaming, self._status = True, response.status
+            return False
+        self._streaming, self._status = source.length < 0, response.status
         self._source = source
-        source.start(self)
+        extra = b"Transfer-Encoding: chunked\r\n"
+        if not self._streaming:
+            extra = b"Content-Length: %d\r\n" % source.length
+            if not request.keep_alive or self._closing:
+                extra += b"Connection: close\r\n"
+        self._transport.write(self._head(request, response, extra))
+        try:
+            source.start(self)
+        except Exception:
+            logger.exception("Failed to answer a request", extra={"path": request.path})
+            self.break_off()
+        return True
 
     @property
     def writable(self) -> bool:
         return not self._paused
 
     def push(self, data: bytes) -> None:
-        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._streaming else data)
 
     def end(self) -> None:
         request = self._current
         assert request is not None
-        self._transport.write(b"0\r\n\r\n")
+        if self._streaming:
+            self._transport.write(b"0\r\n\r\n")
         self._drop_source()
         self._finish(request)
 
@@ -655,7 +670,7 @@ class Connection(asyncio.Protocol):
             self._streaming = False
             source.close()
             if self._current is not None:
-                self._handler.done(self._current, self._status, -1)
+                self._handler.done(self._current, self._status, source.length)
 
     # ---- Duplex
 
@@ -703,7 +718,7 @@ class Connection(asyncio.Protocol):
     def retire(self) -> None:
         """No more requests; an idle connection closes now, a busy one after its answer; watches end."""
         self._closing = True
-        if self._source is not None:
+        if self._source is not None and self._streaming:
             self.end()
         elif self._streaming and self._task is not None:
             self._ending = True

@@ -13,6 +13,7 @@ from timonel.server import tables
 from timonel.server.chain.info import Info
 from timonel.server.http import JSON, Header, Response
 from timonel.server.negotiate import Form
+from timonel.server.parts import Parts
 from timonel.server.registry import Endpoint
 from timonel.server.responses import YAML, to_yaml
 from timonel.server.verbs.call import Core, ListResult, Result
@@ -94,10 +95,16 @@ def list_(
     result: ListResult,
     info: Info,
     headers: tuple[Header, ...] = (),
+    *,
+    in_parts: bool = False,
 ) -> Response:
+    """`in_parts`: a large body need not be one piece."""
     metadata: Object = {"resourceVersion": str(result.revision)}
     if endpoint.rtype.custom and not form.transform:
-        metadata = {"continue": "", **metadata}  # upstream has no struct for these lists that would leave it out
+        metadata = {
+            "continue": "",
+            **metadata,
+        }  # upstream has no struct for these lists that would leave it out
     if result.continue_token:
         metadata["continue"] = result.continue_token
     if result.remaining:
@@ -136,10 +143,9 @@ def list_(
     # Head and end go with the first and last item: added to the whole, each would copy all of it once more.
     texts[0] = head + texts[0]
     texts[-1] += b"]}\n"
-    body = b",".join(texts)
     if form.as_stored:
-        return Response(200, body, JSON, headers)
-    return written(endpoint, form, 200, orjson.loads(body), headers)
+        return Response(200, Parts.body(texts, b",") if in_parts else b",".join(texts), JSON, headers)
+    return written(endpoint, form, 200, orjson.loads(b",".join(texts)), headers)
 
 
 class Frames:
