@@ -49,6 +49,8 @@ def answer(asked: Asked) -> tuple[int, Any]:
             return 200, {"openapi": "3.0.0"}
         case "/openapi/v2":
             return 200, {"paths": {"/apis/acme.io/v1/widgets": {}}, "definitions": {"io.acme.Widget": {}}}
+        case "/apis/acme.io/v1/line":
+            return 101, b""
         case path if path.startswith("/apis/acme.io/v1/"):
             return 418, {"teapot": path}
     return 404, {}
@@ -147,6 +149,24 @@ async def test_requests_go_to_the_server_with_who_asks(tmp_path: Path) -> None:
         assert asked.header("x-forwarded-for") == "192.0.2.1, 127.0.0.1"
         assert asked.header("authorization") == ""
         assert (await w.ask("GET", f"{GROUP}/widgets", token="")).status == 403
+
+
+async def test_an_upgraded_connection_is_relayed(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.register(caBundle=w.bundle)
+        await w.until("Passed")
+        reader, writer = await asyncio.open_connection("127.0.0.1", w.server.port)
+        lines = [f"GET {GROUP}/line HTTP/1.1", "Host: x", "Authorization: Bearer secret"]
+        lines += ["Connection: Upgrade", "Upgrade: shout"]
+        writer.write("\r\n".join([*lines, "", "hello"]).encode())
+
+        head = await reader.readuntil(b"\r\n\r\n")
+
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert await reader.readexactly(5) == b"HELLO"
+        writer.write(b"again")
+        assert await reader.readexactly(5) == b"AGAIN"
+        writer.close()
 
 
 async def test_what_the_server_serves_is_published(tmp_path: Path) -> None:

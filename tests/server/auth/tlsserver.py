@@ -78,6 +78,11 @@ class TlsServer:
                 asked = Asked(method, path, headers, await reader.readexactly(size))
                 self.asked.append(asked)
                 status, tree = self.answer(asked)
+                if status == 101:
+                    writer.write(b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: shout\r\n\r\n")
+                    while data := await reader.read(1000):
+                        writer.write(data.upper())
+                    break
                 body = tree if isinstance(tree, bytes) else orjson.dumps(tree)
                 lines = [
                     f"HTTP/1.1 {status} X",
