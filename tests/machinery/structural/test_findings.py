@@ -196,7 +196,7 @@ KEYED = {"type": "array", "items": ITEM, "x-kubernetes-list-type": "map", "x-kub
         ({**KEYED, "maxItems": 1}, [{"k": "b"}, {"k": "a"}], [{"k": "a"}, {"k": "c"}], True),
         ({"type": "array", "items": TEXT, "maxItems": 1}, ["a", "b"], ["b", "a"], True),
         (KEYED, [{"k": "a", "v": 6}], [{"k": "a", "v": 5}], True),
-        ({"type": "array", "items": {**TEXT, "maxLength": 1}}, ["aa", "b"], ["aa"], False),
+        ({"type": "array", "items": {**TEXT, "maxLength": 1}}, ["aa", "b"], ["aa"], True),
         (
             {"type": "array", "items": {**TEXT, "maxLength": 1}, "x-kubernetes-list-type": "set"},
             ["aa", "b"],

@@ -1,7 +1,7 @@
 """Which old value belongs to a new one: what is unchanged in an update is not refused again (ratcheting).
 
-Members of objects belong together by name, items of lists of type map by their keys, items of lists without a type by
-position. Items of sets and of atomic lists have no old value of their own.
+Members of objects belong together by name, items of lists of type map by their keys. Items of other lists have no old
+value of their own: such a list has changed when anything in it has.
 
 Upstream: apiserver/pkg/cel/common/equality.go, apiextensions-apiserver/pkg/apiserver/validation/ratcheting.go.
 """
@@ -42,12 +42,8 @@ class Old:
                 Old(old[key], schema.child(key)).is_same(item) for key, item in new.items()
             )
         if type(new) is list and schema.list_type == "map":
-            pairs = [(self.item(index, item), item) for index, item in enumerate(new)]
+            pairs = [(self.item(item), item) for item in new]
             return len(new) == len(old) and all(was is not None and was.is_same(item) for was, item in pairs)
-        if type(new) is list:
-            return len(new) == len(old) and all(
-                Old(was, schema.items).is_same(item) for was, item in zip(old, new, strict=True)
-            )
         return numbers.equal(new, old)
 
     def member(self, key: str) -> Old | None:
@@ -55,19 +51,15 @@ class Old:
             return None
         return Old(self.value[key], None if self.schema is None else self.schema.child(key))
 
-    def item(self, index: int, new: Any) -> Old | None:
-        """The old value of the item that is at `index` now."""
+    def item(self, new: Any) -> Old | None:
+        """The old value of an item."""
         schema = self.schema
-        if type(self.value) is not list or schema is None:
+        if type(self.value) is not list or schema is None or schema.list_type != "map":
             return None
-        if schema.list_type == "map":
-            if self._by_key is None:
-                self._by_key = by_key(schema, self.value)
-            found = self._by_key.get(item_key(schema, new))
-            return None if found is None else Old(found, schema.items)
-        if schema.list_type in ("set", "atomic") or index >= len(self.value):
-            return None
-        return Old(self.value[index], schema.items)
+        if self._by_key is None:
+            self._by_key = by_key(schema, self.value)
+        found = self._by_key.get(item_key(schema, new))
+        return None if found is None else Old(found, schema.items)
 
 
 def by_key(schema: Schema, items: list[Any]) -> Mapping[tuple[Any, ...], Any]:

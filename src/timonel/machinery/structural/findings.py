@@ -253,7 +253,7 @@ def _list(schema: Schema, value: list[Any], path: str, old: Old | None) -> Resul
     result = Result()
     if schema.items is not None:
         for index, item in enumerate(value):
-            before = None if old is None else old.item(index, item)
+            before = None if old is None else old.item(item)
             result.merge(explain(schema.items, item, f"{path}[{index}]", before))
     size = len(value)
     if schema.min_items is not None and size < schema.min_items:

@@ -166,10 +166,10 @@ class _Kin:
         old = self.here[0].member(key)
         return _Kin(None if old is None else (old, new), self.here)
 
-    def item(self, index: int, new: Any) -> _Kin:
+    def item(self, new: Any) -> _Kin:
         if self.here is None:
             return self
-        old = self.here[0].item(index, new)
+        old = self.here[0].item(new)
         return _Kin(None if old is None else (old, new), self.here)
 
 
@@ -216,7 +216,7 @@ class _Run:
             keyed = by_key(schema, old)
         for index, item in enumerate(value):
             before = keyed.get(item_key(schema, item)) if keyed else None
-            yield from self.walk(each, item, before, f"{path}[{index}]", kin.item(index, item))
+            yield from self.walk(each, item, before, f"{path}[{index}]", kin.item(item))
 
     # ---- one rule
 
