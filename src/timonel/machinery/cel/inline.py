@@ -27,6 +27,12 @@ _NUMERIC = frozenset(("int", "uint", "double"))
 _OPEN = frozenset(("dyn", "error", "param"))
 _PLAIN = frozenset(("string", "bytes", "bool", "null", "timestamp", "duration", "type"))
 _COMPARE = {"_<_": "<", "_<=_": "<=", "_>_": ">", "_>=_": ">="}
+_COMPARE_ANY = {
+    "_<_": operators.less,
+    "_<=_": operators.less_equal,
+    "_>_": operators.greater,
+    "_>=_": operators.greater_equal,
+}
 _FOLDED = frozenset(
     (
         "quantity",
@@ -128,14 +134,15 @@ def _whole(code: Generator, node: Node, text: str) -> str:
     return text if convert is None else f"{code.constant(convert)}({text})"
 
 
-def _compare(code: Generator, node: Call, operands: list[Node], texts: list[str]) -> str | None:
+def _compare(code: Generator, node: Call, operands: list[Node], texts: list[str]) -> str:
     left, right = (one.type.kind for one in operands)
     if (left in _NUMERIC and right in _NUMERIC) or (left == right and left not in _OPEN):
         symbol = _COMPARE[node.function]
         if symbol in "<=" or left in _NUMERIC or left in ("string", "bytes", "bool"):
             return f"({texts[0]} {symbol} {texts[1]})"
         return f"({texts[1]} {symbol.replace('>', '<')} {texts[0]})"
-    return None
+    run = _COMPARE_ANY[node.function]
+    return f"{code.constant(run, run.__name__)}({', '.join(texts)})"
 
 
 def _equal(code: Generator, node: Call, operands: list[Node], texts: list[str]) -> str:

@@ -226,19 +226,19 @@ def index(value: Any, key: Any) -> Any:
 
 
 def less(left: Any, right: Any) -> bool:
-    return is_less(left, right, "_<_")
+    return left < right if type(left) is type(right) is int else is_less(left, right)
 
 
 def less_equal(left: Any, right: Any) -> bool:
-    return is_less(left, right, "_<=_", True)
+    return left <= right if type(left) is type(right) is int else is_less(left, right, or_equal=True)
 
 
 def greater(left: Any, right: Any) -> bool:
-    return is_less(right, left, "_>_")
+    return less(right, left)
 
 
 def greater_equal(left: Any, right: Any) -> bool:
-    return is_less(right, left, "_>=_", True)
+    return less_equal(right, left)
 
 
 def differs(left: Any, right: Any) -> bool:

@@ -26,6 +26,8 @@ def assignable(bindings: Bindings, target: Sequence[Type], source: Sequence[Type
 
 
 def _fits(bindings: Bindings, one: Type, other: Type) -> bool:
+    if one is other or one == other:
+        return True
     if other.kind == "param":
         valid, bound = _substitutes(bindings, one, other)
         if valid:

@@ -251,7 +251,7 @@ def contains(value: Any, container: Any) -> bool:
 _ORDERED = {"string", "bytes", "bool", "google.protobuf.Timestamp", "google.protobuf.Duration"}
 
 
-def is_less(left: Any, right: Any, function: str, or_equal: bool = False) -> bool:
+def is_less(left: Any, right: Any, *, or_equal: bool = False) -> bool:
     """`<` and `<=` over values whose types are not known; the caller swaps them for `>`."""
     if (
         isinstance(left, _NUMBERS)
