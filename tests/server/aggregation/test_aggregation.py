@@ -98,6 +98,15 @@ class World:
             await asyncio.sleep(0.02)
         raise AssertionError(f"{reason} never came, but {conditions}")
 
+    async def until_listed(self, reason: str) -> None:
+        for _ in range(200):
+            found = await self.ask("GET", "/apis/apiregistration.k8s.io/v1/apiservices/v1.acme.io")
+            conditions = found.body.get("status", {}).get("conditions") or ()
+            if any(c.get("reason") == reason for c in conditions):
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"{reason} never came, but {conditions}")
+
     @property
     def bundle(self) -> str:
         return base64.b64encode(self.backend.ca.encode()).decode()
@@ -254,6 +263,21 @@ async def test_conditions_follow_services(tmp_path: Path) -> None:
         await w.ask("DELETE", "/apis/apiregistration.k8s.io/v1/apiservices/v1.acme.io")
         found = await w.ask("GET", f"{GROUP}/widgets")
         assert (found.status, found.body) == (404, "404 page not found\n")
+
+
+async def test_nobody_else_says_what_is_available(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.register(insecureSkipTLSVerify=True)
+        await w.until("Passed")
+        forged = {"type": "Available", "status": "False", "reason": "Forged"}
+        own = {"type": "Own", "status": "True"}
+        for conditions in ([], [own], [forged]):
+            path = "/apis/apiregistration.k8s.io/v1/apiservices/v1.acme.io/status"
+            patch = {"status": {"conditions": conditions}}
+            merge = "application/merge-patch+json"
+            assert (await w.ask("PATCH", path, patch, Content_Type=merge)).status == 200
+
+            await w.until_listed("Passed")
 
 
 async def test_own_groups_have_api_services(tmp_path: Path) -> None:

@@ -80,6 +80,16 @@ def is_available(api_service: Object) -> bool:
     return any(c.get("type") == AVAILABLE and c.get("status") == "True" for c in conditions)
 
 
+def says(api_service: Object, finding: Finding) -> bool:
+    conditions = (api_service.get("status") or {}).get("conditions") or ()
+    found: Object = next((c for c in conditions if c.get("type") == AVAILABLE), {})
+    return (found.get("status"), found.get("reason"), found.get("message")) == (
+        finding.status,
+        finding.reason,
+        finding.message,
+    )
+
+
 def set_condition(api_service: Object, finding: Finding, now: float) -> None:
     """In place; the time of the last transition moves only when the status does."""
     status = api_service.setdefault("status", {})

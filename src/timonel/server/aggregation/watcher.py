@@ -46,6 +46,7 @@ class Watcher:
         self._some = asyncio.Event()
         self._busy: set[str] = set()
         self._failures: dict[str, int] = {}
+        self._told: dict[str, Finding] = {}
         self._due: dict[str, float] = {}  # when to look again
 
     def follow(self) -> None:
@@ -154,6 +155,7 @@ class Watcher:
 
     async def _tell(self, name: str, finding: Finding) -> None:
         now = self._clock.now()
+        self._told[name] = finding
         await self._objects.change(
             RESOURCE, "", name, lambda obj: availability.set_condition(obj, finding, now)
         )
@@ -168,8 +170,14 @@ class Watcher:
         if new is None:
             assert old is not None
             self._due.pop(old["metadata"]["name"], None)
-        elif old is None or old["spec"] != new["spec"] or _conditions(old) == _conditions(new):
+            self._told.pop(old["metadata"]["name"], None)
+        elif old is None or old["spec"] != new["spec"] or not self._is_as_told(new):
             self._add(new["metadata"]["name"])
+
+    def _is_as_told(self, api_service: Object) -> bool:
+        """Whether nobody else has changed what was said here."""
+        told = self._told.get(api_service["metadata"]["name"])
+        return told is not None and availability.says(api_service, told)
 
     def _service_changed(self, old: Object | None, new: Object | None) -> None:
         obj = new or old
@@ -189,7 +197,3 @@ class Watcher:
             named = availability.service_of(api_service)
             if named is not None and named[:2] == (namespace, service):
                 self._add(api_service["metadata"]["name"])
-
-
-def _conditions(obj: Object) -> object:
-    return (obj.get("status") or {}).get("conditions")
