@@ -10,8 +10,6 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import orjson
-
 from timonel.aio.clock import Clock
 from timonel.apis.authentication import TOKEN_REQUEST
 from timonel.objects.meta import Key
@@ -22,24 +20,20 @@ from timonel.server.aggregation.aggregator import Aggregator
 from timonel.server.app import ApiServer, Config, Extensions, Scheme
 from timonel.server.audit.settings import Settings as AuditSettings
 from timonel.server.audit.settings import trail
+from timonel.server.auth import issuer
 from timonel.server.auth.legacy import today
-from timonel.server.chain.info import Info
 from timonel.server.claims import Claims
 from timonel.server.custom.control import Controller
 from timonel.server.custom.kinds import Metadata
 from timonel.server.custom.publish import Publication
 from timonel.server.custom.serving import CustomResources
 from timonel.server.discovery import by_version
-from timonel.server.http import Request, Response
 from timonel.server.outbound import Outbound
-from timonel.server.paths import fixed
 from timonel.server.peers import Address, Peers
-from timonel.server.request import User
 from timonel.server.security import NEEDED, Security
 from timonel.server.security import Settings as SecuritySettings
 from timonel.store.base import Store
 
-DISCOVERY, JWKS = "/.well-known/openid-configuration", "/openid/v1/jwks"
 OBJECT_META = "meta.v1.ObjectMeta"
 
 
@@ -78,7 +72,12 @@ def compose(
     )
     server.reader.need(*NEEDED)
     pod = server.registry.by_qualified["pods"].work
-    outbound = Outbound(server.reader, clock, kubernetes=lambda: (settings.config.hosts[0], server.port))
+    outbound = Outbound(
+        server.reader,
+        clock,
+        kubernetes=lambda: (settings.config.hosts[0], server.port),
+        credentials=settings.security.admission_configuration.credentials,
+    )
     recorded = trail(settings.audit, clock, outbound)
     if recorded is not None:
         server.record(recorded)
@@ -138,10 +137,9 @@ def compose(
         if peers is not None:
             await peers.run(lambda: Address(wanted().address, wanted().port))
 
-    async def discovery(request: Request, info: Info, user: User) -> Response:
+    def keys_uri() -> str:
         where = f"{settings.advertised}:{settings.advertised_port or server.port}"
-        keys = settings.security.jwks_uri or f"https://{where}{JWKS}"
-        return Response(200, orjson.dumps(attached.tokens.discovery(keys)))
+        return settings.security.jwks_uri or f"https://{where}{issuer.JWKS}"
 
     server.extend(
         Extensions(
@@ -150,7 +148,7 @@ def compose(
             bodies=(TOKEN_REQUEST,),
             partials=attached.partials,
             connects=attached.connects,
-            paths={DISCOVERY: discovery, JWKS: fixed(attached.tokens.jwks())},
+            paths=issuer.documents(attached.tokens, keys_uri),
             published=lambda builtin: Publication(builtin, custom),
             bootstrap=(first_objects,),
             aggregator=aggregator,
@@ -159,6 +157,7 @@ def compose(
                 keeper.run,
                 among_peers,
                 policies.run,
+                outbound.run,
                 definitions.run,
                 *attached.background,
             ),
