@@ -15,6 +15,7 @@ from timonel.server.auth.settings import AuthSettings
 from timonel.server.security import Settings as SecuritySettings
 
 ADMISSION = ("disable-admission-plugins", "enable-admission-plugins")
+ADMISSION_FILE = "admission-control-config-file"
 SERVICE_ACCOUNTS = (
     "api-audiences",
     "service-account-extend-token-expiration",
@@ -32,7 +33,7 @@ def parse(pairs: Iterable[str]) -> dict[str, str]:
     from timonel.server import flags as serving
     from timonel.server.auth import flags
 
-    known = {*ADMISSION, *SERVICE_ACCOUNTS, *flags.KNOWN, *serving.KNOWN, encryption.FLAG}
+    known = {*ADMISSION, ADMISSION_FILE, *SERVICE_ACCOUNTS, *flags.KNOWN, *serving.KNOWN, encryption.FLAG}
     found: dict[str, str] = {}
     for pair in pairs:
         name, separator, value = pair.lstrip("-").partition("=")
@@ -78,6 +79,10 @@ def apply(settings: SecuritySettings, args: Mapping[str, str]) -> SecuritySettin
 
         disable, enable = (_list(args.get(name, "")) for name in ADMISSION)
         settings = replace(settings, admission=switches.parse(enable, disable))
+    if ADMISSION_FILE in args:
+        from timonel.server.admission import configuration
+
+        settings = replace(settings, admission_configuration=configuration.load(args[ADMISSION_FILE]))
     return _service_accounts(settings, args)
 
 

@@ -16,8 +16,10 @@ import binascii
 import random
 import socket
 import ssl
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -140,11 +142,48 @@ def refusal(reply: Reply) -> str:
     return f"the server responded with the status code {reply.status} but did not return more information"
 
 
-class Outbound:
-    """The owner calls `close`. `kubernetes` tells where this server itself listens, for webhooks that are served by it.
+@dataclass(frozen=True, slots=True)
+class ClientAuth:
+    """What the server shows of itself. The certificate and its key are PEM, or files that hold it."""
 
-    `credentials` finds the client credentials for a host:port (upstream: the kubeconfig of the admission
-    configuration); their context is used in place of one made from the CA bundle, their token is sent along.
+    certificate: bytes | str = b""
+    key: bytes | str = b""
+    token: str = ""
+
+    @classmethod
+    def of(cls, user: Mapping[str, Any]) -> ClientAuth:
+        """A user of a kubeconfig file."""
+
+        def pem(name: str) -> bytes | str:
+            data = user.get(f"{name}-data")
+            return base64.b64decode(data) if data else str(user.get(name) or "")
+
+        token = user.get("token") or ""
+        if not token and user.get("tokenFile"):
+            token = Path(user["tokenFile"]).read_text().strip()
+        return cls(pem("client-certificate"), pem("client-key"), token)
+
+    def add_to(self, context: ssl.SSLContext) -> None:
+        if not self.certificate:
+            return
+        with tempfile.TemporaryDirectory() as folder:  # OpenSSL reads a client's certificate from files only
+            context.load_cert_chain(_file(folder, "crt", self.certificate), _file(folder, "key", self.key))
+
+
+def _file(folder: str, name: str, pem: bytes | str) -> str:
+    if isinstance(pem, str):
+        return pem
+    path = Path(folder) / name
+    path.touch(mode=0o600)
+    path.write_bytes(pem)
+    return str(path)
+
+
+class Outbound:
+    """The owner calls `close`, or runs `run`.
+
+    `kubernetes` tells where this server itself listens, for webhooks that are served by it. `credentials` finds what
+    the server shows of itself to a host:port (upstream: the kubeconfig of the admission configuration).
     """
 
     def __init__(
@@ -153,13 +192,13 @@ class Outbound:
         clock: Clock,
         *,
         kubernetes: Callable[[], tuple[str, int]] | None = None,
-        credentials: Callable[[str], Endpoint | None] = lambda authority: None,
+        credentials: Callable[[str], ClientAuth | None] = lambda authority: None,
     ) -> None:
         self._reader, self._clock = reader, clock
         self._kubernetes = kubernetes
         self._credentials = credentials
         self._pools: dict[tuple[str, int, str, int], _Pool] = {}
-        self._contexts: dict[bytes, ssl.SSLContext] = {}
+        self._contexts: dict[tuple[bytes, ClientAuth | None], ssl.SSLContext] = {}
 
     # ---- where to
 
@@ -183,12 +222,9 @@ class Outbound:
             host, port = self.resolve(service["namespace"], service["name"], port)
         known = self._credentials(origin.partition("://")[2])
         headers = {}
-        context = self.context(config.get("caBundle") or "")
-        if known is not None:
-            context = known.context or context
-            name = known.server_name or name
-            if known.token:
-                headers["Authorization"] = f"Bearer {known.token}"
+        context = self.context(config.get("caBundle") or "", client=known)
+        if known is not None and known.token:
+            headers["Authorization"] = f"Bearer {known.token}"
         return Target(origin, where or "/", host, port, context, name, headers)
 
     @staticmethod
@@ -225,11 +261,17 @@ class Outbound:
             raise Unresolved(f"no endpoints available for service {quote(name)}")
         return random.choice(ready)
 
-    def context(self, bundle: str | bytes = "", *, insecure: bool = False) -> ssl.SSLContext:
+    def context(
+        self, bundle: str | bytes = "", *, insecure: bool = False, client: ClientAuth | None = None
+    ) -> ssl.SSLContext:
         """Trusts the certificates of a CA bundle (PEM, or PEM in base64 as in objects); without one, the system's."""
         raw = bundle.encode() if isinstance(bundle, str) else bundle
-        key = b"insecure" if insecure else raw
-        found = self._contexts.pop(key, None) or _context(raw, insecure=insecure)
+        key = (b"insecure" if insecure else raw, client)
+        found = self._contexts.pop(key, None)
+        if found is None:
+            found = _context(raw, insecure=insecure)
+            if client is not None:
+                client.add_to(found)
         self._contexts[key] = found
         while len(self._contexts) > MOST_CONTEXTS:
             del self._contexts[next(iter(self._contexts))]
@@ -346,6 +388,13 @@ class Outbound:
         if len(self._pools) > MOST_CONTEXTS:
             for key in [k for k, pool in self._pools.items() if pool.is_unused]:
                 del self._pools[key]
+
+    async def run(self) -> None:
+        """Until cancelled; then the kept connections are closed."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.close()
 
     def close(self) -> None:
         for pool in self._pools.values():

@@ -16,6 +16,7 @@ from timonel.apis.resource import ResourceType
 from timonel.objects.meta import Key
 from timonel.server.actions import ActionType
 from timonel.server.admission import order
+from timonel.server.admission.configuration import Configuration
 from timonel.server.admission.quota import ResourceQuota
 from timonel.server.admission.switches import Switches
 from timonel.server.allocators import ServiceAllocators
@@ -101,6 +102,7 @@ class Settings:
     trust: Trust | None = None  # how TLS learns of other client authorities
     identify: Callable[[ssl.SSLContext], object] | None = None  # to servers behind this one: our certificate
     admission: Switches = field(default_factory=Switches)
+    admission_configuration: Configuration = field(default_factory=Configuration)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,7 @@ class Security:
             rbac=rbac,
             allocators=allocators,
             dynamic=dynamic,
+            configuration=settings.admission_configuration,
         )
         return Attached(
             admission=settings.admission.chosen(plugins),

@@ -10,6 +10,7 @@ from timonel.server.admission.certificates import (
     CertificateSigning,
     CertificateSubjectRestriction,
 )
+from timonel.server.admission.configuration import Configuration
 from timonel.server.admission.defaults import (
     DefaultIngressClass,
     DefaultStorageClass,
@@ -38,16 +39,18 @@ def built_in(
     rbac: RbacAuthorizer,
     allocators: ServiceAllocators,
     dynamic: Sequence[AdmissionPlugin] = (),
+    configuration: Configuration | None = None,
 ) -> tuple[AdmissionPlugin, ...]:
     """`dynamic` are those of policies and webhooks. Quota counts last of the plugins; escalation and allocation
     follow as parts of storing, as upstream's do."""
+    configured = configuration or Configuration()
     return (
         NamespaceLifecycle(reader, objects),
         LimitRanger(reader),
         ServiceAccount(reader),
         NodeRestriction(reader, authorizer),
         TaintNodesByCondition(),
-        PodSecurity(reader),
+        PodSecurity(reader, configured.pod_security),
         Priority(reader),
         DefaultTolerationSeconds(),
         DefaultStorageClass(reader),
@@ -59,7 +62,7 @@ def built_in(
         CertificateSubjectRestriction(),
         DefaultIngressClass(reader),
         *dynamic,
-        ResourceQuota(reader, objects),
+        ResourceQuota(reader, objects, configured.limited),
         CertificateRequester(),
         EscalationCheck(rbac, authorizer),
         allocators,

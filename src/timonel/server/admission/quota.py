@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from timonel.apis.resource import ResourceType
@@ -22,6 +22,7 @@ from timonel.objects import quotas
 from timonel.objects.meta import Object, nested
 from timonel.objects.quotas import Usage, amounts, in_scope, usage
 from timonel.server.admission.attributes import WRITES, forbidden
+from timonel.server.admission.configuration import Limited
 from timonel.server.request import AdmissionCall, Objects, Operation, Reader
 
 logger = logging.getLogger(__name__)
@@ -43,9 +44,10 @@ class _Charge:
 class ResourceQuota:
     name = "ResourceQuota"
 
-    def __init__(self, reader: Reader, objects: Objects) -> None:
+    def __init__(self, reader: Reader, objects: Objects, limited: Sequence[Limited] = ()) -> None:
         self._reader = reader
         self._objects = objects
+        self._limited = limited
         self._unused: deque[_Charge] = deque()  # for writes that did not happen
         self._wake = asyncio.Event()
 
@@ -63,9 +65,10 @@ class ResourceQuota:
 
     async def validate(self, call: AdmissionCall) -> None:
         found = self._reader.list(RESOURCE, call.namespace)
+        assert call.obj is not None
+        self._check_limited(call, call.obj, found)
         if not found:
             return
-        assert call.obj is not None
         charges = []
         for quota in sorted(found, key=lambda q: str(q["metadata"]["name"])):
             charged = _charged(call, quota)
@@ -75,6 +78,31 @@ class ResourceQuota:
                 charges.append(_Charge(call.namespace, name, charged))
         for charge in charges:
             await self._take(call, charge)
+
+    def _check_limited(self, call: AdmissionCall, obj: Object, found: Sequence[Object]) -> None:
+        """What is limited by configuration needs a quota that covers it."""
+        resource = call.resource.qualified
+        wanted = None
+        for limit in self._limited:
+            if limit.resource != resource:
+                continue
+            wanted = usage(resource, obj) if wanted is None else wanted
+            parts = [name for name in wanted if any(text in name for text in limit.contains)]
+            covered = {
+                name
+                for quota in found
+                if in_scope(quota, resource, obj)
+                for name in quota["spec"].get("hard") or ()
+            }
+            missing = sorted(name for name in parts if name not in covered)
+            if missing:
+                raise forbidden(call, f"insufficient quota to consume: {','.join(missing)}")
+            for scope in limit.scopes:
+                pseudo = {"spec": {"scopeSelector": {"matchExpressions": [scope]}}}
+                if in_scope(pseudo, resource, obj) and not any(_has_scope(quota, scope) for quota in found):
+                    raise forbidden(
+                        call, f"insufficient quota to match these scopes: [{_shown_scope(scope)}]"
+                    )
 
     async def _take(self, call: AdmissionCall, charge: _Charge) -> None:
         def count(current: Object) -> None:
@@ -113,6 +141,17 @@ class ResourceQuota:
             current["status"] = {**status, "used": {**(status.get("used") or {}), **less}}
 
         await self._objects.change(RESOURCE, charge.namespace, charge.quota, count)
+
+
+def _has_scope(quota: Object, scope: Object) -> bool:
+    names = {*(quota["spec"].get("scopes") or ())}
+    names |= {e["scopeName"] for e in nested(quota, "spec", "scopeSelector", "matchExpressions") or ()}
+    return scope["scopeName"] in names
+
+
+def _shown_scope(scope: Object) -> str:
+    """As Go prints the struct."""
+    return f"{{{scope['scopeName']} {scope.get('operator', '')} [{' '.join(scope.get('values') or ())}]}}"
 
 
 def _charged(call: AdmissionCall, quota: Object) -> Usage:

@@ -12,6 +12,7 @@ from timonel.machinery import errors
 from timonel.machinery.field import quote
 from timonel.objects.meta import Object, annotations_of, controller_of, labels_of
 from timonel.server.admission.attributes import forbidden
+from timonel.server.admission.configuration import PodSecuritySettings
 from timonel.server.admission.podsecurity import checks, policy
 from timonel.server.admission.podsecurity.checks import Refusal
 from timonel.server.admission.podsecurity.policy import Level, Policy
@@ -34,8 +35,10 @@ _MOST_PODS = 3000  # looked at when a namespace becomes stricter
 class PodSecurity:
     name = "PodSecurity"
 
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, settings: PodSecuritySettings | None = None) -> None:
         self._reader = reader
+        self._settings = settings or PodSecuritySettings()
+        self._default = self._settings.policy({})
         self._policies: dict[str, Policy] = {}
         reader.on_change("namespaces", self._namespace_changed)
 
@@ -59,19 +62,31 @@ class PodSecurity:
             case kind:
                 self._check_template(call, call.obj, _TEMPLATES[kind])
 
+    def _is_exempt(self, call: AdmissionCall, spec: Object) -> bool:
+        settings = self._settings
+        for what, value, exempt in (
+            ("namespace", call.namespace, settings.namespaces),
+            ("user", call.user.name, settings.users),
+            ("runtimeClass", spec.get("runtimeClassName", ""), settings.runtime_classes),
+        ):
+            if value in exempt:
+                call.annotations[f"{ANNOTATIONS}exempt"] = what
+                return True
+        return False
+
     def _policy(self, namespace: str) -> Policy:
-        return self._policies.get(namespace) or Policy(
-            policy.PRIVILEGED, policy.PRIVILEGED, policy.PRIVILEGED
-        )
+        return self._policies.get(namespace) or self._default
 
     def _namespace_changed(self, old: Object | None, new: Object | None) -> None:
         if new is not None:
-            self._policies[new["metadata"]["name"]] = policy.parse(labels_of(new))[0]
+            self._policies[new["metadata"]["name"]] = self._settings.policy(labels_of(new))
         elif old is not None:
             self._policies.pop(old["metadata"]["name"], None)
 
     def _check_pod(self, call: AdmissionCall, pod: Object) -> None:
         if call.old is not None and not _is_significant(pod, call.old):
+            return
+        if self._is_exempt(call, pod["spec"]):
             return
         held = self._policy(call.namespace)
         refusals = checks.evaluate(held.enforce, pod["metadata"], pod["spec"])
@@ -86,7 +101,7 @@ class PodSecurity:
         template: Object | None = obj
         for key in path:
             template = (template or {}).get(key)
-        if template and template.get("spec"):
+        if template and template.get("spec") and not self._is_exempt(call, template["spec"]):
             held = self._policy(call.namespace)
             self._note(call, held.audit, template)
             self._warn(call, held.warn, template)
@@ -108,6 +123,13 @@ class PodSecurity:
         old, known = policy.parse(labels_of(call.old)) if call.old is not None else (None, [])
         if causes and causes != known:
             raise errors.invalid("Namespace", call.name, causes)
+        if call.name in self._settings.namespaces:
+            if old is not None and new != old:
+                call.warnings.append(
+                    f"namespace {quote(call.name)} is exempt from Pod Security, and the policy "
+                    f"({_shown(namespace)}) will be ignored"
+                )
+            return
         if old is None or new.enforce == old.enforce or new.enforce.level == "privileged":
             return
         if new.enforce.minor == old.enforce.minor and new.enforce.rank < old.enforce.rank:
@@ -132,6 +154,17 @@ class PodSecurity:
             others = len(names) - 1
             more = f" (and {others} other {checks.plural('pod', 'pods', others)})" if others else ""
             yield f"{names[0]}{more}: {reasons}"
+
+
+def _shown(namespace: Object) -> str:
+    """The labels of the policy: enforce=restricted:latest."""
+    labels = labels_of(namespace)
+    held, _ = policy.parse(labels)
+    return ", ".join(
+        f"{mode}={level}"
+        for mode, level in (("enforce", held.enforce), ("audit", held.audit), ("warn", held.warn))
+        if f"{policy.PREFIX}{mode}" in labels
+    )
 
 
 def _one_per_controller(pods: Iterable[Object]) -> list[Object]:
