@@ -39,7 +39,8 @@ HOLD = """
 'a,b,c'.split(',') == ['a', 'b', 'c'] && 'a,b,c'.split(',', 2) == ['a', 'b,c'] && 'ab'.split('') == ['a', 'b']
 'aaa'.replace('a', 'b') == 'bbb' && 'aaa'.replace('a', 'b', 2) == 'bba' && 'ab'.replace('', '-') == '-a-b-'
 ['a', 'b'].join() == 'ab' && ['a', 'b'].join('-') == 'a-b' && [].join(',') == ''
-'%s %d %.2f %x %X %b %o %e %%'.format([dyn('a'), 5, 1.5, 255, 'k', true, 8, 1234.5]) == 'a 5 1.50 ff 6B 1 10 1.234500e+03 %'
+'%s %d %.2f %x %X'.format([dyn('a'), 5, 1.5, 255, 'k']) == 'a 5 1.50 ff 6B'
+'%b %o %e %%'.format([dyn(true), 8, 1234.5]) == '1 10 1.234500e+03 %'
 '%s'.format([dyn([1, 2])]) == '[1, 2]' && '%s'.format([dyn({'b': dyn(1), 'a': null})]) == '{a: null, b: 1}'
 strings.quote('a"\\n\\\\') == '"a\\\\"\\\\n\\\\\\\\"'
 sets.contains([1, 2], [2, 2]) && !sets.contains([1], [2])

@@ -244,18 +244,28 @@ def _size(code: Generator, node: Call, operands: list[Node], texts: list[str]) -
     return f"len({texts[0]})" if operands[0].type.kind not in _OPEN else None
 
 
+def _if_text(code: Generator, node: Call, operands: list[Node], texts: list[str], text: str) -> str:
+    """The text's value where all operands are strings, whether that is known now or seen then."""
+    unsure = [name for one, name in zip(operands, texts, strict=True) if one.type.kind != "string"]
+    if not unsure:
+        return text
+    tests = " and ".join(f"type({name}) is str" for name in unsure)
+    return f"({text} if {tests} else {_plain(code, node, operands, texts)})"
+
+
 def _text(method: str) -> Any:
     def write(code: Generator, node: Call, operands: list[Node], texts: list[str]) -> str | None:
-        if any(one.type.kind != "string" for one in operands):
+        if any(one.type.kind not in ("string", "dyn") for one in operands):
             return None
-        return f"({texts[1]} in {texts[0]})" if method == "contains" else f"{texts[0]}.{method}({texts[1]})"
+        text = f"({texts[1]} in {texts[0]})" if method == "contains" else f"{texts[0]}.{method}({texts[1]})"
+        return _if_text(code, node, operands, texts, text)
 
     return write
 
 
 def _matches(code: Generator, node: Call, operands: list[Node], texts: list[str]) -> str | None:
     text, pattern = operands
-    if text.type.kind != "string" or not isinstance(pattern, Const):
+    if text.type.kind not in ("string", "dyn") or not isinstance(pattern, Const):
         return None
     from timonel.machinery.cel.library.regex import compiled
 
@@ -263,7 +273,7 @@ def _matches(code: Generator, node: Call, operands: list[Node], texts: list[str]
         search = compiled(pattern.value).search
     except EvaluationError:
         return None
-    return f"({code.constant(search)}({texts[0]}) is not None)"
+    return _if_text(code, node, operands, texts, f"({code.constant(search)}({texts[0]}) is not None)")
 
 
 def _same(code: Generator, node: Call, operands: list[Node], texts: list[str]) -> str:

@@ -19,8 +19,11 @@ from timonel.machinery.cel.types import Type
 from timonel.machinery.cel.values import (
     NO_OVERLOAD,
     NOTHING,
+    Duration,
     Object,
     Optional,
+    Timestamp,
+    UInt,
     equals,
     no_overload,
     type_name,
@@ -170,19 +173,28 @@ def _object_converter(inners: Mapping[str, Converter]) -> Converter:
 class Dispatch:
     """A call whose overload the types left open: the first that the values fit is taken."""
 
-    __slots__ = ("function", "overloads")
+    __slots__ = ("function", "known", "overloads")
 
     def __init__(self, function: str, overloads: Iterable[Overload]) -> None:
         self.function = function
         self.overloads = tuple(overloads)
+        self.known: dict[tuple[type, ...], Callable[..., Any]] = {}
+        """What was taken for values of these types, where the types alone decide."""
 
     def __call__(self, *args: Any) -> Any:
+        kinds = tuple(map(type, args))
+        run = self.known.get(kinds)
+        if run is not None:
+            return run(*args)
         for one in self.overloads:
             if all(accepts(wanted, value) for wanted, value in zip(one.args, args, strict=True)):
+                if _DECISIVE.issuperset(kinds):
+                    self.known[kinds] = one.run
                 return one.run(*args)
         raise no_overload(self.function, *args)
 
 
+_DECISIVE = frozenset((bool, int, float, str, bytes, type(None), UInt, Timestamp, Duration))
 _KIND_NAMES = {
     "timestamp": "google.protobuf.Timestamp",
     "duration": "google.protobuf.Duration",
