@@ -8,6 +8,7 @@ from timonel.controllers.certificates import requests
 from timonel.objects.meta import Object
 
 SELF = "Auto approving self kubelet client certificate after SubjectAccessReview."
+AGAIN = 60.0  # seconds; who asked may be allowed to later
 OTHER = "Auto approving kubelet client certificate after SubjectAccessReview."
 
 
@@ -26,4 +27,4 @@ def reconcile(desired: Object, observed: None) -> Plan:
     questions: tuple[tuple[str, str], ...] = (("nodeclient", OTHER),)
     if desired["spec"].get("username") == asked.name:
         questions = (("selfnodeclient", SELF), *questions)
-    return Plan((Approve(desired, questions),))
+    return Plan((Approve(desired, questions),), AGAIN)

@@ -97,7 +97,7 @@ class RequestAuthenticator:
         failed = False
         der = credentials.certificate
         if der is not None:
-            if self._front_proxy is not None and self._front_proxy.is_on:
+            if self._front_proxy is not None and self._front_proxy.speaks(credentials.headers):
                 try:
                     user = self._front_proxy.user(der, credentials.headers)
                 except ValueError:

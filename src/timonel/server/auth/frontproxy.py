@@ -35,16 +35,20 @@ class FrontProxy:
     def __init__(self, clock: Clock, authorities: Bundle, names: HeaderNames | None = None) -> None:
         self._clock = clock
         self._authorities = authorities
-        self._names = names or HeaderNames()
         self._trusted: dict[bytes, float] = {}  # certificates -> until when
+        self.use(names or HeaderNames())
 
-    @property
-    def is_on(self) -> bool:
-        return bool(self._authorities.authorities)
+    def speaks(self, headers: Sequence[Header]) -> bool:
+        """Whether a proxy, if it is one, says who asks."""
+        if not self._authorities.authorities:
+            return False
+        names = self._user_headers
+        return any(name in names for name, _ in headers)
 
     def use(self, names: HeaderNames) -> None:
         """From now on; certificates are looked at anew."""
         self._names = names
+        self._user_headers = frozenset(name.lower().encode() for name in names.users)
         self._trusted = {}
 
     def user(self, der: bytes, headers: Sequence[Header]) -> User | None:
