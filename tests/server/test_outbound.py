@@ -12,7 +12,8 @@ import pytest
 from tests.server.fakes import FakeReader
 from tests.server.webhookserver import Answer, Object, WebhookServer, webhook_server
 from timonel.aio.clock import SystemClock
-from timonel.server.outbound import CallFailed, Outbound, Reply, duration
+from timonel.distro.pki import Authority
+from timonel.server.outbound import CallFailed, ClientAuth, Outbound, Reply, duration
 
 pytestmark = pytest.mark.looptime(False)
 
@@ -179,3 +180,34 @@ def test_durations_are_printed_as_go_prints_them(seconds: float, text: str) -> N
 def test_statuses_that_are_no_success(status: int, text: str) -> None:
     with pytest.raises(CallFailed, match=text):
         Reply(status, {}, b"").tree()
+
+
+async def test_a_server_that_speaks_no_tls(outbound: Outbound) -> None:
+    async def plain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(16)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(plain, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+
+    text = await failure(outbound, {"url": f"https://127.0.0.1:{port}/"})
+
+    server.close()
+    assert text.endswith(": http: server gave HTTP response to HTTPS client")
+
+
+async def test_a_server_that_wants_to_know_its_clients(tmp_path: Path, reader: FakeReader) -> None:
+    async with webhook_server(tmp_path, _echo, asks_clients=True) as webhook:
+        files = Authority(tmp_path, now=SystemClock().now()).client("caller", user="caller")
+        known = ClientAuth(files.certificate.read_bytes(), files.key.read_bytes(), "a token")
+        caller = Outbound(reader, SystemClock(), credentials=lambda authority: known)
+        stranger = Outbound(reader, SystemClock())
+
+        reply = await caller.post(webhook.client_config(), "", b"{}", timeout=5)
+        text = await failure(stranger, webhook.client_config())
+
+        caller.close()
+        assert reply.status == 200
+        assert webhook.headers[0]["authorization"] == "Bearer a token"
+        assert "EOF" in text or "certificate required" in text

@@ -81,8 +81,13 @@ async def webhook_server(
     folder: Path,
     answer: Callable[[str, Object], Awaitable[Answer]],
     hosts: tuple[str, ...] = ("localhost", "127.0.0.1"),
+    *,
+    asks_clients: bool = False,
 ) -> AsyncIterator[WebhookServer]:
     context, ca = server_context(folder, *hosts)
+    if asks_clients:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(cadata=ca)
     found = WebhookServer(answer, ca)
     server = await asyncio.start_server(found.serve, "127.0.0.1", 0, ssl=context)
     found.port = server.sockets[0].getsockname()[1]
@@ -92,5 +97,7 @@ async def webhook_server(
         server.close()
         for writer in found.writers:
             writer.transport.abort()
-        while found.writers:
+        for _ in range(100):
+            if not found.writers:
+                break
             await asyncio.sleep(0)

@@ -39,7 +39,6 @@ class MutatingPolicies:
         self._source = Source(
             POLICIES, BINDINGS, reader=around.reader, places=around.forms.places, forget=forget
         )
-        self._mutations: dict[str, tuple[Policy, Mutations]] = {}
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         return self._source.handles(resource, subresource, operation)
@@ -68,7 +67,7 @@ class MutatingPolicies:
         namespace = namespace_object(self._around, call)
         problems: list[str] = []
         for invocation in found.invocations:
-            mutations = self._mutations_of(invocation.policy)
+            mutations = _mutations_of(invocation.policy)
             seen = await given(self._around, found, invocation, call, namespace)
             try:
                 if mutations.conditions is not None and not await settled(
@@ -99,11 +98,12 @@ class MutatingPolicies:
         memory.end(call)
         return problems
 
-    def _mutations_of(self, policy: Policy) -> Mutations:
-        known = self._mutations.get(policy.name)
-        if known is None or known[0] is not policy:
-            known = self._mutations[policy.name] = (policy, Mutations(policy.spec))
-        return known[1]
+
+def _mutations_of(policy: Policy) -> Mutations:
+    if policy.compiled is None:
+        policy.compiled = Mutations(policy.spec)
+    mutations: Mutations = policy.compiled
+    return mutations
 
 
 def _told(invocation: Invocation, why: str) -> list[str]:

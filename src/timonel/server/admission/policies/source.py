@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from timonel.apis.resource import ResourceType
 from timonel.objects.meta import Object
@@ -46,6 +47,7 @@ class Policy:
     tree: Object
     match: Match
     bindings: tuple[BoundTo, ...] = ()
+    compiled: Any = None  # what the plugin makes of its expressions, at their first use
 
     @property
     def spec(self) -> Object:

@@ -56,7 +56,6 @@ class ValidatingPolicies:
         self._source = Source(
             POLICIES, BINDINGS, reader=around.reader, places=around.forms.places, forget=forget
         )
-        self._rules: dict[str, tuple[Policy, Rules]] = {}
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         return self._source.handles(resource, subresource, operation)
@@ -74,7 +73,7 @@ class ValidatingPolicies:
             annotations: dict[str, list[str]] = {}
             for invocation in found.invocations:
                 seen = await given(self._around, found, invocation, call, namespace)
-                result = await settled(partial(self._rules_of(invocation.policy).decide, seen))
+                result = await settled(partial(_rules_of(invocation.policy).decide, seen))
                 for refusal in result.refusals:
                     denied += _acted(call, invocation, refusal)
                 for key, value in result.annotations:
@@ -88,11 +87,12 @@ class ValidatingPolicies:
         if denied:
             raise _refused(call, denied[0])
 
-    def _rules_of(self, policy: Policy) -> Rules:
-        known = self._rules.get(policy.name)
-        if known is None or known[0] is not policy:
-            known = self._rules[policy.name] = (policy, Rules(policy.spec))
-        return known[1]
+
+def _rules_of(policy: Policy) -> Rules:
+    if policy.compiled is None:
+        policy.compiled = Rules(policy.spec)
+    rules: Rules = policy.compiled
+    return rules
 
 
 def _acted(call: AdmissionCall, invocation: Invocation, refusal: Refusal) -> list[_Denied]:
