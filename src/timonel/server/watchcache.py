@@ -35,6 +35,7 @@ from timonel.store.memory import after_prefix
 WINDOW = 4096  # past events kept per resource
 WINDOW_BYTES = 64 * 1024 * 1024  # of objects in them, however few events that leaves
 LARGE_PAST = 4 * 1024 * 1024  # bytes that are kept for longer than a few minutes
+LAGGING = 256  # past events whose old objects are kept as trees, for watchers in this process
 MAILBOX = 16384  # events a watcher may lag behind before it is cut off
 MAILBOX_BYTES = 64 * 1024 * 1024
 
@@ -378,6 +379,8 @@ class ResourceCache:
             self.entries[event.key] = new
         change = Change(event.revision, new, old)
         self.window.append(change)
+        if len(self.window) > LAGGING and (superseded := self.window[-LAGGING].old) is not None:
+            superseded.release()  # who watches in this process has seen it
         self._window_size += change.size
         while len(self.window) > WINDOW or self._window_size > WINDOW_BYTES:
             gone = self.window.popleft()
