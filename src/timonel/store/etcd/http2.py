@@ -52,8 +52,8 @@ class Stream:
     """One call. `messages` are whole answers; `ended` is set once there will be no more, with `error` if it failed."""
 
     __slots__ = (
-        "_buffer", "_connection", "_waiter", "ended", "error", "id", "messages", "out", "taken", "unary",
-        "window",
+        "_connection", "_have", "_need", "_parts", "_waiter", "ended", "error", "id", "messages", "out", "taken",
+        "unary", "window",
     )  # fmt: skip
 
     def __init__(self, connection: Http2Connection, id_: int, window: int, *, unary: bool) -> None:
@@ -66,7 +66,9 @@ class Stream:
         self.taken = 0  # bytes whose window is to be opened again
         self.ended = False
         self.error: RpcError | None = None
-        self._buffer = b""
+        self._parts: list[bytes] = []  # of a message that is not whole yet
+        self._have = 0  # bytes in them
+        self._need = 5  # bytes that there must be before it is worth looking
         self._waiter: asyncio.Future[None] | None = None
 
     # ---- for the caller
@@ -109,18 +111,24 @@ class Stream:
             self.finish(RpcError(name, details) if number else None)
 
     def on_data(self, data: bytes) -> None:
-        buffer = self._buffer + data if self._buffer else data
-        at = 0
+        self._parts.append(data)
+        self._have += len(data)
+        if self._have < self._need:  # a long message: its parts are put together once
+            return
+        buffer = b"".join(self._parts) if len(self._parts) > 1 else data
+        at, self._need = 0, 5
         while len(buffer) - at >= 5:
             end = at + 5 + int.from_bytes(buffer[at + 1 : at + 5], "big")
             if end > len(buffer):
+                self._need = end - at
                 break
             if buffer[at]:
                 self.finish(RpcError("INTERNAL", "a compressed message, which was not asked for"))
                 return
             self.messages.append(buffer[at + 5 : end])
             at = end
-        self._buffer = buffer[at:]
+        self._parts = [buffer[at:]] if at < len(buffer) else []
+        self._have = len(buffer) - at
         if self.messages:
             self._wake()
 

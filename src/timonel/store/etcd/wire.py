@@ -182,14 +182,14 @@ class KeyValue:
     def read(cls, raw: bytes) -> KeyValue:
         found = cls()
         for tag, value in fields(raw):
-            if tag == 1:
+            if tag == 5:
+                found.value = _bytes(value)
+            elif tag == 1:
                 found.key = _bytes(value)
             elif tag == 2:
                 found.created = _integer(value)
             elif tag == 3:
                 found.modified = _integer(value)
-            elif tag == 5:
-                found.value = _bytes(value)
         return found
 
 
