@@ -26,5 +26,7 @@ class Page:
         paths.add(path, self.answer)
 
     async def answer(self, request: Request, info: Info, user: User) -> Response:
-        families = [family for source in self._sources for family in source()]
-        return Response(200, rendered(families), CONTENT_TYPE)
+        return Response(200, rendered(self.families()), CONTENT_TYPE)
+
+    def families(self) -> list[Family]:
+        return [family for source in self._sources for family in source()]
