@@ -12,6 +12,7 @@ import yaml
 from tests.server.auth.tlsserver import NOW
 from timonel.distro import pki
 from timonel.server.auth import durations, flags, structured
+from timonel.server.auth.frontproxy import HeaderNames
 from timonel.server.auth.jwtclaims import user_of
 from timonel.server.auth.settings import AuthSettings, ConfigError
 from timonel.server.auth.verified import TokenError
@@ -60,6 +61,25 @@ def test_flags_that_cannot_be_used(given: dict[str, str], problem: str) -> None:
         flags.read(given, BASE)
 
 
+def test_the_authorities_of_the_cluster_stay(tmp_path: Path) -> None:
+    file = tmp_path / "other.pem"
+    file.write_text("OTHER")
+    own = AuthSettings(
+        client_ca="OWN\n", front_proxy_ca="PROXY\n", header_names=HeaderNames(allowed=("own",))
+    )
+    given = {
+        "client-ca-file": str(file),
+        "requestheader-client-ca-file": str(file),
+        "requestheader-allowed-names": "theirs",
+        "requestheader-username-headers": "X-User",
+    }
+
+    found = flags.read(given, own)
+
+    assert (found.client_ca, found.front_proxy_ca) == ("OWN\nOTHER\n", "PROXY\nOTHER\n")
+    assert found.header_names == HeaderNames(("X-User",), (), (), (), ("theirs", "own"))
+
+
 def test_files_are_read_again_when_they_have_changed(tmp_path: Path) -> None:
     file = tmp_path / "ca.pem"
     file.write_text(pki.Authority(tmp_path / "a", now=NOW).pem)
@@ -71,7 +91,7 @@ def test_files_are_read_again_when_they_have_changed(tmp_path: Path) -> None:
     found = reread()
 
     assert found is not None
-    assert found.client_ca == "other"
+    assert found.client_ca == "other\n"
     assert flags.rereader({"anonymous-auth": "false"}, BASE) is None
 
 

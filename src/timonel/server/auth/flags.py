@@ -61,12 +61,12 @@ def read(flags: Flags, base: AuthSettings) -> AuthSettings:
     """`base` with what the flags say. Raises ConfigError."""
     settings = base
     if "client-ca-file" in flags:
-        settings = replace(settings, client_ca=_file(flags["client-ca-file"]))
+        settings = replace(settings, client_ca=_joined(base.client_ca, _file(flags["client-ca-file"])))
     if "requestheader-client-ca-file" in flags:
         settings = replace(
             settings,
-            front_proxy_ca=_file(flags["requestheader-client-ca-file"]),
-            header_names=_header_names(flags),
+            front_proxy_ca=_joined(base.front_proxy_ca, _file(flags["requestheader-client-ca-file"])),
+            header_names=_header_names(flags, base),
         )
     if "token-auth-file" in flags:
         tokens = static_tokens(_file(flags["token-auth-file"]))
@@ -157,13 +157,19 @@ def _token_webhook(flags: Flags) -> webhook_tokens.Settings | None:
     )
 
 
-def _header_names(flags: Flags) -> HeaderNames:
+def _joined(*pems: str) -> str:
+    """The cluster's own authority stays: its admin, its nodes and its proxy have certificates of it."""
+    return "\n".join(pem.strip() for pem in pems if pem) + "\n"
+
+
+def _header_names(flags: Flags, base: AuthSettings) -> HeaderNames:
+    allowed = _list(flags.get("requestheader-allowed-names", ""))
     return HeaderNames(
         users=_list(flags.get("requestheader-username-headers", "")),
         uids=_list(flags.get("requestheader-uid-headers", "")),
         groups=_list(flags.get("requestheader-group-headers", "")),
         extra_prefixes=_list(flags.get("requestheader-extra-headers-prefix", "")),
-        allowed=_list(flags.get("requestheader-allowed-names", "")),
+        allowed=(*allowed, *base.header_names.allowed) if allowed else (),
     )
 
 
