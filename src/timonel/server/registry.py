@@ -195,6 +195,7 @@ class Registry:
         self._builtin.add(rtype.group)
         if rtype is work:
             self.by_qualified[qualified] = endpoint
+            cache.kind.decode = machinery.from_protobuf
         return endpoint
 
     def is_builtin(self, group: str) -> bool:

@@ -48,6 +48,7 @@ def opening(rtype: ResourceType) -> bytes:
 
 
 REVISION = b'{"metadata":{"resourceVersion":"'
+PROTOBUF = b"k8s\0"
 
 
 class Entry:
@@ -140,13 +141,14 @@ class Entry:
 
 
 class Kind:
-    """What a cache knows about the type it holds. `decrypt` turns stored bytes into plain ones.
+    """What a cache knows about the type it holds. `decrypt` turns stored bytes into plain ones, `decode` upstream's
+    protobuf into a tree.
 
     A kind whose stored forms can only be read by waiting (for a webhook that converts them) says so with `waits`, and
     `prepare` brings records into a form that `entry` takes.
     """
 
-    __slots__ = ("decrypt", "frugal", "head", "opening", "prefix", "rtype")
+    __slots__ = ("decode", "decrypt", "frugal", "head", "opening", "prefix", "rtype")
 
     def __init__(self, rtype: ResourceType, decrypt: Callable[[str, bytes], bytes] | None = None) -> None:
         self.rtype = rtype
@@ -154,6 +156,7 @@ class Kind:
         self.head = self.opening[: -len('"metadata":{')]
         self.prefix = layout.prefix_of(rtype)
         self.decrypt = decrypt
+        self.decode: Callable[[bytes], Object] | None = None
         self.frugal = rtype.frugal  # trees are made again for everybody who asks
 
     def key(self, namespace: str, name: str) -> str:
@@ -161,8 +164,9 @@ class Kind:
 
     def entry(self, record: Record, obj: Object | None = None) -> Entry:
         value = record.value if self.decrypt is None else self.decrypt(record.key, record.value)
-        if not value.startswith(self.opening):  # written by a version of ours that had another stored form
-            tree = orjson.loads(value)
+        if not value.startswith(self.opening):  # written by upstream, or by a version of ours that had another form
+            is_protobuf = value.startswith(PROTOBUF) and self.decode is not None
+            tree = self.decode(value) if is_protobuf and self.decode is not None else orjson.loads(value)
             value = self.encode(tree)
         return Entry(self, record.key, value, record.modified, obj)
 
