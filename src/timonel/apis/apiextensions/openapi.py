@@ -109,7 +109,7 @@ class _Place:
     uncorrelatable: str = ""  # the part of the schema in which old and new values do not belong together
 
     def inside(self) -> _Place:
-        return replace(self, is_root=False)
+        return replace(self, is_root=False) if self.is_root else self
 
 
 def _walk(
@@ -146,7 +146,7 @@ def _walk_members(
         _walk(one, f"{path}.definitions[{key}]", inside, options, None, told)
     items = schema.get("items")
     below = inside
-    if schema.get("x-kubernetes-list-type") != "map" and not below.uncorrelatable:
+    if items is not None and schema.get("x-kubernetes-list-type") != "map" and not below.uncorrelatable:
         below = replace(inside, uncorrelatable=path)
     if isinstance(items, dict):
         _walk(items, f"{path}.items", below, options, context and context.below(items), told)
