@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from timonel.controllers.replicaset import REPLICASET
 from timonel.controllers.root_ca_publisher import root_ca_publisher
 from timonel.controllers.serviceaccount import SERVICEACCOUNT
 from timonel.controllers.serviceaccount_token import serviceaccount_token
+from timonel.controllers.token_cleaner import TOKEN_CLEANER
 from timonel.controllers.ttl_after_finished import TTL_AFTER_FINISHED
 from timonel.objects.meta import Key, Object, format_time
 
@@ -55,6 +57,48 @@ def test_tokens_go_with_their_account(uid: str, kept: bool) -> None:
     world.remove("serviceaccounts", Key("shop", "sa"))
     world.settle(serviceaccount_token("CA"))
     assert world.list("secrets") == []
+
+
+def test_token_secrets_are_filled() -> None:
+    noted = {"kubernetes.io/service-account.name": "sa"}
+    secret = {
+        "metadata": {"name": "t", "namespace": "shop", "uid": "uid-t", "annotations": noted},
+        "type": "kubernetes.io/service-account-token",
+        "data": {"own": "eA=="},
+    }
+    account = {"metadata": {"name": "sa", "namespace": "shop", "uid": "uid-sa"}}
+    world = World(("secrets", secret), ("serviceaccounts", account))
+
+    world.settle(serviceaccount_token("CA"))
+
+    (found,) = world.list("secrets")
+    assert found["data"] == {"own": "eA==", "token": "signed", "ca.crt": "Q0E=", "namespace": "c2hvcA=="}
+    assert found["metadata"]["annotations"]["kubernetes.io/service-account.uid"] == "uid-sa"
+    world.settle(serviceaccount_token("NEW"))
+    assert world.list("secrets")[0]["data"] == {**found["data"], "ca.crt": "TkVX"}
+
+
+@pytest.mark.parametrize(
+    ("age", "type_", "text", "kept"),
+    [
+        (59, "bootstrap.kubernetes.io/token", "2027-01-15T08:01:00Z", True),
+        (60, "bootstrap.kubernetes.io/token", "2027-01-15T08:01:00Z", False),
+        (0, "bootstrap.kubernetes.io/token", "soon", False),
+        (60, "Opaque", "2027-01-15T08:01:00Z", True),
+    ],
+)
+def test_bootstrap_tokens_go_when_their_time_is_up(age: float, type_: str, text: str, kept: bool) -> None:
+    secret = {
+        "metadata": {"name": "bootstrap-token-abcdef", "namespace": "kube-system", "uid": "u"},
+        "type": type_,
+        "data": {"expiration": base64.b64encode(text.encode()).decode()},
+    }
+    world = World(("secrets", secret))
+    world.time = START + age
+
+    world.settle(TOKEN_CLEANER)
+
+    assert bool(world.list("secrets")) == kept
 
 
 def test_a_finished_job_lives_for_its_ttl() -> None:

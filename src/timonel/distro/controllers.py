@@ -29,6 +29,7 @@ from timonel.controllers.serviceaccount import SERVICEACCOUNT
 from timonel.controllers.serviceaccount_token import serviceaccount_token
 from timonel.controllers.statefulset import STATEFULSET
 from timonel.controllers.taint_eviction import TAINT_EVICTION
+from timonel.controllers.token_cleaner import TOKEN_CLEANER
 from timonel.controllers.ttl_after_finished import TTL_AFTER_FINISHED
 from timonel.distro.config import ClusterConfig
 
@@ -60,5 +61,6 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         serviceaccount_token(ca_pem),
         STATEFULSET,
         TAINT_EVICTION,
+        TOKEN_CLEANER,
         TTL_AFTER_FINISHED,
     )

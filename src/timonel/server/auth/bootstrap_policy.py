@@ -513,6 +513,7 @@ _OWN_WATCHES: dict[str, tuple[_Spec, ...]] = {
         ("patch update", "core", "nodes/status"),
         _EVENTS,
     ),
+    "token-cleaner": (("list watch", "core", "secrets"),),
     "taint-eviction-controller": (
         (f"{_READ} delete", "core", "pods"),
         (_READ, "core", "nodes"),
