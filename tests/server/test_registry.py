@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 
 import pytest
 
-from tests.server.starting import ADMIN, started
+from tests.server.starting import ADMIN, SCHEME, started
 from timonel.client.transport import Resource
 from timonel.machinery import errors
 from timonel.objects.meta import Key
@@ -101,3 +102,24 @@ async def test_a_secret_whose_key_is_lost_hides_no_other(tmp_path: Path) -> None
             assert caught.value.message == text
         assert (await client.get(SECRETS, Key("kkk", "kept")))["metadata"]["name"] == "kept"
         assert [o["metadata"]["name"] for o in (await client.list(SECRETS, "kkk")).items] == ["kept"]
+
+
+async def test_what_upstream_has_stored_is_served() -> None:
+    """As protobuf, and as JSON whose members come in another order."""
+    store = MemoryStore()
+    codec = SCHEME.codec(next(t for t in SCHEME.resources if t.qualified == "configmaps"))
+    for name in ("binary", "text"):
+        tree = {
+            "data": {"a": "b"},
+            "metadata": {"namespace": "default", "name": name, "uid": "u", "labels": {"l": "v"}},
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+        }
+        value = codec.to_protobuf(tree) if name == "binary" else json.dumps(tree).encode()
+        await store.create(f"/configmaps/default/{name}", value)
+    async with started(store=store) as server:
+        client = server.transport_for(ADMIN)
+        for name in ("binary", "text"):
+            found = await client.get(MAPS, Key("default", name))
+            assert (found["data"], found["metadata"]["labels"]) == ({"a": "b"}, {"l": "v"})
+            assert found["metadata"]["resourceVersion"]
