@@ -307,6 +307,19 @@ async def test_missing_parameters(server: ApiServer, action: str, status: int) -
         )
 
 
+async def test_parameters_of_a_kind_that_is_not_served(server: ApiServer) -> None:
+    kind = {"apiVersion": "shop.example.com/v1", "kind": "Limit"}
+    ref = {"name": "x", "parameterNotFoundAction": "Allow"}
+    await refusing(server, {"expression": "true"}, binding={"paramRef": ref}, paramKind=kind)
+
+    answer = await post(server)
+
+    assert answer.body["message"] == (
+        "configmaps \"m\" is forbidden: ValidatingAdmissionPolicy 'p' denied request: failed to configure policy: "
+        "failed to find resource referenced by paramKind: 'shop.example.com/v1, Kind=Limit'"
+    )
+
+
 # ---- type checking
 
 

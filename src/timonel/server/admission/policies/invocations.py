@@ -14,7 +14,7 @@ from timonel.objects.meta import Object
 from timonel.server.admission.expressions import Given
 from timonel.server.admission.forms import Form, Forms
 from timonel.server.admission.matching import Match
-from timonel.server.admission.policies.params import BadParams, Params
+from timonel.server.admission.policies.params import BadParams, Params, shown_kind
 from timonel.server.admission.policies.source import BoundTo, Policy
 from timonel.server.request import AdmissionCall, Authorizer, Reader
 
@@ -76,15 +76,18 @@ async def invocations(around: Around, policies: Sequence[Policy], call: Admissio
             continue
         if form is None:
             continue
+        kind = policy.spec.get("paramKind")
+        if kind is not None and around.params.endpoint(kind) is None:
+            why = f"failed to find resource referenced by paramKind: '{shown_kind(kind)}'"
+            found.misconfigured.append(Misconfigured(policy, None, why))
+            continue
         for binding in policy.bindings:
             try:
                 if binding.match is not None and not _matches(
                     binding.match, own, others, call, around.reader
                 ):
                     continue
-                params = await around.params.of(
-                    policy.spec.get("paramKind"), binding.spec.get("paramRef"), call.namespace
-                )
+                params = await around.params.of(kind, binding.spec.get("paramRef"), call.namespace)
             except (StatusError, BadParams, ValueError) as error:
                 why = error.message if isinstance(error, StatusError) else str(error)
                 found.misconfigured.append(Misconfigured(policy, binding, why))

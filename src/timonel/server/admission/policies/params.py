@@ -16,6 +16,11 @@ class BadParams(ValueError):
     """They cannot be found, or must be and are not; the text is upstream's."""
 
 
+def shown_kind(kind: Object) -> str:
+    group, _, version = str(kind.get("apiVersion", "")).rpartition("/")
+    return f"{group}/{version}, Kind={kind.get('kind', '')}"
+
+
 class Params:
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -38,8 +43,7 @@ class Params:
             return (None,)
         endpoint = self.endpoint(kind)
         if endpoint is None:
-            version, name = kind.get("apiVersion", ""), kind.get("kind", "")
-            raise BadParams(f"paramKind kind `&ParamKind{{APIVersion:{version},Kind:{name},}}` not known")
+            raise BadParams(f"paramKind kind `{shown_kind(kind)}` not known")
         where = ref.get("namespace") or ""
         if endpoint.rtype.namespaced:
             where = where or namespace
