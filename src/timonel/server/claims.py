@@ -33,11 +33,12 @@ class Claims:
         self._prefix = f"{PREFIX}{name}/"
         self._given_back: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
         self._last_use: dict[int, int] = {}  # number -> revision at which its last owner still had it
+        self._refused: dict[int, tuple[int, float]] = {}  # number -> whose claim was first met when
 
     async def take(self, number: int, owner: Key) -> bool:
         """Whether it is the owner's from now on."""
         key = f"{self._prefix}{number}"
-        value = orjson.dumps({"owner": [owner.namespace, owner.name], "at": self._clock.now()})
+        value = orjson.dumps({"owner": [owner.namespace, owner.name]})
         while True:
             try:
                 await self._store.create(key, value)
@@ -55,15 +56,19 @@ class Claims:
                 continue
 
     def _is_free(self, number: int, owner: Key, claim: Record) -> bool:
-        tree = orjson.loads(claim.value)
-        holder = Key(*tree["owner"])
+        holder = Key(*orjson.loads(claim.value)["owner"])
         if holder == owner:
             return True
         if self._has(number, holder):
             return False
         if claim.modified <= self._last_use.get(number, 0):
             return True
-        return bool(abs(self._clock.now() - tree["at"]) > ABANDONED_AFTER)
+        now = self._clock.monotonic()
+        revision, since = self._refused.get(number, (0, now))
+        if revision != claim.modified:
+            self._refused[number] = (claim.modified, now)
+            return False
+        return now - since > ABANDONED_AFTER
 
     def given_back(self, number: int, revision: int) -> None:
         """Its owner had it at this revision, and has it no longer."""
