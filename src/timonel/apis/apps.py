@@ -6,12 +6,13 @@ pkg/printers/internalversion/printers.go.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from timonel.apis import checks
 from timonel.apis.core.persistentvolumeclaim import default_claim, validate_claim_spec
 from timonel.apis.core.pod import default_pod_template, validate_pod_template
+from timonel.apis.core.pod_alike import Alike
 from timonel.apis.core.pod_warnings import hostname_warning, template_warnings
 from timonel.apis.printing import AGE, container_images, container_names, labels_cell, selector_cell
 from timonel.apis.resource import Column, ResourceType, Scale
@@ -141,11 +142,11 @@ def _default_rolling(strategy: Object, **defaults: int | str) -> None:
             rolling[key] = value
 
 
-def validate_deployment(obj: Object) -> Iterator[Cause]:
+def validate_deployment(obj: Object, sound: Alike | None = None) -> Iterator[Cause]:
     spec = obj.get("spec") or {}
     yield from checks.not_negative("spec.replicas", spec.get("replicas"))
     yield from validate_selector("spec.selector", spec.get("selector"), "deployment")
-    yield from _validate_replicated("spec", spec)
+    yield from _validate_replicated("spec", spec, sound)
     yield from _validate_strategy("spec.strategy", spec.get("strategy") or {})
     minimum = spec.get("minReadySeconds", 0)
     yield from checks.not_negative("spec.minReadySeconds", minimum)
@@ -159,7 +160,7 @@ def validate_deployment(obj: Object) -> Iterator[Cause]:
             )
 
 
-def _validate_replicated(path: str, spec: Object, kind: str = "ReplicaSet") -> Iterator[Cause]:
+def _validate_replicated(path: str, spec: Object, sound: Alike | None) -> Iterator[Cause]:
     """The template of a workload whose pods run forever."""
     selector = spec.get("selector")
     if not selector_is_sound(selector):
@@ -167,8 +168,20 @@ def _validate_replicated(path: str, spec: Object, kind: str = "ReplicaSet") -> I
         return
     template = spec.get("template") or {}
     yield from matches_template(f"{path}.template", selector, template)
-    yield from validate_pod_template(template, f"{path}.template")
-    yield from only_always(f"{path}.template", template, kind)
+    yield from validate_pod_template(template, f"{path}.template", sound=sound)
+    yield from only_always(f"{path}.template", template, "ReplicaSet")
+
+
+def _remembering(
+    validate: Callable[[Object, Alike], Iterator[Cause]],
+    validate_update: Callable[[Object, Object, Alike], Iterator[Cause]],
+) -> Mapping[str, Callable[..., Any]]:
+    """The rules that need not look twice at the same template: most updates change something else."""
+    sound = Alike()
+    return {
+        "validate": lambda obj: validate(obj, sound),
+        "validate_update": lambda new, old: validate_update(new, old, sound),
+    }
 
 
 def _shown_strategy(strategy: Object) -> Object:
@@ -207,8 +220,8 @@ def _validate_rolling(path: str, rolling: Object) -> Iterator[Cause]:
     yield from _not_above_all(f"{path}.maxUnavailable", unavailable)
 
 
-def validate_deployment_update(new: Object, old: Object) -> Iterator[Cause]:
-    yield from validate_deployment(new)
+def validate_deployment_update(new: Object, old: Object, sound: Alike | None = None) -> Iterator[Cause]:
+    yield from validate_deployment(new, sound)
     yield from _selector_is_kept(new, old)
 
 
@@ -269,6 +282,7 @@ DEPLOYMENT = ResourceType(
     prepare_update=_keep_status,
     validate=validate_deployment,
     validate_update=validate_deployment_update,
+    remembering=lambda: _remembering(validate_deployment, validate_deployment_update),
     validate_status_update=validate_deployment_status,
     warnings=_named_warnings,
     warnings_update=_warnings_update,
@@ -291,16 +305,16 @@ def default_replicaset(obj: Object) -> None:
     _default_rolled(obj.setdefault("spec", {}))
 
 
-def validate_replicaset(obj: Object) -> Iterator[Cause]:
+def validate_replicaset(obj: Object, sound: Alike | None = None) -> Iterator[Cause]:
     spec = obj.get("spec") or {}
     yield from checks.not_negative("spec.replicas", spec.get("replicas"))
     yield from checks.not_negative("spec.minReadySeconds", spec.get("minReadySeconds"))
     yield from validate_selector("spec.selector", spec.get("selector"), "deployment")
-    yield from _validate_replicated("spec", spec)
+    yield from _validate_replicated("spec", spec, sound)
 
 
-def validate_replicaset_update(new: Object, old: Object) -> Iterator[Cause]:
-    yield from validate_replicaset(new)
+def validate_replicaset_update(new: Object, old: Object, sound: Alike | None = None) -> Iterator[Cause]:
+    yield from validate_replicaset(new, sound)
     yield from _selector_is_kept(new, old)
 
 
@@ -334,6 +348,7 @@ REPLICASET = ResourceType(
     prepare_update=_keep_status,
     validate=validate_replicaset,
     validate_update=validate_replicaset_update,
+    remembering=lambda: _remembering(validate_replicaset, validate_replicaset_update),
     validate_status_update=validate_replicaset_status,
     warnings=_named_warnings,
     warnings_update=_warnings_update,

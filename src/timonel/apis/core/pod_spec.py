@@ -85,7 +85,9 @@ def _is_int32(text: str) -> bool:
     return -(2**31) <= int(text) <= _MAX_INT32
 
 
-def validate_pod_template(template: Object, path: str, claims: Sequence[Object] = ()) -> Iterator[Cause]:
+def validate_pod_template(
+    template: Object, path: str, claims: Sequence[Object] = (), sound: Alike | None = None
+) -> Iterator[Cause]:
     """`claims`: the claim templates of a StatefulSet, which its pods may mount as volumes."""
     metadata, spec = template.get("metadata") or {}, template.get("spec") or {}
     yield from checks.label_map(f"{path}.labels", metadata.get("labels"))
@@ -95,7 +97,7 @@ def validate_pod_template(template: Object, path: str, claims: Sequence[Object] 
         yield from validate_annotations(f"{path}.annotations", annotations, spec)
     if claims:
         spec = with_claims(spec, claims)
-    yield from validate_pod_spec(f"{path}.spec", spec)
+    yield from asked(sound, {"metadata": {}, "spec": spec}, lambda _: validate_pod_spec(f"{path}.spec", spec))
     if annotations:
         yield from pod_security.validate_apparmor_agrees(f"{path}.spec", annotations, spec)
     if spec.get("ephemeralContainers"):

@@ -92,6 +92,7 @@ class Fields:
         self._gvk = f"{group}/{version}, Kind={kind}"
         self._new = new
         self._ignored = ignored or {}
+        self._memory = managing.Memory()
         self._remembered: dict[bytes, Object] = {}  # fieldsV1 of new objects, by what they say
 
     # ---- updates
@@ -111,7 +112,7 @@ class Fields:
         if managed:
             managed = self._noted(_unmanaged(old), new, managed, manager, now, subresource)
         if managed:
-            metadata["managedFields"] = managing.encode(managed)
+            metadata["managedFields"] = managing.encode(managed, self._memory)
 
     def _created(self, new: Object, manager: str, now: float, subresource: str) -> Object | None:
         """The only entry of a new object; None where its manager owns nothing.
@@ -134,20 +135,19 @@ class Fields:
         me = Manager(manager, UPDATE, self._api_version, subresource)
         return managing.entry(me, self._api_version, managing.time_of(now), found) if found else None
 
-    @staticmethod
-    def _starting_point(old: Object, metadata: Object, subresource: str) -> Managed:
+    def _starting_point(self, old: Object, metadata: Object, subresource: str) -> Managed:
         """What the client sent back, if it makes sense; nobody unknowingly deletes what the server noted."""
         if not subresource:
             sent = metadata.get("managedFields")
             if managing.is_reset(sent):
                 return {}
             try:
-                if sent and (managed := managing.decode(sent)):
+                if sent and (managed := managing.decode(sent, self._memory)):
                     return managed
             except ManagedFieldsError:
                 pass
         try:
-            return managing.decode(old["metadata"].get("managedFields") or ())
+            return managing.decode(old["metadata"].get("managedFields") or (), self._memory)
         except ManagedFieldsError:
             return {}
 
@@ -186,7 +186,7 @@ class Fields:
         self._check(config)
         current = live if live is not None else self._fresh()
         try:
-            managed = managing.decode(current["metadata"].get("managedFields") or ())
+            managed = managing.decode(current["metadata"].get("managedFields") or (), self._memory)
         except ManagedFieldsError as e:
             raise BadRequest(f"failed to decode managed fields: {e}") from e
         me = Manager(manager, APPLY, "", subresource)
@@ -206,7 +206,7 @@ class Fields:
         metadata = merged["metadata"]
         metadata.pop("managedFields", None)
         if managed:
-            metadata["managedFields"] = managing.encode(managed)
+            metadata["managedFields"] = managing.encode(managed, self._memory)
         return merged
 
     def merged(self, live: Object, config: Object) -> Object:

@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+import orjson
+
 from timonel.machinery.apply import sets
 from timonel.machinery.apply.sets import Set, SetError
 
@@ -20,6 +22,8 @@ APPLY, UPDATE = "Apply", "Update"
 MAX_UPDATERS = 10
 ANCIENT = "ancient-changes"
 BEFORE_FIRST_APPLY = "before-first-apply"
+REMEMBERED = 256  # sets of a type; then all of them are forgotten
+LONGEST = 16 * 1024  # bytes of one that is worth it
 
 
 class Manager(NamedTuple):
@@ -54,9 +58,48 @@ class ManagedFieldsError(ValueError):
     """managedFields that cannot be read."""
 
 
-def decode(entries: Iterable[Any]) -> Managed:
+class Memory:
+    """What `fieldsV1` came to and came from: the same ones are read and written again and again.
+
+    Sets and trees are shared with whoever gets them, and nobody changes them.
+    """
+
+    def __init__(self) -> None:
+        self._sets: dict[bytes, Set] = {}
+        self._trees: dict[bytes, dict[str, Any]] = {}
+
+    def set_of(self, tree: Any) -> Set:
+        """Raises SetError."""
+        try:
+            text = orjson.dumps(tree)
+        except TypeError:  # a client's, which is no FieldsV1 for sure
+            return sets.from_wire(tree)
+        found = self._sets.get(text)
+        if found is None:
+            found = sets.from_wire(tree)
+            _remember(self._sets, text, found)
+        return found
+
+    def tree_of(self, fields: Set) -> dict[str, Any]:
+        text = orjson.dumps(fields)
+        found = self._trees.get(text)
+        if found is None:
+            found = sets.to_wire(fields)
+            _remember(self._trees, text, found)
+        return found
+
+
+def _remember(memory: dict[bytes, dict[str, Any]], text: bytes, found: dict[str, Any]) -> None:
+    if len(text) <= LONGEST:
+        if len(memory) >= REMEMBERED:
+            memory.clear()
+        memory[text] = found
+
+
+def decode(entries: Iterable[Any], memory: Memory | None = None) -> Managed:
     """Raises ManagedFieldsError."""
     found: Managed = {}
+    read = sets.from_wire if memory is None else memory.set_of
     for i, entry in enumerate(entries):
         operation, version = entry.get("operation", ""), entry.get("apiVersion", "")
         if operation not in (APPLY, UPDATE):
@@ -68,7 +111,7 @@ def decode(entries: Iterable[Any]) -> Managed:
             what = f'invalid fieldsType "{given}" in' if given else "missing fieldsType in"
             raise ManagedFieldsError(f"{what} managed fields entry {i}")
         try:
-            fields = sets.from_wire(entry.get("fieldsV1") or {})
+            fields = read(entry.get("fieldsV1") or {})
         except SetError as e:
             raise ManagedFieldsError(str(e)) from e
         named = version if operation == UPDATE else ""
@@ -77,7 +120,7 @@ def decode(entries: Iterable[Any]) -> Managed:
     return found
 
 
-def encode(managed: Managed) -> list[dict[str, Any]]:
+def encode(managed: Managed, memory: Memory) -> list[dict[str, Any]]:
     entries = sorted(
         managed.items(),
         key=lambda item: (
@@ -88,13 +131,13 @@ def encode(managed: Managed) -> list[dict[str, Any]]:
             item[0].subresource,
         ),
     )
-    return [_entry(manager, owned) for manager, owned in entries]
+    return [_entry(manager, owned, memory) for manager, owned in entries]
 
 
-def _entry(manager: Manager, owned: Owned) -> dict[str, Any]:
+def _entry(manager: Manager, owned: Owned, memory: Memory) -> dict[str, Any]:
     if owned.wire is not None:
         return owned.wire
-    return entry(manager, owned.api_version, owned.time, sets.to_wire(owned.fields))
+    return entry(manager, owned.api_version, owned.time, memory.tree_of(owned.fields))
 
 
 def entry(manager: Manager, api_version: str, when: str, fields: dict[str, Any]) -> dict[str, Any]:
