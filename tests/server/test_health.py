@@ -12,7 +12,7 @@ from timonel.server.app import ApiServer, Config
 from timonel.server.auth import jwt
 from timonel.server.compose import Settings, compose
 from timonel.server.security import Settings as SecuritySettings
-from timonel.store.base import Unreachable
+from timonel.store.base import Record, Unreachable
 from timonel.store.memory import MemoryStore
 
 pytestmark = pytest.mark.looptime(False)
@@ -32,12 +32,18 @@ async def test_verbose_answers_list_all_checks() -> None:
         live = (await send(server, "GET", "/livez?verbose")).body
         ready = (await send(server, "GET", "/readyz?verbose")).body
 
-        assert (
-            live
-            == "[+]ping ok\n[+]log ok\n[+]etcd ok\n[+]poststarthook/start-apiserver ok\nlivez check passed\n"
-        )
+        assert live.startswith("[+]ping ok\n[+]log ok\n[+]etcd ok\n[+]poststarthook/start-apiserver ok\n")
+        assert live.endswith("[+]autoregister-completion ok\nlivez check passed\n")
+        for name in (
+            "bootstrap-controller",
+            "scheduling/bootstrap-system-priority-classes",
+            "crd-informer-synced",
+        ):
+            assert f"[+]poststarthook/{name} ok\n" in live
+            assert (await send(server, "GET", f"/livez/poststarthook/{name}")).body == "ok"
         for line in ("[+]informer-sync ok", "[+]shutdown ok", "readyz check passed"):
             assert line in ready
+            assert line not in live
 
 
 async def test_a_check_that_is_excluded_is_not_asked() -> None:
@@ -105,3 +111,18 @@ async def test_a_watch_ends_properly_when_the_server_stops() -> None:
     writer.close()
 
     assert text.endswith(b"0\r\n\r\n")
+
+
+async def test_a_request_in_flight_is_answered_before_the_server_is_gone() -> None:
+    class Slow(MemoryStore):
+        async def create(self, key: str, value: bytes) -> Record:
+            if key.endswith("/late"):
+                await asyncio.sleep(2.5)
+            return await super().create(key, value)
+
+    async with started(store=Slow()) as server:
+        path = "/api/v1/namespaces/default/configmaps"
+        late = asyncio.ensure_future(send(server, "POST", path, {"metadata": {"name": "late"}}))
+        await asyncio.sleep(0.2)
+
+    assert (await late).status == 201

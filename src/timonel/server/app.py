@@ -155,6 +155,7 @@ class ApiServer:
         }
         self._date = _Date(clock)
         self._stopping = False
+        self._passed: set[str] = set()  # stages of the start
         self._health = health.Results()
         self._admission_times = AdmissionTimes()
         self.metrics = Page(*self._counted())
@@ -290,11 +291,14 @@ class ApiServer:
             group.create_task(self._caches.follow(following.set), name="watch caches")
             await following.wait()
             await self.reader.load()
+            self._passed.add(health.FILLED)
             for step in self._bootstrap:
                 await step()
+            self._passed.add(health.MADE)
             for task in self._background:
                 group.create_task(task())
             group.create_task(self._upkeep.run(), name="upkeep")
+            self._passed.add(health.RUNNING)
             await self._serve_until_cancelled(server, listening)
 
     async def _serve_until_cancelled(self, server: HttpServer, listening: Callable[[int], None]) -> None:
@@ -313,9 +317,9 @@ class ApiServer:
         paths = self.paths
         if self._vault is not None:
             paths.add(encryption.PATH, encryption.Answers(self.registry, self._vault))
-        self._checks["poststarthook/start-apiserver"] = lambda: "" if self._started else "not started"
+        self._checks |= health.hooks(self._passed)
         ready: dict[str, health.Check] = {
-            "informer-sync": lambda: "" if self._started else "caches are not filled",
+            "informer-sync": lambda: "" if health.FILLED in self._passed else "caches are not filled",
             "shutdown": lambda: "process is shutting down" if self._stopping else "",
         }
         for probe in health.probes(self._checks, ready, self._health):

@@ -44,7 +44,8 @@ PIPELINE_LIMIT = 16  # requests waiting on a connection before it is no longer r
 RELAY_LIMIT = 1024 * 1024  # unread bytes of a relayed connection before it is no longer read
 LARGE = 64 * 1024  # bytes of a body that is not copied to join it with its head
 CLIENT_GONE = 499  # what is counted as the answer to a client that did not wait for it
-FAREWELL = 2.0  # seconds that requests get to finish when the server stops
+FAREWELL = 2.0  # seconds that connections get to close when the server stops
+LAST_ANSWERS = 10.0  # seconds that requests in flight get to be answered
 
 STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 METHOD = re.compile(rb"[A-Z]+ /")  # the beginning of a request, be its method known or not
@@ -711,6 +712,13 @@ class Connection(asyncio.Protocol):
     # ---- shutdown
 
     @property
+    def is_busy(self) -> bool:
+        """Whether a request is being answered that has an end."""
+        return (
+            self._current is not None and not self._streaming and self._relayed is None and not self._paused
+        )
+
+    @property
     def is_idle(self) -> bool:
         """Whether nothing is owed to the client, and nothing is coming from it."""
         return self._current is None and not self._arriving and not self._queue and self._relayed is None
@@ -793,7 +801,9 @@ class HttpServer:
         for connection in tuple(self.connections):
             connection.retire()
         waited = 0.0
-        while self.connections and waited < FAREWELL:
+        while waited < (LAST_ANSWERS if any(c.is_busy for c in self.connections) else FAREWELL):
+            if not self.connections:
+                break
             await wait(0.01)
             waited += 0.01
         for connection in tuple(self.connections):
