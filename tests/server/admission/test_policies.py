@@ -49,7 +49,9 @@ async def refusing(
     await create(server, path, {"metadata": {"name": f"{name}-b"}, "spec": bound})
 
 
-async def changing(server: ApiServer, *expressions: str, name: str = "p", **spec: Any) -> None:
+async def changing(
+    server: ApiServer, *expressions: str, name: str = "p", ref: Object | None = None, **spec: Any
+) -> None:
     """A MutatingAdmissionPolicy about ConfigMaps; an expression in brackets gives a JSON patch."""
     mutations = [
         {"patchType": "JSONPatch", "jsonPatch": {"expression": e}}
@@ -60,8 +62,9 @@ async def changing(server: ApiServer, *expressions: str, name: str = "p", **spec
     rules = {"matchConstraints": {"resourceRules": [WRITES]}, "reinvocationPolicy": "Never"}
     body = {"metadata": {"name": name}, "spec": {**rules, "mutations": mutations, **spec}}
     await create(server, f"{GROUP}/mutatingadmissionpolicies", body)
+    bound: Object = {"policyName": name} if ref is None else {"policyName": name, "paramRef": ref}
     path = f"{GROUP}/mutatingadmissionpolicybindings"
-    await create(server, path, {"metadata": {"name": f"{name}-b"}, "spec": {"policyName": name}})
+    await create(server, path, {"metadata": {"name": f"{name}-b"}, "spec": bound})
 
 
 async def post(server: ApiServer, name: str = "m", **more: Any) -> Answer:
@@ -346,6 +349,25 @@ async def test_the_status_tells_what_checking_types_found(server: ApiServer) -> 
     )
 
 
+async def test_each_confused_expression_is_told(server: ApiServer) -> None:
+    rule = {**WRITES, "apiGroups": ["apps"], "resources": ["deployments"]}
+    confused = {
+        "expression": "object.spec.replicas > '1'",
+        "messageExpression": "'wants replicas > 1, got ' + object.spec.replicas",
+    }
+    await refusing(server, confused, matchConstraints={"resourceRules": [rule]})
+
+    path = f"{GROUP}/validatingadmissionpolicies/p"
+    for _ in range(250):
+        if found := (await send(server, "GET", path)).body["status"]:
+            break
+        await asyncio.sleep(0.02)
+    first, second = found["typeChecking"]["expressionWarnings"]
+    assert "found no matching overload for '_>_' applied to '(int, string)'" in first["warning"]
+    assert second["fieldRef"] == "spec.validations[0].messageExpression"
+    assert "found no matching overload for '_+_' applied to '(string, int)'" in second["warning"]
+
+
 # ---- mutation
 
 
@@ -425,3 +447,77 @@ async def test_what_a_mutation_makes_is_validated(server: ApiServer) -> None:
     await refusing(server, SMALL, name="v")
 
     assert (await post(server)).body["message"].startswith('ConfigMap "m" is invalid: data[not a key]')
+
+
+def counting(mark: str) -> str:
+    """Adds one to the annotation `n`, and leaves a mark."""
+    more = "?'n': optional.of(string(int(object.metadata.annotations['n']) + 1))"
+    return f"Object{{metadata: Object.metadata{{annotations: {{{more}, '{mark}': 'was here'}}}}}}"
+
+
+async def test_those_who_want_it_are_asked_a_second_time_and_no_third(server: ApiServer) -> None:
+    await changing(server, counting("a"), name="a", reinvocationPolicy="IfNeeded")
+    await changing(server, counting("b"), name="b", reinvocationPolicy="IfNeeded")
+    await changing(server, counting("c"), name="c")
+
+    body = {"metadata": {"name": "m", "annotations": {"n": "0"}}}
+    answer = await send(server, "POST", MAPS, body)
+
+    marks = dict.fromkeys("abc", "was here")
+    assert answer.body["metadata"]["annotations"] == {"n": "5", **marks}
+
+
+async def test_each_object_of_parameters_is_asked_for_by_itself(server: ApiServer) -> None:
+    for name in ("one", "two"):
+        metadata = {"name": name, "labels": {"mark": "yes"}}
+        await create(server, MAPS, {"metadata": metadata, "data": {name: "seen"}})
+    rule = {**WRITES, "resources": ["secrets"]}
+    await changing(
+        server,
+        "Object{metadata: Object.metadata{annotations: params.data}}",
+        paramKind=KIND,
+        matchConstraints={"resourceRules": [rule]},
+        ref={"selector": {"matchLabels": {"mark": "yes"}}, "parameterNotFoundAction": "Allow"},
+    )
+
+    path = "/api/v1/namespaces/default/secrets"
+    answer = await create(server, path, {"metadata": {"name": "s"}})
+
+    assert answer.body["metadata"]["annotations"] == {"one": "seen", "two": "seen"}
+
+
+async def test_mutations_of_one_policy_build_on_each_other(server: ApiServer) -> None:
+    await changing(
+        server,
+        "Object{data: {'one': variables.one}}",
+        "[JSONPatch{op: 'test', path: '/data', value: {'one': variables.one}}, "
+        "JSONPatch{op: 'add', path: '/data/' + jsonpatch.escapeKey('two'), value: variables.two},]",
+        "Object{data: {'three': object.data.two.replace('2', '3')}}",
+        variables=[
+            {"name": "one", "expression": "'value' + '1'"},
+            {"name": "two", "expression": "variables.one.replace('1', '2')"},
+        ],
+    )
+
+    answer = await post(server)
+
+    assert answer.body["data"] == {"one": "value1", "two": "value2", "three": "value3"}
+
+
+async def test_a_status_is_changed_by_the_keys_of_its_conditions(server: ApiServer) -> None:
+    rule = {**WRITES, "resources": ["namespaces/status"], "operations": ["*"]}
+    condition = "Object.status.conditions{type: 'NamespaceDeletionContentFailure', message: 'changed'}"
+    await changing(
+        server,
+        f"Object{{status: Object.status{{conditions: [{condition}]}}}}",
+        matchConstraints={"resourceRules": [rule]},
+    )
+    path = "/api/v1/namespaces/default"
+    namespace = (await send(server, "GET", path)).body
+    namespace["status"]["conditions"] = [{"type": "NamespaceDeletionContentFailure", "status": "Unknown"}]
+
+    answer = await send(server, "PUT", f"{path}/status?dryRun=All", namespace)
+
+    [found] = answer.body["status"]["conditions"]
+    assert (found["status"], found["message"]) == ("Unknown", "changed")
+    assert answer.body["status"]["phase"] == "Active"
