@@ -126,7 +126,7 @@ class ApiServer:
     ) -> None:
         self.config = config
         self.clock = clock
-        self._caches = Caches(store)
+        self._caches = Caches(store, clock)
         vault = config.vault
         if vault is None and config.encryption_key:
             vault = Vault(atrest.default(config.encryption_key))

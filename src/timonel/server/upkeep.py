@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 
 from timonel.machinery import errors
 from timonel.objects.meta import Object, nested, parse_time
@@ -43,17 +44,16 @@ class Upkeep:
 
     async def _compact(self) -> None:
         """What was newest five minutes ago is the oldest that can still be read."""
-        last = await self._store.revision()
+        last = 0
         while True:
-            await self._core.clock.sleep(COMPACT_EVERY)
-            newest = await self._store.revision()
-            if newest == last:
-                continue
             try:
-                await self._store.compact(last)
+                newest = await self._store.revision()
+                if last and newest != last:
+                    await self._store.compact(last)
+                last = newest
             except StoreError as error:
                 logger.warning("Failed to compact the store", extra={"error": str(error)})
-            last = newest
+            await self._core.clock.sleep(COMPACT_EVERY)
 
     async def _bookmark(self) -> None:
         while True:
@@ -61,17 +61,30 @@ class Upkeep:
             self._core.registry.caches.bookmark()
 
     async def _expire(self, endpoint: Endpoint, ttl: float) -> None:
-        registry, clock = self._core.registry, self._core.clock
-        await registry.caches.ensure(endpoint.cache)
+        clock, ends = self._core.clock, dict[str, tuple[int, float]]()
         while True:
-            oldest = clock.now() - ttl
-            for entry in list(endpoint.cache.entries.values()):
-                if last_seen(entry.decoded()) < oldest:
-                    try:
-                        await registry.delete(endpoint, entry)
-                    except (Stale, errors.NotFound, StoreError):
-                        continue
+            try:
+                await self._core.registry.caches.ensure(endpoint.cache)
+                await self._expire_once(endpoint, ttl, ends)
+            except StoreError as error:
+                logger.warning("Failed to expire objects", extra={"error": str(error)})
             await clock.sleep(EXPIRE_EVERY)
+
+    async def _expire_once(self, endpoint: Endpoint, ttl: float, ends: dict[str, tuple[int, float]]) -> None:
+        """`ends` keeps, by key, the revision that was seen and when it ends by the monotonic clock: a wall clock that
+        is set makes nobody older."""
+        registry, clock = self._core.registry, self._core.clock
+        entries = endpoint.cache.entries
+        for key in ends.keys() - entries.keys():
+            del ends[key]
+        for key, entry in list(entries.items()):
+            known = ends.get(key)
+            if known is None or known[0] != entry.revision:
+                age = max(0.0, clock.now() - last_seen(entry.decoded()))
+                known = ends[key] = (entry.revision, clock.monotonic() + ttl - age)
+            if known[1] < clock.monotonic():
+                with suppress(Stale, errors.NotFound):
+                    await registry.delete(endpoint, entry)
 
 
 def last_seen(event: Object) -> float:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import logging
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
@@ -24,14 +25,18 @@ from typing import Any
 
 import orjson
 
+from timonel.aio.clock import Clock
 from timonel.apis.resource import ResourceType
 from timonel.machinery.errors import StatusError
 from timonel.objects.meta import Object
 from timonel.server import layout
 from timonel.server.atrest.vault import Unreadable
-from timonel.store.base import Compacted, Event, FutureRevision, Page, Record, Store
+from timonel.store.base import Compacted, Event, FutureRevision, Page, Record, Store, StoreError, Unreachable
 from timonel.store.memory import after_prefix
 
+logger = logging.getLogger(__name__)
+
+RETRY = 0.5  # seconds until a store that is away is asked again
 WINDOW = 4096  # past events kept per resource
 WINDOW_BYTES = 64 * 1024 * 1024  # of objects in them, however few events that leaves
 LARGE_PAST = 4 * 1024 * 1024  # bytes that are kept for longer than a few minutes
@@ -432,8 +437,9 @@ class ResourceCache:
 class Caches:
     """All resource caches of one server."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, clock: Clock | None = None) -> None:
+        """`clock` is needed for stores that may be away for a while."""
+        self._store, self._clock = store, clock
         self._caches: dict[str, list[ResourceCache]] = {}  # by key prefix
         self._behind: asyncio.Queue[ResourceCache] = asyncio.Queue()
         self._waiters: list[tuple[int, int, asyncio.Future[None]]] = []
@@ -545,10 +551,12 @@ class Caches:
                 async for batch in self._store.watch("/", after=self.revision):
                     self._apply(batch)
             except Compacted:
-                for caches in self._caches.values():
-                    for cache in caches:
-                        cache.reset()
-                self._advance(await self._store.revision())
+                lost = [c for caches in self._caches.values() for c in caches if c.loaded]
+                for cache in lost:
+                    cache.reset()
+                self._advance(await self._newest())
+                for cache in lost:  # parts of the server read them without asking for them to be filled
+                    await self._refill(cache)
 
     def _apply(self, batch: Sequence[Event]) -> None:
         for event in batch:
@@ -566,6 +574,22 @@ class Caches:
                 else:
                     cache.apply(event)
         self._advance(batch[-1].revision)
+
+    async def _refill(self, cache: ResourceCache) -> None:
+        try:
+            await self.ensure(cache)
+        except (StatusError, StoreError) as error:  # who asks next tries again, and is told what is wrong
+            logger.warning("A cache was not filled again", extra={"error": str(error)})
+
+    async def _newest(self) -> int:
+        """The store's revision, when it can tell."""
+        while True:
+            try:
+                return await self._store.revision()
+            except Unreachable:
+                if self._clock is None:
+                    raise
+                await self._clock.sleep(RETRY)
 
     async def _attend(self, group: asyncio.TaskGroup) -> None:
         """Caches that had to be left behind, each in a task of its own: what one waits for holds up no other."""
