@@ -301,3 +301,43 @@ async def test_own_groups_have_api_services(tmp_path: Path) -> None:
         }
         assert known["v1.storage.k8s.io"]["status"]["conditions"][0]["reason"] == "Local"
         assert "v1.apiregistration.k8s.io" not in known
+
+
+async def test_groups_of_custom_resources_register_themselves(tmp_path: Path) -> None:
+    definition = {
+        "metadata": {"name": "widgets.acme.io"},
+        "spec": {
+            "group": "acme.io",
+            "scope": "Namespaced",
+            "names": {"plural": "widgets", "kind": "Widget"},
+            "versions": [
+                {
+                    "name": "v1",
+                    "served": True,
+                    "storage": True,
+                    "schema": {"openAPIV3Schema": {"type": "object"}},
+                }
+            ],
+        },
+    }
+    definitions = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    one = "/apis/apiregistration.k8s.io/v1/apiservices/v1.acme.io"
+    async with world(tmp_path) as w:
+        assert (await w.ask("POST", definitions, definition)).status == 201
+        await w.until("Local")
+        patch = {"spec": {"versionPriority": 5}}
+        await w.ask("PATCH", one, patch, Content_Type="application/merge-patch+json")
+        for _ in range(100):
+            found = await w.ask("GET", one)
+            if found.body["spec"]["versionPriority"] == 100:
+                break
+            await asyncio.sleep(0.02)
+        assert found.body["spec"]["versionPriority"] == 100
+
+        await w.ask("DELETE", f"{definitions}/widgets.acme.io")
+        for _ in range(100):
+            gone = await w.ask("GET", one)
+            if gone.status == 404:
+                break
+            await asyncio.sleep(0.02)
+        assert gone.status == 404
