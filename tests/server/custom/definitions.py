@@ -25,8 +25,8 @@ SPEC: Object = {
 
 
 def version(name: str = "v1", *, storage: bool = True, spec: Object = SPEC, **more: Any) -> Object:
-    schema = {"type": "object", "properties": {"spec": spec, "status": {"type": "object"}}}
-    schema["properties"]["status"]["x-kubernetes-preserve-unknown-fields"] = True
+    status = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
+    schema = {"type": "object", "properties": {"spec": spec, "status": status}}
     return {"name": name, "served": True, "storage": storage, "schema": {"openAPIV3Schema": schema}, **more}
 
 
