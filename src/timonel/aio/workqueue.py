@@ -29,14 +29,20 @@ class WorkQueue(Generic[K]):
         self._processing: set[K] = set()  # some worker holds it
         self._delayed: dict[K, tuple[float, Timer]] = {}  # due time and timer; the earliest wins
         self._takers: deque[asyncio.Future[None]] = deque()
+        self.adds = self.retries = 0  # so far: keys that were queued, and those that were put off
 
     def __len__(self) -> int:
         return len(self._waiting)
+
+    @property
+    def at_work(self) -> int:
+        return len(self._processing)
 
     def add(self, key: K) -> None:
         if key in self._dirty:
             return
         self._dirty.add(key)
+        self.adds += 1
         if key not in self._processing:
             self._offer(key)
 
@@ -51,6 +57,7 @@ class WorkQueue(Generic[K]):
             if pending[0] <= due:
                 return
             pending[1].cancel()
+        self.retries += 1
         self._delayed[key] = (due, self._clock.call_later(delay, lambda: self._fire(key)))
 
     def _fire(self, key: K) -> None:

@@ -23,7 +23,7 @@ from timonel.client.discovery import builtin, discover
 from timonel.client.transport import Transport
 from timonel.control.issuing import Issuer
 from timonel.control.runtime import Controllers
-from timonel.distro import apiserverargs
+from timonel.distro import apiserverargs, figures
 from timonel.distro import controllers as roster
 from timonel.distro.config import ClusterConfig
 from timonel.distro.resources import IndexKeeper
@@ -156,15 +156,15 @@ class Cluster:
     def _services(self) -> Sequence[Service]:
         wanted: list[Any] = []
         if "controllers" in self.config.components:
-            wanted.append(
-                Controllers(
-                    roster.all_of(self.config, self._secrets.ca_pem),
-                    transport_for=self.controller_transport,
-                    index=self.index,
-                    clock=self.clock,
-                    authority=self,
-                )
+            controllers = Controllers(
+                roster.all_of(self.config, self._secrets.ca_pem),
+                transport_for=self.controller_transport,
+                index=self.index,
+                clock=self.clock,
+                authority=self,
             )
+            self.api.metrics.add(figures.queues(controllers))
+            wanted.append(controllers)
         if "scheduler" in self.config.components:
             from timonel.scheduler.shell import Scheduler  # NumPy is paid for only where pods are scheduled
 

@@ -78,6 +78,7 @@ def compose(
         kubernetes=lambda: (settings.config.hosts[0], server.port),
         credentials=settings.security.admission_configuration.credentials,
     )
+    server.metrics.add(security.authorizer.families)
     recorded = trail(settings.audit, clock, outbound)
     if recorded is not None:
         server.record(recorded)

@@ -29,6 +29,7 @@ from timonel.server.auth.settings import AuthSettings
 from timonel.server.auth.tokens import Tokens
 from timonel.server.auth.union import UnionAuthorizer
 from timonel.server.claims import Claims
+from timonel.server.metrics.text import COUNTER, Family, of
 from timonel.server.outbound import Outbound
 from timonel.server.request import (
     ActionHandler,
@@ -130,11 +131,30 @@ class _Authenticator:
 class _Authorizer:
     def __init__(self) -> None:
         self.inner: UnionAuthorizer | None = None
+        self.asked = self.refused = 0  # so far, for `/metrics`
 
     def authorize(self, attributes: Attributes) -> Decision:
         if self.inner is None:
             return Decision(Verdict.DENY, "the server is not ready to decide")
-        return self.inner.authorize(attributes)
+        decision = self.inner.authorize(attributes)
+        self.asked += 1
+        if decision.verdict is not Verdict.ALLOW:
+            self.refused += 1
+        return decision
+
+    def families(self) -> Sequence[Family]:
+        results = {"allowed": self.asked - self.refused, "denied": self.refused}
+        text = (
+            "Counter of authorization attempts broken down by result. It can be either 'allowed', 'denied', "
+        )
+        return (
+            Family(
+                "authorization_attempts_total",
+                COUNTER,
+                f"{text}'no-opinion' or 'error'.",
+                of(results, "result"),
+            ),
+        )
 
     @property
     def waits(self) -> bool:

@@ -94,6 +94,8 @@ async def test_a_running_server_counts() -> None:
         assert re.search(r'apiserver_resource_objects\{group="",resource="configmaps"\} [12]\n', page)
         created = 'operation="create",group="",resource="configmaps"'
         assert re.search(rf"etcd_request_duration_seconds_count\{{{created}\}} [12]\n", page)
+        assert 'authentication_attempts{result="failure"} 1\n' in page
+        assert re.search(r'authorization_attempts_total\{result="allowed"\} \d+\n', page)
         for name in (
             "process_resident_memory_bytes", "process_open_fds", "kubernetes_build_info",
             "apiserver_admission_step_admission_duration_seconds_count", "apiserver_current_inflight_requests",

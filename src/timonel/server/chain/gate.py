@@ -248,6 +248,8 @@ class Gate:
         if context is None:
             return
         context.meter.add(status, stopwatch() - request.started, size)
+        if status == 504:
+            self.requests.terminated += 1
         if context.__class__ is Passage:
             context.over()
         elif context.schema is not None:

@@ -9,7 +9,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 
 from timonel.server.chain.info import Info
-from timonel.server.metrics.text import COUNTER, GAUGE, HISTOGRAM, STABLE, Family, Histogram, Labels
+from timonel.server.metrics.text import COUNTER, GAUGE, HISTOGRAM, STABLE, Family, Histogram, Labels, of
 
 DURATIONS = (
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60,
@@ -159,6 +159,14 @@ class Requests:
                 ((("request_kind", "readOnly"),), self.reading),
             ],
             stability=STABLE,
+        )
+        refused = sum(m.codes.get(401, 0) for m in meters)
+        attempts = {"success": sum(sum(m.codes.values()) for m in meters) - refused, "failure": refused}
+        yield Family(
+            "authentication_attempts",
+            COUNTER,
+            "Counter of authenticated attempts.",
+            of({result: count for result, count in attempts.items() if count}, "result"),
         )
         yield Family(
             "apiserver_dropped_requests_total",
