@@ -92,7 +92,8 @@ class World:
         """The Available condition, once it has this reason."""
         for _ in range(200):
             found = await self.ask("GET", "/apis/apiregistration.k8s.io/v1/apiservices/v1.acme.io")
-            conditions = found.body.get("status", {}).get("conditions") or [{}]
+            status = found.body.get("status", {}) if found.status == 200 else {}
+            conditions = status.get("conditions") or [{}]
             if conditions[0].get("reason") == reason:
                 return conditions[0]
             await asyncio.sleep(0.02)

@@ -111,7 +111,7 @@ def identity(user: User) -> list[tuple[str, str]]:
         found.append(("X-Remote-Uid", _safe(user.uid)))
     found += [("X-Remote-Group", _safe(group)) for group in user.groups]
     for key, values in sorted(user.extra.items()):
-        name = f"X-Remote-Extra-{quote(key, safe='!#$&+*^`|~')}"
+        name = f"X-Remote-Extra-{quote(key, safe="!#$&'*+^`|~")}"
         found += [(name, _safe(value)) for value in values]
     return found
 

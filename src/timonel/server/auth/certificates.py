@@ -99,10 +99,6 @@ class ClientCertificates:
         return Known(user_of(found, der), *period)
 
 
-def certificate_user(der: bytes) -> User | None:
-    return user_of(load(der), der)
-
-
 def user_of(found: x509.Certificate, der: bytes) -> User | None:
     subject = found.subject
     names = list(_texts(subject, NameOID.COMMON_NAME))
