@@ -100,6 +100,17 @@ def test_groups_of_kubernetes_want_an_approval(
     assert (found and found[:2]) == expected
 
 
+def test_definitions_of_old_that_keep_everything_are_told_to_be_so() -> None:
+    crd = definition(preserveUnknownFields=True)
+    deciding.settle(crd, [], 10.0)
+    told = conditions(crd)
+    crd["spec"]["preserveUnknownFields"] = False
+    deciding.settle(crd, [], 20.0)
+
+    assert told["NonStructuralSchema"] == ("True", "Violations")
+    assert "NonStructuralSchema" not in conditions(crd)
+
+
 def test_a_condition_keeps_its_time_until_it_turns() -> None:
     crd: dict[str, Any] = {}
     deciding.set_condition(crd, "Established", "True", "A", "a", 10.0)

@@ -11,12 +11,14 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from timonel.apis.apiextensions import structurality
 from timonel.machinery.field import quote
 from timonel.objects.meta import Object, format_time
 from timonel.server.custom.definition import (
     API_APPROVAL,
     ESTABLISHED,
     NAMES_ACCEPTED,
+    NON_STRUCTURAL,
     condition,
     names_of,
 )
@@ -53,6 +55,11 @@ def settle(crd: Object, others: Iterable[Tree], now: float) -> None:
         set_condition(crd, ESTABLISHED, "True", "InitialNamesAccepted", text, now)
     elif established is None:
         set_condition(crd, ESTABLISHED, "False", "NotAccepted", "not all names are accepted", now)
+    problems = violations(crd)
+    if problems:
+        set_condition(crd, NON_STRUCTURAL, "True", "Violations", problems, now)
+    elif condition(crd, NON_STRUCTURAL) is not None:
+        status["conditions"] = [c for c in status["conditions"] if c["type"] != NON_STRUCTURAL]
     approval = approval_of(crd)
     if approval is not None:
         set_condition(crd, API_APPROVAL, *approval, now)
@@ -98,6 +105,22 @@ def _short_names_taken(wanted: Tree, accepted: Tree, taken: set[str]) -> str:
     lost = [n for n in wanted.get("shortNames") or () if n not in own and n in taken]
     texts = [f"{quote(name)} is already in use" for name in lost]
     return texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]" if texts else ""
+
+
+def violations(crd: Object) -> str:
+    """Why schemas are not structural: only definitions from before they had to be can have any that are not."""
+    spec = crd["spec"]
+    if not spec.get("preserveUnknownFields"):
+        return ""
+    found = ["spec.preserveUnknownFields: Invalid value: true: must be false"]
+    for index, version in enumerate(spec["versions"]):
+        path = f"spec.versions[{index}].schema.openAPIV3Schema"
+        schema = (version.get("schema") or {}).get("openAPIV3Schema")
+        if schema is None:
+            found.append(f"{path}: Required value: schema must not be empty")
+        else:
+            found += map(str, structurality.causes(schema, path))
+    return found[0] if len(found) == 1 else f"[{', '.join(found)}]"
 
 
 def approval_of(crd: Object) -> tuple[str, str, str] | None:

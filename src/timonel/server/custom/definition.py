@@ -56,6 +56,7 @@ class Definition:
     namespaced: bool
     versions: tuple[Version, ...]
     conversion: Mapping[str, Any] = field(default_factory=dict)
+    keeps_unknown: bool = False  # nothing is pruned, as definitions of old could ask for
     established: bool = False
     terminating: bool = False
 
@@ -107,6 +108,7 @@ def definition_of(crd: Object) -> Definition:
         namespaced=spec["scope"] == "Namespaced",
         versions=tuple(_version(v, group, kind) for v in spec["versions"]),
         conversion=spec.get("conversion") or {},
+        keeps_unknown=bool(spec.get("preserveUnknownFields")),
         established=is_true(crd, ESTABLISHED),
         terminating=is_true(crd, TERMINATING),
     )

@@ -93,14 +93,17 @@ class CustomMachinery:
     def structural(self) -> Structural | None:
         """None: the version has no schema, and takes everything."""
         schema = self._schema()
-        return None if schema is None else Structural(schema, metadata=self._metadata)
+        if schema is None:
+            return None
+        keeps_unknown = self._definition.keeps_unknown
+        return Structural(schema, metadata=self._metadata, keeps_unknown=keeps_unknown)
 
     @cached_property
     def fields(self) -> Fields:
         definition, version = self._definition, self._version
         ignored = {"": MAIN_WRITES_NOT, "status": STATUS_WRITES_NOT} if version.status else {}
         return Fields(
-            schemas.root(self._schema(), self._metadata.node),
+            schemas.root(None if definition.keeps_unknown else self._schema(), self._metadata.node),
             group=definition.group,
             version=version.name,
             kind=definition.names.kind,

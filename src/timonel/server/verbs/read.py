@@ -200,7 +200,8 @@ async def _from_store(
             raise errors.Expired("The resourceVersion for the provided list is too old.") from error
         token = encode_token(FRESH, after[len(prefix) :] + "\0")
         raise errors.Expired(EXPIRED, metadata={"continue": token}) from error
-    entries: Sequence[Entry] = [endpoint.kind.entry(record) for record in page.records]
+    records = await endpoint.kind.prepare(page.records)
+    entries: Sequence[Entry] = [endpoint.kind.entry(record) for record in records]
     return _page(entries, matches, options.limit, page.revision, prefix)
 
 
