@@ -58,21 +58,39 @@ def _is_bare(schema: Schema) -> bool:
     return not (schema.format or schema.enum or schema.all_of or schema.any_of or schema.one_of or schema.no)
 
 
+def _is_text(value: Any) -> bool:
+    return type(value) is str
+
+
+def _is_boolean(value: Any) -> bool:
+    return type(value) is bool
+
+
+def _is_list(value: Any) -> bool:
+    return type(value) is list
+
+
+def _is_object(value: Any) -> bool:
+    return type(value) is dict
+
+
 def _plain_scalar(schema: Schema) -> Check | None:
     """For scalars that have a type and nothing else to satisfy."""
     if not _is_bare(schema) or len(schema.types) != 1 or schema.nullable:
         return None
     kind = schema.types[0]
     if kind == "string" and _text(schema) is None:
-        return lambda value: type(value) is str
+        return _is_text
     if kind == "boolean":
-        return lambda value: type(value) is bool
+        return _is_boolean
     if kind == "integer" and _number(schema) is None:
         return numbers.is_whole
     return None
 
 
 def _object_only(members: Check | None, nullable: bool) -> Check:
+    if members is None and not nullable:
+        return _is_object
     if members is None:
         return lambda value: type(value) is dict or (nullable and value is None)
 
@@ -96,13 +114,14 @@ def _fast_type(kind: str, form: str) -> Check | None:
         return numbers.is_whole
     if kind == "number":
         return numbers.is_number
-    python = _PYTHON_TYPES.get(kind)
     if kind == "string" and form:  # as upstream: where there is a format, a list is not refused for its type
         return lambda value: type(value) is str or type(value) is list
-    return (lambda value: type(value) is python) if python is not None and not form else None
+    return None if form else _OF_TYPE.get(kind)
 
 
-_PYTHON_TYPES: dict[str, type] = {"string": str, "boolean": bool, "array": list, "object": dict}
+_OF_TYPE: dict[str, Check] = {
+    "string": _is_text, "boolean": _is_boolean, "array": _is_list, "object": _is_object,
+}  # fmt: skip
 
 
 def _text(schema: Schema) -> Check | None:

@@ -22,9 +22,14 @@ Prune = Callable[[Any], list[str] | None]
 
 def compile_prune(schema: Schema | None, *, root: bool = False) -> Prune:
     """With `root`, what every object has (apiVersion, kind, metadata) is known without being in the schema."""
-    if schema is None:
-        return _prune_everything
+    if schema is None or (not root and _knows_nothing(schema)):
+        return _prune_everything  # one for all leaves: most of a schema are
     return _compile(schema, keeps=schema.preserve_unknown, meta=root or schema.embedded)
+
+
+def _knows_nothing(schema: Schema) -> bool:
+    below = schema.properties or schema.items is not None or schema.allows_additional is not None
+    return not below and not schema.preserve_unknown and not schema.embedded
 
 
 def _prune_everything(value: Any) -> list[str] | None:

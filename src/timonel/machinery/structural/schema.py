@@ -17,6 +17,7 @@ from typing import Any
 from timonel.machinery.structural import formats
 
 Tree = Mapping[str, Any]
+NONE: Mapping[str, Any] = {}  # one for all: most places in a schema have no properties
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +53,7 @@ class Schema:
     no: Schema | None = None
 
     items: Schema | None = None
-    properties: Mapping[str, Schema] = field(default_factory=dict)
+    properties: Mapping[str, Schema] = field(default_factory=lambda: NONE)
     additional: Schema | None = None
     allows_additional: bool | None = None  # None: the schema does not say
 
@@ -101,7 +102,9 @@ class Schema:
             one_of=tuple(map(below, tree.get("oneOf") or ())),
             no=below(tree["not"]) if isinstance(tree.get("not"), dict) else None,
             items=below(items) if isinstance(items, dict) else None,
-            properties={key: below(value) for key, value in (tree.get("properties") or {}).items()},
+            properties={k: below(v) for k, v in tree["properties"].items()}
+            if tree.get("properties")
+            else NONE,
             additional=below(additional) if isinstance(additional, dict) else None,
             allows_additional=None if additional is None else additional is not False,
             preserve_unknown=bool(tree.get("x-kubernetes-preserve-unknown-fields")),
