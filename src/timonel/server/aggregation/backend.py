@@ -22,6 +22,7 @@ from timonel.server.subresources.nodes import Backend, Unreachable
 DIAL_TIMEOUT = 30.0
 MOST_HEAD = 1 << 16
 MOST_CONTEXTS = 256
+TOKEN = "!#$&'*+^`|~"  # what names of headers may hold beside letters, digits and -._
 
 Identify = Callable[[ssl.SSLContext], object]  # gives a context our client certificate
 
@@ -111,7 +112,7 @@ def identity(user: User) -> list[tuple[str, str]]:
         found.append(("X-Remote-Uid", _safe(user.uid)))
     found += [("X-Remote-Group", _safe(group)) for group in user.groups]
     for key, values in sorted(user.extra.items()):
-        name = f"X-Remote-Extra-{quote(key, safe="!#$&'*+^`|~")}"
+        name = "X-Remote-Extra-" + quote(key, safe=TOKEN)
         found += [(name, _safe(value)) for value in values]
     return found
 
