@@ -12,9 +12,9 @@ from timonel.server.metrics.requests import Requests, scope_of, verb_of
 from timonel.server.metrics.text import COUNTER, HISTOGRAM, STABLE, Family, Histogram, one, rendered
 
 MAPS = "/api/v1/namespaces/default/configmaps"
-LINE = re.compile(
-    r"(# (HELP|TYPE) [a-z_]+ .*|[a-zA-Z_:]+(\{([a-z_]+=\"([^\"\\\n]|\\.)*\",?)*\})? (-?[0-9.]+(e[+-]?[0-9]+)?|\+Inf|NaN))"
-)
+NUMBER = r"(-?[0-9.]+(e[+-]?[0-9]+)?|\+Inf|NaN)"
+LABELS = r"(\{([a-z_]+=\"([^\"\\\n]|\\.)*\",?)*\})?"
+LINE = re.compile(rf"(# (HELP|TYPE) [a-z_]+ .*|[a-zA-Z_:]+{LABELS} {NUMBER})")
 
 
 def test_a_counter_as_text() -> None:

@@ -23,7 +23,7 @@ LONG_SUBRESOURCES = frozenset(("attach", "exec", "proxy", "log", "portforward"))
 TOO_LATE = "Timeout: request did not complete within the allotted timeout"
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PART = re.compile(r"(\d+\.?\d*|\.\d+)([^\d.]*)")
+_PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)([^0-9.]*)")
 
 
 def is_long(info: Info) -> bool:
