@@ -90,7 +90,7 @@ class World:
 
     async def until(self, reason: str) -> Any:
         """The Available condition, once it has this reason."""
-        for _ in range(200):
+        for _ in range(1000):
             found = await self.ask("GET", "/apis/apiregistration.k8s.io/v1/apiservices/v1.acme.io")
             status = found.body.get("status", {}) if found.status == 200 else {}
             conditions = status.get("conditions") or [{}]
@@ -100,7 +100,7 @@ class World:
         raise AssertionError(f"{reason} never came, but {conditions}")
 
     async def until_listed(self, reason: str) -> None:
-        for _ in range(200):
+        for _ in range(1000):
             found = await self.ask("GET", "/apis/apiregistration.k8s.io/v1/apiservices/v1.acme.io")
             conditions = found.body.get("status", {}).get("conditions") or ()
             if any(c.get("reason") == reason for c in conditions):
@@ -184,7 +184,7 @@ async def test_what_the_server_serves_is_published(tmp_path: Path) -> None:
         before = (await w.ask("GET", "/apis")).body["groups"]
         await w.register(caBundle=w.bundle)
         await w.until("Passed")
-        for _ in range(100):
+        for _ in range(1000):
             aggregated = await w.ask(
                 "GET", "/apis", Accept="application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
             )
@@ -283,7 +283,7 @@ async def test_nobody_else_says_what_is_available(tmp_path: Path) -> None:
 
 async def test_own_groups_have_api_services(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
-        for _ in range(100):
+        for _ in range(1000):
             listed = (await w.ask("GET", "/apis/apiregistration.k8s.io/v1/apiservices")).body["items"]
             known = {i["metadata"]["name"]: i for i in listed}
             if "v1.storage.k8s.io" in known and known["v1.storage.k8s.io"].get("status", {}).get(
@@ -328,7 +328,7 @@ async def test_groups_of_custom_resources_register_themselves(tmp_path: Path) ->
         await w.until("Local")
         patch = {"spec": {"versionPriority": 5}}
         await w.ask("PATCH", one, patch, Content_Type="application/merge-patch+json")
-        for _ in range(100):
+        for _ in range(1000):
             found = await w.ask("GET", one)
             if found.body["spec"]["versionPriority"] == 100:
                 break
@@ -336,7 +336,7 @@ async def test_groups_of_custom_resources_register_themselves(tmp_path: Path) ->
         assert found.body["spec"]["versionPriority"] == 100
 
         await w.ask("DELETE", f"{definitions}/widgets.acme.io")
-        for _ in range(100):
+        for _ in range(1000):
             gone = await w.ask("GET", one)
             if gone.status == 404:
                 break
