@@ -15,6 +15,7 @@ from timonel.apis.authentication import TOKEN_REQUEST
 from timonel.objects.meta import Key
 from timonel.server import bootstrap
 from timonel.server.admission import dynamic
+from timonel.server.admission.figures import Figures
 from timonel.server.admission.policies.status import StatusKeeper
 from timonel.server.aggregation.aggregator import Aggregator
 from timonel.server.app import ApiServer, Config, Extensions, Scheme
@@ -82,6 +83,8 @@ def compose(
     recorded = trail(settings.audit, clock, outbound)
     if recorded is not None:
         server.record(recorded)
+    figures = Figures()
+    server.metrics.add(figures.families)
     attached = security.attach(
         reader=server.reader,
         objects=server.objects,
@@ -94,6 +97,7 @@ def compose(
             authorizer=security.authorizer,
             outbound=outbound,
             clock=clock,
+            figures=figures,
             forget=lambda: server.core.admission.forget(),
         ),
     )

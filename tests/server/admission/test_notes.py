@@ -1,4 +1,4 @@
-"""What webhooks, policies and pod security leave in the audit log."""
+"""What webhooks, policies and pod security leave in the audit log and among the figures."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from tests.server.admission.test_policies import refusing
-from tests.server.admission.test_webhooks import Bench, Reaction, added, allowed
+from tests.server.admission.test_webhooks import Bench, Reaction, added, allowed, bench_in, denied
 from tests.server.audit.test_trail import audited, policy, written
 from tests.server.starting import send
 from tests.server.webhookserver import webhook_server
@@ -104,3 +104,32 @@ async def test_pod_security_notes_levels_and_violations(tmp_path: Path) -> None:
     assert found["pod-security.kubernetes.io/audit-violations"].startswith(
         'would violate PodSecurity "restricted:latest": allowPrivilegeEscalation != false'
     )
+
+
+async def test_calls_and_evaluations_are_counted(tmp_path: Path) -> None:
+    async with bench_in(tmp_path) as bench:
+        gone = bench.hook("gone", failurePolicy="Ignore") | {"clientConfig": {"url": "https://localhost:1/"}}
+        await bench.configure("mutating", bench.hook("fine"), gone)
+        await bench.configure("validating", bench.hook("no", lambda r: denied(r, code=409)))
+        await bench.post()
+        await send(
+            bench.server, "DELETE", "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations/a"
+        )
+        await refusing(bench.server, {"expression": "false", "message": "hm"})
+        await bench.post()
+
+        text = (await send(bench.server, "GET", "/metrics")).body
+
+    lines = [line for line in text.splitlines() if "admission_webhook" in line or "policy_check" in line]
+    fine = 'name="fine.hooks.example.com",type="admit",operation="CREATE"'
+    refused = 'name="no.hooks.example.com",type="validating",operation="CREATE"'
+    prefix = "apiserver_admission_webhook"
+    for wanted in (
+        f'{prefix}_request_total{{{fine},code="200",rejected="false"}} 2',
+        f'{prefix}_admission_duration_seconds_count{{{fine},rejected="false"}} 2',
+        f'{prefix}_rejection_count{{{refused},error_type="no_error",rejection_code="409"}} 1',
+        f'{prefix}_fail_open_count{{name="gone.hooks.example.com",type="admit"}} 2',
+        'apiserver_validating_admission_policy_check_total{policy="p",policy_binding="p-b",error_type="no_error",'
+        'enforcement_action="deny"} 1',
+    ):
+        assert wanted in lines

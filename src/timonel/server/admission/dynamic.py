@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from timonel.aio.clock import Clock
+from timonel.server.admission.figures import Figures
 from timonel.server.admission.forms import Forms
 from timonel.server.admission.optional import (
     AlwaysPullImages,
@@ -30,13 +31,14 @@ def plugins(
     authorizer: Authorizer,
     outbound: Outbound,
     clock: Clock,
+    figures: Figures,
     forget: Callable[[], None],
 ) -> Sequence[AdmissionPlugin]:
     """`forget` is called when they may care for other calls than before."""
     registry.listeners.append(forget)
     forms = Forms(registry)
-    policies = invocations.Around(reader, forms, Params(registry), authorizer)
-    webhooks = hooks.Around(reader, forms, authorizer, outbound, clock, forget)
+    policies = invocations.Around(reader, forms, Params(registry), authorizer, figures)
+    webhooks = hooks.Around(reader, forms, authorizer, outbound, clock, figures, forget)
     return (
         AlwaysPullImages(),
         DenyServiceExternalIPs(),

@@ -12,6 +12,7 @@ from timonel.machinery import errors
 from timonel.machinery.errors import StatusError
 from timonel.objects.meta import Object
 from timonel.server.admission.expressions import Given
+from timonel.server.admission.figures import Figures
 from timonel.server.admission.forms import Form, Forms
 from timonel.server.admission.matching import Match
 from timonel.server.admission.policies.params import BadParams, Params, shown_kind
@@ -27,6 +28,7 @@ class Around:
     forms: Forms
     params: Params
     authorizer: Authorizer
+    figures: Figures
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from timonel.aio.clock import stopwatch
 from timonel.apis.resource import ResourceType
 from timonel.machinery import errors
 from timonel.machinery.errors import Cause, StatusError
@@ -79,7 +80,7 @@ class MutatingPolicies:
                 continue
             if memory.skips(call, invocation.key):
                 continue
-            before = call.obj
+            before, started, failed = call.obj, stopwatch(), False
             for step, is_patch in mutations.steps:
                 if call.obj is None:
                     break
@@ -89,7 +90,9 @@ class MutatingPolicies:
                     after = await settled(partial(mutations.mutated, step, is_patch, seen, endpoint))
                     call.obj = await invocation.form.take(after, call.obj)
                 except MutationFailed as failure:
+                    failed = True
                     problems += _told(invocation, str(failure))
+            self._count(invocation, failed, stopwatch() - started)
             if call.obj != before:
                 memory.changed()
                 call.again = True
@@ -97,6 +100,11 @@ class MutatingPolicies:
                 memory.invoked.add(invocation.key)
         memory.end(call)
         return problems
+
+    def _count(self, invocation: Invocation, failed: bool, seconds: float) -> None:
+        names = (invocation.policy.name, invocation.binding.name)
+        action, error = ("deny", "invalid_error") if failed else ("allow", "no_error")
+        self._around.figures.checked("mutating", *names, action, error, seconds)
 
 
 def _mutations_of(policy: Policy) -> Mutations:

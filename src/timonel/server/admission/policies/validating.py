@@ -5,12 +5,13 @@ Upstream: apiserver/pkg/admission/plugin/policy/validating/dispatcher.go.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import orjson
 
+from timonel.aio.clock import stopwatch
 from timonel.apis.resource import ResourceType
 from timonel.machinery import errors
 from timonel.machinery.errors import Cause, StatusError
@@ -72,10 +73,12 @@ class ValidatingPolicies:
             namespace = namespace_object(self._around, call)
             annotations: dict[str, list[str]] = {}
             for invocation in found.invocations:
+                started = stopwatch()
                 seen = await given(self._around, found, invocation, call, namespace)
                 result = await settled(partial(_rules_of(invocation.policy).decide, seen))
                 for refusal in result.refusals:
                     denied += _acted(call, invocation, refusal)
+                self._count(invocation, result.refusals, stopwatch() - started)
                 for key, value in result.annotations:
                     values = annotations.setdefault(f"{invocation.policy.name}/{key}", [])
                     value = value[:LONGEST_ANNOTATION]
@@ -86,6 +89,15 @@ class ValidatingPolicies:
                 call.annotations[key] = ", ".join(values)
         if denied:
             raise _refused(call, denied[0])
+
+    def _count(self, invocation: Invocation, refusals: Sequence[Refusal], seconds: float) -> None:
+        names = (invocation.policy.name, invocation.binding.name)
+        if not refusals:
+            self._around.figures.checked("validating", *names, "allow", "no_error", seconds)
+        for refusal in refusals:
+            error = "no_error" if refusal.reason else "invalid_error"
+            for action in invocation.binding.spec.get("validationActions") or ():
+                self._around.figures.checked("validating", *names, action.lower(), error, seconds)
 
 
 def _rules_of(policy: Policy) -> Rules:

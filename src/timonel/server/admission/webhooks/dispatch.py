@@ -5,8 +5,10 @@ Upstream: callHook of apiserver/pkg/admission/plugin/webhook/{mutating,validatin
 
 from __future__ import annotations
 
+from timonel.aio.clock import stopwatch
 from timonel.machinery import errors
 from timonel.machinery.field import quote
+from timonel.server.admission.figures import CALLING, INTERNAL, NO_ERROR, Figures
 from timonel.server.admission.forms import Form
 from timonel.server.admission.requesttree import request_tree
 from timonel.server.admission.webhooks import review
@@ -25,6 +27,37 @@ class Unanswered(Exception):
 
     def as_error(self) -> errors.InternalError:
         return internal_error(str(self))
+
+
+class Asked:
+    """The stopwatch of one call, from the moment it is made; one of the others tells how it ended."""
+
+    def __init__(self, figures: Figures, hook: Hook, call: AdmissionCall, kind: str) -> None:
+        self._figures, self._hook = figures, hook
+        self._place = (hook.name, kind, call.operation.value)
+        self._started = stopwatch()
+
+    def answered(self) -> None:
+        self._called(200, rejected=False)
+
+    def refused(self, error: errors.StatusError) -> None:
+        is_refusal = isinstance(error, review.Refused)
+        code = min(error.status_code, 600)
+        self._called(code, rejected=True)
+        self._figures.rejected(*self._place, NO_ERROR if is_refusal else INTERNAL, code if is_refusal else 0)
+
+    def unanswered(self) -> None:
+        rejected = not self._hook.fails_open
+        self._called(503, rejected=rejected)
+        if rejected:
+            self._figures.rejected(*self._place, CALLING, 503)
+        else:
+            name, kind, _ = self._place
+            self._figures.failed_open(name, kind)
+
+    def _called(self, code: int, *, rejected: bool) -> None:
+        seconds = stopwatch() - self._started
+        self._figures.called(*self._place, code=code, rejected=rejected, seconds=seconds)
 
 
 async def ask(

@@ -15,6 +15,7 @@ from timonel.machinery import errors
 from timonel.objects.meta import Object
 from timonel.server.admission.attributes import name_of
 from timonel.server.admission.expressions import Conditions, EvaluationFailed, Given, settled
+from timonel.server.admission.figures import Figures
 from timonel.server.admission.forms import Form, Forms
 from timonel.server.admission.matching import Match, is_exempt, match
 from timonel.server.outbound import Outbound
@@ -30,6 +31,7 @@ class Around:
     authorizer: Authorizer
     outbound: Outbound
     clock: Clock
+    figures: Figures
     forget: Callable[[], None]  # which plugins care for what: it changes with the configurations
 
 

@@ -15,12 +15,13 @@ from typing import Any
 import orjson
 
 from timonel.apis.resource import ResourceType
+from timonel.machinery.errors import StatusError
 from timonel.machinery.field import quote
 from timonel.machinery.patch.json import PatchFailed, PatchMalformed, json_patch
 from timonel.server.admission.forms import Form
 from timonel.server.admission.reinvocation import Reinvocation
 from timonel.server.admission.webhooks import review
-from timonel.server.admission.webhooks.dispatch import Unanswered, ask
+from timonel.server.admission.webhooks.dispatch import Asked, Unanswered, ask
 from timonel.server.admission.webhooks.hooks import Around, Hook, Hooks, Shown
 from timonel.server.admission.webhooks.review import Verdict
 from timonel.server.request import AdmissionCall, Operation
@@ -70,13 +71,19 @@ class MutatingWebhooks:
     ) -> bool:
         place = f"round_{call.round}_index_{index}"
         is_changed = False
+        asked = Asked(self._around.figures, hook, call, "admit")
         try:
             verdict = await ask(self._around, hook, call, form, own, shown, mutates=True)
             if not verdict.allowed:
                 raise review.refusal(hook.name, verdict.status)
             if verdict.patch:
                 is_changed = await self._patch(hook, verdict, call, form, shown, place)
+            asked.answered()
+        except StatusError as error:
+            asked.refused(error)
+            raise
         except Unanswered as failure:
+            asked.unanswered()
             if not hook.fails_open:
                 raise failure.as_error() from failure
             logger.warning("Failed calling webhook, failing open", extra={"webhook": hook.name})

@@ -11,7 +11,7 @@ import logging
 from timonel.apis.resource import ResourceType
 from timonel.machinery.errors import StatusError
 from timonel.server.admission.webhooks import review
-from timonel.server.admission.webhooks.dispatch import Unanswered, ask
+from timonel.server.admission.webhooks.dispatch import Asked, Unanswered, ask
 from timonel.server.admission.webhooks.hooks import Around, Hooks, Shown
 from timonel.server.request import AdmissionCall, Operation
 
@@ -44,19 +44,23 @@ class ValidatingWebhooks:
 
         async def one(index: int) -> None:
             _, hook, form = wanted[index]
+            asked = Asked(self._around.figures, hook, call, "validating")
             try:
                 verdict = await ask(self._around, hook, call, form, own, shown, mutates=False)
+                if not verdict.allowed:
+                    raise review.refusal(hook.name, verdict.status)
             except StatusError as error:
+                asked.refused(error)
                 refusals[index] = error
             except Unanswered as failure:
+                asked.unanswered()
                 if not hook.fails_open:
                     refusals[index] = failure.as_error()
                     return
                 logger.warning("Failed calling webhook, failing open", extra={"webhook": hook.name})
                 call.annotations[f"{FAILED_OPEN}round_0_index_{index}"] = hook.name
             else:
-                if not verdict.allowed:
-                    refusals[index] = review.refusal(hook.name, verdict.status)
+                asked.answered()
 
         for _, _, form in wanted:
             await shown.of(form)
