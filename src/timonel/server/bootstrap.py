@@ -72,16 +72,24 @@ async def ensure(objects: Objects, reader: Reader, settings: Settings) -> None:
 
 class Keeper:
     """Makes again what must never be missing and was deleted while the server runs: system namespaces, the service
-    of the API itself and its endpoints."""
+    of the API itself and its endpoints. What servers behind this one must know follows the settings (`changed`)."""
 
     def __init__(
         self, objects: Objects, reader: Reader, clock: Clock, settings: Callable[[], Settings]
     ) -> None:
         self._objects, self._reader, self._clock, self._settings = objects, reader, clock, settings
+        self._missing = asyncio.Event()
+
+    def changed(self) -> None:
+        """The settings are others than before."""
+        self._missing.set()
+
+    def _wanted(self) -> tuple[_Wanted, ...]:
+        settings = self._settings()
+        return (*_namespaces(), *_trust(settings), *_kubernetes_service(settings))
 
     async def run(self) -> None:
-        wanted = (*_namespaces(), *_kubernetes_service(self._settings()))
-        missing = asyncio.Event()
+        wanted, missing = self._wanted(), self._missing
         for resource in {each.resource for each in wanted}:
             keys = {key_of(each.obj) for each in wanted if each.resource == resource}
             self._reader.on_change(resource, _when_deleted(keys, missing.set))
@@ -90,7 +98,7 @@ class Keeper:
             await self._clock.sleep(KEEP_DELAY)
             missing.clear()
             try:
-                await _apply(self._objects, self._reader, wanted)
+                await _apply(self._objects, self._reader, self._wanted())
             except* errors.StatusError as failures:
                 logger.warning("Could not make a system object again: %s", failures.exceptions[0])
                 missing.set()
@@ -225,14 +233,18 @@ def _cluster_objects(settings: Settings) -> Iterator[_Wanted]:
         "spec": {"cidrs": list(settings.service_ranges)},
     }
     yield _Wanted(_CIDRS, cidr, _leave)
-    if settings.client_ca:
-        metadata = {"name": AUTHENTICATION, "namespace": "kube-system"}
-        trust = {"metadata": metadata, "data": authentication_data(settings)}
-        yield _Wanted("configmaps", trust, _replace("data"))
+    yield from _trust(settings)
     if settings.today:
         metadata = {"name": TRACKING, "namespace": "kube-system"}
         yield _Wanted("configmaps", {"metadata": metadata, "data": {"since": settings.today}}, _leave)
     yield from _kubernetes_service(settings)
+
+
+def _trust(settings: Settings) -> Iterator[_Wanted]:
+    if settings.client_ca:
+        metadata = {"name": AUTHENTICATION, "namespace": "kube-system"}
+        trust = {"metadata": metadata, "data": authentication_data(settings)}
+        yield _Wanted("configmaps", trust, _replace("data"))
 
 
 def authentication_data(settings: Settings) -> dict[str, str]:

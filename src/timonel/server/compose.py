@@ -25,7 +25,6 @@ from timonel.server.auth import issuer
 from timonel.server.auth.legacy import today
 from timonel.server.claims import Claims
 from timonel.server.custom.control import Controller
-from timonel.server.custom.kinds import Metadata
 from timonel.server.custom.publish import Publication
 from timonel.server.custom.serving import CustomResources
 from timonel.server.discovery import by_version
@@ -111,17 +110,23 @@ def compose(
             service_ranges=ranges,
             address=settings.advertised,
             port=settings.advertised_port or server.port,
-            client_ca=settings.security.auth.client_ca or settings.client_ca,
-            front_proxy_ca=settings.security.auth.front_proxy_ca,
-            header_names=settings.security.auth.header_names,
+            client_ca=attached.access.settings.client_ca or settings.client_ca,
+            front_proxy_ca=attached.access.settings.front_proxy_ca,
+            header_names=attached.access.settings.header_names,
             today=today(clock),
         )
 
     async def first_objects() -> None:
         await bootstrap.ensure(server.objects, server.reader, wanted())
 
-    metadata = Metadata(lambda: scheme.codecs.codec(OBJECT_META), lambda: scheme.nodes.struct(OBJECT_META))
-    custom = CustomResources(server.registry, metadata, outbound)
+    custom = CustomResources(
+        server.registry,
+        outbound,
+        codec=lambda: scheme.codecs.codec(OBJECT_META),
+        node=lambda: scheme.nodes.struct(OBJECT_META),
+        builtin=lambda: server.registry.by_qualified["pods"].machinery,
+    )
+    server.registry.listeners.append(lambda: server.core.admission.forget())
     definitions = Controller(server.core, server.reader, custom)
     custom.attach(server.reader)
     definitions.attach()
@@ -136,6 +141,7 @@ def compose(
         changed=server.registry.changed,
     )
     keeper = bootstrap.Keeper(server.objects, server.reader, clock, wanted)
+    attached.access.changed = keeper.changed
     peers = Peers(server.objects, server.reader, clock) if store.shared else None
 
     async def among_peers() -> None:

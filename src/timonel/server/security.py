@@ -105,6 +105,9 @@ class Settings:
     admission: Switches = field(default_factory=Switches)
     admission_configuration: Configuration = field(default_factory=Configuration)
 
+    def with_own_tokens(self, auth: AuthSettings) -> AuthSettings:
+        return replace(auth, static_tokens={**self.static_tokens, **auth.static_tokens})
+
 
 @dataclass(frozen=True, slots=True)
 class Attached:
@@ -115,6 +118,7 @@ class Attached:
     partials: Sequence[PartialUpdate]
     connects: Mapping[tuple[str, str], ConnectHandler]
     tokens: Tokens
+    access: Access
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = ()
 
 
@@ -202,7 +206,7 @@ class Security:
         )
         rbac = RbacAuthorizer(reader)
         access = Access(
-            replace(settings.auth, static_tokens={**settings.static_tokens, **settings.auth.static_tokens}),
+            settings.with_own_tokens(settings.auth),
             tokens=tokens,
             rbac=rbac,
             reader=reader,
@@ -236,13 +240,22 @@ class Security:
                 *(plugin.run for plugin in plugins if isinstance(plugin, ResourceQuota)),
                 legacy.run,
                 *allocators.background(),
-                *_followers(access, settings.reread),
+                *_followers(access, settings),
             ),
+            access=access,
         )
 
 
-def _followers(access: Access, reread: Reread | None) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
-    return () if reread is None else (lambda: access.follow(reread),)
+def _followers(access: Access, settings: Settings) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
+    reread = settings.reread
+    if reread is None:
+        return ()
+
+    def changed() -> AuthSettings | None:
+        found = reread()
+        return None if found is None else settings.with_own_tokens(found)
+
+    return (lambda: access.follow(changed),)
 
 
 def _actions(

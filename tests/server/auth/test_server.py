@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,9 +15,10 @@ from tests.server.starting import ADMIN, SCHEME, Answer, send
 from timonel.aio.clock import SystemClock
 from timonel.aio.lifecycle import running
 from timonel.client.transport import Resource
+from timonel.distro import pki
 from timonel.machinery import errors
 from timonel.server.app import ApiServer
-from timonel.server.auth import jwt, retrying, webhook_authorizer, webhook_tokens
+from timonel.server.auth import access, flags, jwt, retrying, webhook_authorizer, webhook_tokens
 from timonel.server.auth.settings import Authorizer, AuthSettings
 from timonel.server.compose import Settings, compose
 from timonel.server.request import User
@@ -133,3 +135,44 @@ async def test_when_those_cannot_be_asked(tmp_path: Path, monkeypatch: pytest.Mo
         assert failed.body["message"].startswith(f'Internal Server Error: "{PODS}/p": ')
         assert (await ask(server, PODS, "secret")).status == 200
         assert (await ask(server, "/version", "bobs")).status == 200  # RBAC allows it, whatever others say
+
+
+async def test_changed_files_apply_while_the_server_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "LOOK", 0.02)
+    clock = SystemClock()
+    one, two = (pki.Authority(tmp_path / name, now=clock.now()).pem for name in ("one", "two"))
+    base = AuthSettings(client_ca=one, front_proxy_ca=two)
+    files, tokens = tmp_path / "ca.pem", tmp_path / "tokens"
+    files.write_text(one)
+    tokens.write_text("file,ann,1\n")
+    given = {"client-ca-file": str(files), "token-auth-file": str(tokens)}
+    trusted: list[str] = []
+    security = SecuritySettings(
+        keys=jwt.Keys(jwt.new_key()),
+        static_tokens={"secret": ADMIN},
+        auth=flags.read(given, base),
+        reread=flags.rereader(given, base),
+        trust=trusted.append,
+    )
+    server = compose(Settings(security), store=MemoryStore(), scheme=SCHEME, clock=clock, tls=None)
+    where = "/api/v1/namespaces/kube-system/configmaps/extension-apiserver-authentication"
+    async with running(server):
+        assert (await ask(server, "/version", "file")).status == 200
+        files.write_text("broken")
+        await asyncio.sleep(0.1)
+        assert (await ask(server, "/version", "file")).status == 200  # the last good settings stay
+
+        files.write_text(two)
+        tokens.write_text("other,ann,1\n")
+        for _ in range(500):
+            data = (await ask(server, where, "secret")).body["data"]
+            if two.strip() in data["client-ca-file"]:
+                break
+            await asyncio.sleep(0.02)
+
+        assert two.strip() in data["client-ca-file"]
+        assert two.strip() in trusted[-1]
+        assert (await ask(server, "/version", "file")).status == 401
+        assert (await ask(server, "/version", "other")).status == 200

@@ -54,6 +54,7 @@ class Access:
         self._front_proxy = FrontProxy(clock, self._proxies)
         self._anonymous = Anonymous()
         self._settings: AuthSettings | None = None
+        self.changed: Callable[[], None] = lambda: None  # called when other settings apply
         self.tokens = TokenUnion((tokens,))
         self.authenticator = RequestAuthenticator(
             tokens=self.tokens,
@@ -73,6 +74,12 @@ class Access:
             self._settings = before
             raise
 
+    @property
+    def settings(self) -> AuthSettings:
+        """Those that apply."""
+        assert self._settings is not None
+        return self._settings
+
     async def follow(self, reread: Reread) -> None:
         while True:
             await self._clock.sleep(LOOK)
@@ -80,6 +87,7 @@ class Access:
                 found = reread()
                 if found is not None:
                     self.apply(found)
+                    self.changed()
                     logger.info("Read the configuration of authentication and authorization again")
             except ValueError as e:
                 logger.error("Could not use the changed configuration, kept the last one: %s", e)
