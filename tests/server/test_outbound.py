@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.server.fakes import FakeReader
-from tests.server.webhookserver import Answer, Object, WebhookServer, webhook_server
+from tests.server.webhookserver import Answer, Object, WebhookServer, server_context, webhook_server
 from timonel.aio.clock import SystemClock
 from timonel.distro.pki import Authority
 from timonel.server.outbound import CallFailed, ClientAuth, Outbound, Reply, duration
@@ -180,6 +181,33 @@ def test_durations_are_printed_as_go_prints_them(seconds: float, text: str) -> N
 def test_statuses_that_are_no_success(status: int, text: str) -> None:
     with pytest.raises(CallFailed, match=text):
         Reply(status, {}, b"").tree()
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        (b"", ": EOF"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf", ": unexpected EOF"),
+        (b"I am no web server\r\n\r\n", ": malformed HTTP response: Expected HTTP/"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", ": malformed HTTP response"),
+    ],
+)
+async def test_answers_that_are_none(outbound: Outbound, tmp_path: Path, said: bytes, told: str) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        await writer.drain()
+        writer.close()
+
+    context, ca = server_context(tmp_path, "localhost")
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context)
+    config = {"url": f"https://localhost:{server.sockets[0].getsockname()[1]}/"}
+    bundle = base64.b64encode(ca.encode()).decode()
+
+    text = await failure(outbound, config | {"caBundle": bundle})
+
+    server.close()
+    assert told in text
 
 
 async def test_a_server_that_speaks_no_tls(outbound: Outbound) -> None:

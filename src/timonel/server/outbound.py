@@ -365,7 +365,9 @@ class Outbound:
                 await connection.send(method, path, headers, body)
                 data = await _read(connection, most)
                 is_whole = True
-            except Unreachable:
+            except Unreachable as exc:
+                if connection.status and str(exc).endswith("EOF"):
+                    raise Unreachable("unexpected EOF") from exc
                 if kept is None or connection.status:
                     raise
                 continue  # it had been closed while nobody used it
@@ -513,6 +515,8 @@ def _why(exc: Unreachable, target: Target) -> str:
     """The cause in the words of Go's client."""
     cause = exc.__cause__
     where = f"[{target.host}]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
+    if isinstance(cause, Unreachable):
+        return str(exc)
     if isinstance(cause, ssl.SSLCertVerificationError):
         name = target.server_name or target.host
         return f"tls: failed to verify certificate: x509: {_certificate_problem(cause, name)}"
@@ -528,8 +532,17 @@ def _why(exc: Unreachable, target: Target) -> str:
         return f"dial tcp {where}: i/o timeout"
     if isinstance(cause, OSError):
         return f"dial tcp {where}: connect: {(cause.strerror or str(cause)).lower()}"
-    text = str(exc).removeprefix("connection lost: ")
-    return "EOF" if text in ("", "EOF", "None", "connection is closed") else text
+    text = str(exc)
+    lost = text.removeprefix("connection lost: ")
+    if lost in ("", "EOF", "None", "connection is closed"):
+        return "EOF"
+    if lost.startswith("[Errno "):
+        return f"read tcp {where}: read: {lost.partition('] ')[2].lower()}"
+    return (
+        text
+        if lost == text
+        else f"net/http: HTTP/1.x transport connection broken: malformed HTTP response: {lost}"
+    )
 
 
 def _certificate_problem(cause: ssl.SSLCertVerificationError, name: str) -> str:

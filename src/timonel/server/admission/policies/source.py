@@ -5,6 +5,7 @@ Upstream: apiserver/pkg/admission/plugin/policy/generic/policy_source.go.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from timonel.apis.resource import ResourceType
 from timonel.objects.meta import Object
 from timonel.server.admission.matching import Match, Place, is_exempt, match
 from timonel.server.request import Operation, Reader
+
+logger = logging.getLogger(__name__)
 
 # reviews change nothing, and deciding about them by policy could lock everybody out
 _EXCLUDED = frozenset(
@@ -59,6 +62,15 @@ class Policy:
         return self.spec.get("failurePolicy") == "Ignore"
 
 
+def _criteria(what: str, name: str, tree: Object) -> Match | None:
+    """None: written by somebody who did not validate it."""
+    try:
+        return match(tree, "resourceRules")
+    except ValueError as problem:
+        logger.error("Could not use %s %s: %s", what, name, problem)
+        return None
+
+
 class Source:
     """Follows policies and bindings; both are qualified plurals. `forget` is called with every change."""
 
@@ -86,7 +98,11 @@ class Source:
             self._policies.pop(name, None)
         elif old is None or old["spec"] != new["spec"] or name not in self._policies:
             constraints = new["spec"].get("matchConstraints") or {}
-            self._policies[name] = Policy(name, new, match(constraints, "resourceRules"))
+            criteria = _criteria("policy", name, constraints)
+            if criteria is None:
+                self._policies.pop(name, None)
+            else:
+                self._policies[name] = Policy(name, new, criteria)
         self._arrange()
 
     def _binding_changed(self, old: Object | None, new: Object | None) -> None:
@@ -97,8 +113,11 @@ class Source:
             self._bindings.pop(name, None)
         else:
             resources = new["spec"].get("matchResources")
-            found = None if resources is None else match(resources, "resourceRules")
-            self._bindings[name] = BoundTo(name, new, found)
+            found = None if resources is None else _criteria("binding", name, resources)
+            if found is None and resources is not None:
+                self._bindings.pop(name, None)
+            else:
+                self._bindings[name] = BoundTo(name, new, found)
         self._arrange()
 
     def _arrange(self) -> None:

@@ -5,6 +5,7 @@ Upstream: apiserver/pkg/admission/configuration/*_webhook_manager.go, admission/
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,6 +21,8 @@ from timonel.server.admission.forms import Form, Forms
 from timonel.server.admission.matching import Match, is_exempt, match
 from timonel.server.outbound import Outbound
 from timonel.server.request import AdmissionCall, Authorizer, Operation, Reader
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,11 @@ class Hooks:
     def _changed(self, old: Object | None, new: Object | None) -> None:
         if new is not None:
             name = str(new["metadata"]["name"])
-            self._configurations[name] = list(_hooks(name, new))
+            try:
+                self._configurations[name] = list(_hooks(name, new))
+            except ValueError as problem:  # written by somebody who did not validate it
+                logger.error("Could not use the webhooks of %s: %s", name, problem)
+                self._configurations.pop(name, None)
         elif old is not None:
             self._configurations.pop(str(old["metadata"]["name"]), None)
         self._ordered = [hook for name in sorted(self._configurations) for hook in self._configurations[name]]
