@@ -183,6 +183,15 @@ def test_of_alternatives_the_one_that_came_furthest_is_told() -> None:
 
 
 ITEM = {"type": "object", "properties": {"k": TEXT, "v": {"type": "integer", "maximum": 1}}}
+PORT = {"type": "object", "properties": {"n": TEXT, "p": {"type": "integer", "multipleOf": 2}, "v": TEXT}}
+PORTS = {
+    "type": "array",
+    "items": PORT,
+    "x-kubernetes-list-type": "map",
+    "x-kubernetes-list-map-keys": ["n", "p"],
+}
+NUMBERS = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 5}}
+OPEN = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
 KEYED = {"type": "array", "items": ITEM, "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["k"]}
 
 
@@ -203,6 +212,31 @@ KEYED = {"type": "array", "items": ITEM, "x-kubernetes-list-type": "map", "x-kub
             ["aa"],
             True,
         ),
+        (
+            PORTS,
+            [{"n": "b", "p": 3, "v": "y"}, {"n": "a", "p": 1}],
+            [{"n": "a", "p": 1}, {"n": "b", "p": 3}],
+            False,
+        ),
+        (PORTS, [{"n": "a", "p": 3}], [{"n": "a", "p": 1}], True),
+        ({**NUMBERS, "maxProperties": 1}, {"a": 9, "b": 9}, {"a": 9, "b": 9}, False),
+        ({**NUMBERS, "maxProperties": 1}, {"a": 9, "b": 8}, {"a": 9, "b": 9}, True),
+        ({**NUMBERS, "minProperties": 2}, {"a": 9}, {"a": 9, "b": 9}, True),
+        (NUMBERS, {"a": 1, "b": 9}, {"a": 1, "b": 2}, False),
+        (NUMBERS, {"a": 2, "b": 9}, {"a": 1, "b": 2}, True),
+        ({"type": "array", "items": NUMBERS}, [{"a": 1}], [{"a": 1}], False),
+        ({"type": "array", "items": NUMBERS}, [{"a": 1, "b": 9}], [{"a": 1}], True),
+        ({**TEXT, "format": "byte"}, "no byte", "no byte", False),
+        ({**TEXT, "enum": ["A"]}, "D", "C", True),
+        ({**OPEN, "required": ["a"]}, {"b": 1}, {"b": 1}, False),
+        ({**OPEN, "required": ["a"]}, {"b": 2}, {"b": 1}, True),
+        (
+            {**OPEN, "allOf": [{"properties": {"a": {"maximum": 1}}}]},
+            {"a": 5, "b": 2},
+            {"a": 5, "b": 1},
+            True,
+        ),
+        ({**OPEN, "not": {"required": ["a"]}}, {"a": 5, "b": 2}, {"a": 5, "b": 1}, True),
     ],
 )
 def test_only_what_has_changed_is_refused_on_an_update(field: Any, new: Any, old: Any, refused: bool) -> None:
