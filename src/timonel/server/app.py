@@ -54,6 +54,7 @@ from timonel.server.upkeep import Upkeep
 from timonel.server.verbs.call import Admission, Core
 from timonel.server.verbs.scale import SCALE
 from timonel.server.watchcache import Caches, Kind, ResourceCache
+from timonel.server.resilience import kept
 from timonel.store.base import Store, StoreError
 
 
@@ -296,8 +297,8 @@ class ApiServer:
                 await step()
             self._passed.add(health.MADE)
             for task in self._background:
-                group.create_task(task())
-            group.create_task(self._upkeep.run(), name="upkeep")
+                group.create_task(kept(task, self.clock))
+            group.create_task(kept(self._upkeep.run, self.clock), name="upkeep")
             self._passed.add(health.RUNNING)
             await self._serve_until_cancelled(server, listening)
 
