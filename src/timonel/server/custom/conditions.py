@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from timonel.apis.apiextensions import structurality
 from timonel.machinery.field import quote
 from timonel.objects.meta import Object, format_time
 from timonel.server.custom.definition import (
@@ -112,6 +111,8 @@ def violations(crd: Object) -> str:
     spec = crd["spec"]
     if not spec.get("preserveUnknownFields"):
         return ""
+    from timonel.apis.apiextensions import structurality  # here: hardly any cluster has one
+
     found = ["spec.preserveUnknownFields: Invalid value: true: must be false"]
     for index, version in enumerate(spec["versions"]):
         path = f"spec.versions[{index}].schema.openAPIV3Schema"

@@ -28,6 +28,7 @@ from timonel.objects.meta import Object
 from timonel.server import objectmeta
 from timonel.server.custom.columns import columns_of
 from timonel.server.custom.definition import Definition, Version
+from timonel.server.registry import TypeMachinery
 
 if TYPE_CHECKING:
     from timonel.machinery.cel.types import Type
@@ -47,17 +48,10 @@ Schema = Mapping[str, Any]
 class Metadata:
     """The metadata of every object: its codec, and its node in server-side apply (`structural.Metadata`)."""
 
-    def __init__(self, codec: Callable[[], Codec], node: Callable[[], Node]) -> None:
-        self._codec = codec
-        self._node = node
-
-    @cached_property
-    def codec(self) -> Codec:
-        return self._codec()
-
-    @cached_property
-    def node(self) -> Node:
-        return self._node()
+    def __init__(self, codec: Codec, node: Node, builtin: TypeMachinery) -> None:
+        self.codec = codec
+        self.node = node
+        self.builtin = builtin
 
     def normalize(self, metadata: Any, path: str) -> tuple[Object, list[str]]:
         """In its form, and the paths of unknown fields. Raises Malformed."""
@@ -154,13 +148,20 @@ class CustomMachinery:
         self.default(tree)
 
     def to_protobuf(self, tree: Object) -> bytes:
+        if tree.get("apiVersion") != self.rtype.api_version:  # a Status, or metadata alone
+            return self._metadata.builtin.to_protobuf(tree)
         raise NotAcceptable(
             "object *unstructured.Unstructured does not implement the protobuf marshalling interface and cannot be "
             "encoded to a protobuf message"
         )
 
     def from_protobuf(self, body: bytes, fallback: str = "") -> Object:
-        raise BadRequest("custom resources have no protobuf form")
+        if fallback:  # options
+            return self._metadata.builtin.from_protobuf(body, fallback)
+        raise errors.UnsupportedMediaType(
+            "the body of the request was in an unknown format - accepted media types include: application/json, "
+            "application/yaml"
+        )
 
     # ---- owners of fields
 

@@ -13,13 +13,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from timonel.schema.openapi import Described, Kinds, OpenApi, Refer
 from timonel.server.custom.definition import Version
-from timonel.server.custom.serving import CustomResources, Live
+from timonel.server.custom.serving import CustomResources
+
+if TYPE_CHECKING:
+    from timonel.server.custom.live import Live
 
 Json = dict[str, Any]
 Schema = Mapping[str, Any]

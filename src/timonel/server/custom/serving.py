@@ -4,115 +4,47 @@ A definition is served when it is established, under the names that were accepte
 endpoints are replaced and their watches end, for what they showed may have another form now. The version that objects
 are stored in has an endpoint for the server's own use even where clients do not see it.
 
+What serves custom resources is imported with the first definition: a server without any does not pay for it.
+
 Upstream: apiextensions-apiserver/pkg/apiserver/customresource_handler.go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from timonel.apis.resource import ResourceType
+from timonel.machinery.apply.typed import Node
+from timonel.machinery.codec import Codec
 from timonel.objects.meta import Object
-from timonel.server.custom.caching import CustomKind
-from timonel.server.custom.conversion import Forms, Outbound, webhook_of
-from timonel.server.custom.definition import QUALIFIED, Definition, definition_of, schema_of
-from timonel.server.custom.kinds import CustomMachinery, Metadata
-from timonel.server.registry import Endpoint, Registry
+from timonel.server.custom.definition import QUALIFIED, Definition, definition_of
+from timonel.server.outbound import Outbound
+from timonel.server.registry import Registry, TypeMachinery
 from timonel.server.request import Reader
 from timonel.server.watchcache import Entry
 
-
-class Source:
-    """The newest stored text of a definition; read when somebody wants a schema."""
-
-    def __init__(self, entry: Entry) -> None:
-        self.entry = entry
-
-    def schema(self, version: str) -> Mapping[str, Any] | None:
-        return schema_of(self.entry.decoded(), version)
-
-
-class CustomEndpoint:
-    """`registry.Custom`: one version of a resource that is being served."""
-
-    def __init__(self, live: Live, kind: CustomKind) -> None:
-        self._live = live
-        self._kind = kind
-
-    @property
-    def storage(self) -> ResourceType:
-        return self._live.storage
-
-    @property
-    def terminating(self) -> bool:
-        return self._live.definition.terminating
-
-    @property
-    def stores_as_served(self) -> bool:
-        return self._kind.stores_as_it_is
-
-    async def stored(self, obj: Object) -> bytes:
-        return await self._kind.stored(obj)
-
-    @property
-    def forms(self) -> Forms:
-        return self._live.forms
-
-
-class Live:
-    """One definition that is served."""
-
-    def __init__(
-        self, definition: Definition, source: Source, metadata: Metadata, outbound: Outbound
-    ) -> None:
-        self.definition = definition
-        self.source = source
-        self.versions = {
-            v.name: CustomMachinery(definition, v, self._schema_of(v.name), metadata)
-            for v in definition.versions
-        }
-        self.forms = Forms(definition, self.versions, webhook_of(definition, outbound))
-        self.storage = self.versions[definition.storage.name].rtype
-        self.served: list[Endpoint] = []
-        self.main: Endpoint | None = None
-
-    def _schema_of(self, version: str) -> Callable[[], Mapping[str, Any] | None]:
-        return lambda: self.source.schema(version)
-
-    def install(self, registry: Registry) -> None:
-        for version in self.definition.versions:
-            if not (version.served or version.storage):
-                continue
-            machinery = self.versions[version.name]
-            rtype = machinery.rtype
-            kind = CustomKind(rtype, self.storage, self.forms)
-            custom = CustomEndpoint(self, kind)
-            cache = registry.caches.add(kind)
-            endpoint = Endpoint(rtype, rtype, cache, machinery, None, custom=custom)
-            if version.served:
-                self.served.append(endpoint)
-            if version.storage:
-                self.main = endpoint
-
-    @property
-    def endpoints(self) -> list[Endpoint]:
-        own = [self.main] if self.main is not None and self.main not in self.served else []
-        return [*self.served, *own]
-
-    def is_still(self, new: Definition) -> bool:
-        """Whether what is served is what `new` asks for."""
-        old = self.definition
-        return (old.uid, old.digest, old.names) == (new.uid, new.digest, new.names)
+if TYPE_CHECKING:
+    from timonel.server.custom.kinds import Metadata
+    from timonel.server.custom.live import Live
 
 
 class CustomResources:
-    """All definitions of one server, by name."""
+    """All definitions of one server, by name. `codec` and `node` are those of the metadata of every object; `builtin`
+    knows the protobuf forms of what is no custom resource (options, metadata)."""
 
-    def __init__(self, registry: Registry, metadata: Metadata, outbound: Outbound) -> None:
+    def __init__(
+        self,
+        registry: Registry,
+        outbound: Outbound,
+        *,
+        codec: Callable[[], Codec],
+        node: Callable[[], Node],
+        builtin: Callable[[], TypeMachinery],
+    ) -> None:
         self._registry = registry
-        self._metadata = metadata
         self._outbound = outbound
+        self._codec, self._node, self._builtin = codec, node, builtin
+        self._metadata: Metadata | None = None
         self._live: dict[str, Live] = {}
 
     def attach(self, reader: Reader) -> None:
@@ -140,10 +72,19 @@ class CustomResources:
         if live is not None and live.is_still(definition):
             live.definition, live.source.entry = definition, entry
             return
-        came = Live(definition, Source(entry), self._metadata, self._outbound)
-        came.install(self._registry)
+        came = self._made(definition, entry)
         self._live[name] = came
         self._registry.swap(live.endpoints if live is not None else (), came.served, came.main)
+
+    def _made(self, definition: Definition, entry: Entry) -> Live:
+        from timonel.server.custom.kinds import Metadata
+        from timonel.server.custom.live import Live, Source
+
+        if self._metadata is None:
+            self._metadata = Metadata(self._codec(), self._node(), self._builtin())
+        made = Live(definition, Source(entry), self._metadata, self._outbound)
+        made.install(self._registry)
+        return made
 
     def _remove(self, name: str) -> None:
         live = self._live.pop(name, None)
