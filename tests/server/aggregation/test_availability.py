@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from timonel.objects.meta import Object
-from timonel.server.aggregation import availability, priorities
+from timonel.server.aggregation import availability, priorities, specs
 from timonel.server.aggregation.availability import Finding
 from timonel.server.aggregation.documents import of_resource_list
 
@@ -150,3 +150,31 @@ def test_a_list_of_resources_becomes_an_entry_of_discovery() -> None:
             }
         ],
     }
+
+
+def test_only_what_is_about_a_group_version_is_taken_over() -> None:
+    def leads_to(name: str) -> Object:
+        return {"schema": {"$ref": f"#/definitions/{name}"}}
+
+    document = {
+        "paths": {
+            "/apis/acme.io/v1/": {"get": leads_to("List")},
+            "/apis/acme.io/v1/ws": {"get": {"responses": [leads_to("W")]}},
+            "/apis/acme.io/v10/ws": {"get": leads_to("Other")},
+            "/api/v1/pods": {"get": leads_to("Pod")},
+        },
+        "definitions": {
+            "W": {"properties": {"spec": {"$ref": "#/definitions/Spec"}}},
+            "Spec": {"properties": {"again": {"$ref": "#/definitions/W"}, "x": {"$ref": "elsewhere"}}},
+            "List": {},
+            "Other": {},
+            "Pod": {},
+        },
+    }
+
+    found = specs.of_group_version(document, "acme.io", "v1")
+
+    assert set(found["paths"]) == {"/apis/acme.io/v1/", "/apis/acme.io/v1/ws"}
+    assert set(found["definitions"]) == {"W", "Spec", "List"}
+    for odd in ({}, {"paths": 5}, {"paths": {"/apis/acme.io/v1/x": 5}, "definitions": []}):
+        assert specs.of_group_version(odd, "acme.io", "v1")["definitions"] == {}

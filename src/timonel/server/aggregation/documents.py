@@ -19,7 +19,7 @@ import orjson
 from timonel.aio.clock import Clock, deadline
 from timonel.machinery import errors
 from timonel.objects.meta import Object
-from timonel.server.aggregation import availability, priorities
+from timonel.server.aggregation import availability, priorities, specs
 from timonel.server.aggregation.backend import Backends, identity
 from timonel.server.aggregation.routes import RESOURCE, AggregatedRoutes, GroupVersion, group_version
 from timonel.server.aggregation.watcher import AGGREGATOR
@@ -99,9 +99,10 @@ class Documents:
             except Refused:
                 continue  # not every server has one
             if what == "v3":
-                said.v3 = (document.get("paths") or {}).get(at)
+                paths = document.get("paths")
+                said.v3 = paths.get(at) if isinstance(paths, dict) else None
             else:
-                said.v2 = document if isinstance(document.get("paths"), dict) else None
+                said.v2 = specs.of_group_version(document, *key)
 
     async def _discovery(self, api_service: Object, group: str, version: str) -> Object:
         """The entry of a version. Servers that know no aggregated discovery are asked for their list of resources."""
