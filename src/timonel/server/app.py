@@ -50,11 +50,11 @@ from timonel.server.request import (
     PartialUpdate,
     User,
 )
+from timonel.server.resilience import kept
 from timonel.server.upkeep import Upkeep
 from timonel.server.verbs.call import Admission, Core
 from timonel.server.verbs.scale import SCALE
 from timonel.server.watchcache import Caches, Kind, ResourceCache
-from timonel.server.resilience import kept
 from timonel.store.base import Store, StoreError
 
 
