@@ -34,7 +34,7 @@ from timonel.objects.meta import Object
 from timonel.server.request import Reader
 
 MOST_OPEN = 100  # connections to one destination
-MOST_IDLE = 25  # kept of them
+MOST_IDLE = 100  # kept of them: a handshake costs more than keeping one for a while
 IDLE_TIMEOUT = 90.0
 MOST_CONTEXTS = 256  # TLS contexts remembered, by CA bundle
 MOST_ANSWER = 16 << 20  # bytes of an answer
