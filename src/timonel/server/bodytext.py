@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any
 
 import orjson
@@ -17,6 +18,8 @@ import yaml
 
 from timonel.machinery.errors import BadRequest
 from timonel.machinery.field import quote
+
+LARGEST = int(sys.float_info.max)
 
 
 class BodyError(BadRequest):
@@ -218,7 +221,14 @@ def _scalar(node: yaml.ScalarNode) -> Any:
     return text
 
 
-def _integer(text: str) -> int:
+def _integer(text: str) -> int | float:
+    found = _whole(text)
+    if -(2**63) <= found < 2**64:
+        return found
+    return float(min(max(found, -LARGEST), LARGEST))  # as JSON numbers are read
+
+
+def _whole(text: str) -> int:
     sign = -1 if text.startswith("-") else 1
     digits = text.lstrip("+-")
     if len(digits) > 1 and digits[0] == "0" and digits[1] not in "box":

@@ -222,8 +222,9 @@ async def _apply(core: Core, call: Call, options: WriteOptions) -> Result:
         except errors.NotFound:
             if subresource:
                 raise
-        if tree.get("metadata", {}).get("uid"):
-            uid = tree["metadata"]["uid"]
+        metadata = tree.get("metadata")
+        if isinstance(metadata, dict) and metadata.get("uid"):
+            uid = metadata["uid"]
             why = f"uid mismatch: the provided object specified uid {uid}, and no existing object was found"
             raise endpoint.conflict(name, why)
         obj = produce(None)

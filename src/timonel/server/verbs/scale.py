@@ -184,6 +184,11 @@ async def _set(
         holder = old
         for step in path:
             holder = holder.setdefault(step, {})
+            if not isinstance(holder, dict):
+                place = scale.replicas.rpartition(".")[0]
+                raise errors.BadRequest(
+                    f"value cannot be set because .{place} is not a map[string]interface {{}}"
+                )
         holder[last] = replicas
         return old
 
