@@ -25,7 +25,7 @@ from typing import Any, Protocol, cast
 import httptools
 
 from timonel.aio.clock import Timer, stopwatch
-from timonel.server.listening import Listener, bound
+from timonel.server.listening import Listener, bound, open_files
 from timonel.server.request import Upgraded
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,7 @@ IDLE_LOOKS = 3  # looks at a connection without a request
 STALL = 120.0  # seconds in which a client must have read something of what was sent
 GOODBYE = 5.0  # seconds for a relay whose client is gone
 MOST_CONNECTIONS = 32_768
+RESERVED_FILES = 128  # of those that the process may open: for the store, logs, calls of its own
 LINGER = 0.5  # seconds that a refused client may still send: a reset would take the answer from it
 PIPELINE_LIMIT = 16  # requests waiting on a connection before it is no longer read
 RELAY_LIMIT = 1024 * 1024  # unread bytes of a relayed connection before it is no longer read
@@ -771,6 +772,7 @@ class HttpServer:
         async with asyncio.TaskGroup() as group:
             self._group = group
             sockets = bound(self.hosts, self.port)
+            self.most = min(self.most, max(open_files() - RESERVED_FILES, 1))
             listener = Listener(
                 sockets,
                 self.tls,

@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import resource
 import socket
 import ssl
+import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -48,6 +50,12 @@ def bound(hosts: tuple[str, ...], port: int) -> list[socket.socket]:
             made.close()
         raise
     return found
+
+
+def open_files() -> int:
+    """How many the process may have."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return soft if soft != resource.RLIM_INFINITY else sys.maxsize
 
 
 class Listener:

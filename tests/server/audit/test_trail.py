@@ -164,6 +164,41 @@ async def test_a_log_in_batches_is_complete_when_the_server_has_ended(tmp_path: 
     assert written(tmp_path, stage="ResponseComplete", requestURI=MAPS)
 
 
+async def test_a_webhook_gets_what_is_recorded(tmp_path: Path) -> None:
+    got: list[dict[str, Any]] = []
+
+    async def webhook(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                length = int(head.partition("content-length: ")[2].partition("\r")[0])
+                got.append(json.loads(await reader.readexactly(length)))
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        except asyncio.IncompleteReadError:
+            writer.close()
+
+    async with await asyncio.start_server(webhook, "127.0.0.1", 0) as listening:
+        port = listening.sockets[0].getsockname()[1]
+        kubeconfig = tmp_path / "webhook.kubeconfig"
+        kubeconfig.write_text(
+            yaml.safe_dump(
+                {
+                    "clusters": [{"name": "a", "cluster": {"server": f"http://127.0.0.1:{port}/audit"}}],
+                    "users": [{"name": "a", "user": {}}],
+                    "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+                    "current-context": "a",
+                }
+            )
+        )
+        settings = {"webhook_file": str(kubeconfig), "webhook_mode": "blocking"}
+        async with audited(tmp_path, policy("Metadata", verbs=["list"]), **settings) as server:
+            await send(server, "GET", MAPS)
+            stages = [event["stage"] for body in got for event in body["items"]]
+
+    assert stages == ["RequestReceived", "ResponseComplete"]
+    assert {body["kind"] for body in got} == {"EventList"}
+
+
 def test_a_policy_file_that_is_missing_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="failed to read file path"):
         load(str(tmp_path / "none.yaml"))

@@ -186,6 +186,10 @@ class Trail:
         response.body = self._streaming(record, aiter(response.body))
         return response
 
+    def abandoned(self, record: Record) -> None:
+        """Its client has not waited for the answer."""
+        self._take(record, COMPLETE)
+
     def panicked(self, record: Record, problem: str) -> None:
         """A handler failed in a way that nobody had foreseen."""
         record.status = {

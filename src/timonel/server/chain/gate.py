@@ -7,6 +7,7 @@ Upstream: apiserver/pkg/server/filters/{priority-and-fairness,maxinflight,timeou
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import random
 import uuid
@@ -178,6 +179,10 @@ class Gate:
         response: Response | Upgraded
         try:
             response = await work
+        except asyncio.CancelledError:
+            if passage.record is not None:
+                self.trail.abandoned(passage.record)
+            raise
         except Exception as error:
             response = failed(error)
             if not passage.judged and isinstance(error, Unauthorized):

@@ -140,14 +140,17 @@ class FlowControl:
             self._timer = self._clock.call_later(ADJUST_EVERY, self._adjust)
 
     def _adjust(self) -> None:
-        """Give each level seats by what it needed lately; go on while any level is in use."""
+        """Give each level seats by what it needed lately; go on while any level is in use, then as it was at first."""
         self._timer = None
         limited = [level for level in self.levels.values() if not level.exempt]
+        if all(level.at_rest for level in limited):
+            for level in limited:
+                level.start_over()
+            return
         demands = [level.demand(self.seats) for level in limited]
         for level, seats in zip(limited, allocate(demands, self.seats), strict=True):
             level.set_limit(seats)
-        if any(not level.at_rest for level in limited):
-            self._timer = self._clock.call_later(ADJUST_EVERY, self._adjust)
+        self._timer = self._clock.call_later(ADJUST_EVERY, self._adjust)
 
 
 def _same(old: Object, new: Object) -> bool:

@@ -138,7 +138,12 @@ class Level:
         if count < len(self.queues):  # who waits in one that goes stays until served
             self.queues = self.queues[:count] + [q for q in self.queues[count:] if q.requests]
         self.queues += [Queue(start=self.virtual) for _ in range(count - len(self.queues))]
-        self.set_limit(limits.nominal - limits.lendable // 2)
+        self.start_over()
+
+    def start_over(self) -> None:
+        """With half of what may be lent given away, as if nothing had been asked for yet."""
+        self.smooth, self.high = 0.0, self.in_use + self.waiting_seats
+        self.set_limit(self.limits.nominal - self.limits.lendable // 2)
 
     def set_limit(self, seats: int) -> None:
         self.limit = seats
