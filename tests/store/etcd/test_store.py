@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,7 @@ from tests.store.contract import StoreContract
 from tests.store.etcd.servers import EtcdServer, etcd
 from timonel.aio.clock import SystemClock
 from timonel.distro import pki
-from timonel.store.base import Event, Store, StoreError, Unreachable
+from timonel.store.base import Event, Page, Record, Store, StoreError, Unreachable
 from timonel.store.etcd.connection import Settings
 from timonel.store.etcd.store import EtcdStore, tells_progress
 
@@ -50,7 +50,7 @@ async def test_keys_lie_below_the_root(server: EtcdServer) -> None:
     await other.close()
 
 
-async def opened_list(server: EtcdServer):  # type: ignore[no-untyped-def]
+async def opened_list(server: EtcdServer) -> Page:
     plain = await opened(server, root="")
     page = await plain.list("/")
     await plain.close()
@@ -98,7 +98,7 @@ async def test_a_watch_goes_on_after_etcd_was_killed(server: EtcdServer) -> None
     assert seen == ["/r/first", "/r/first", "/r/last"]
 
 
-async def retried(work):  # type: ignore[no-untyped-def]
+async def retried(work: Callable[[], Awaitable[Record]]) -> Record:
     for _ in range(100):
         try:
             return await work()
