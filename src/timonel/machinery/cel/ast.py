@@ -50,7 +50,9 @@ class Call(Node):
     target: Node | None = None
     overloads: tuple[str, ...] = field(default=(), init=False)
     resolved: Any = field(default=None, init=False)
-    """The one overload that the types leave, if it is only one."""
+    """The overloads that the types leave."""
+    shared: Node | None = field(default=None, init=False)
+    """A node that stands in two places of this call (`optMap`): evaluated once."""
 
 
 @dataclass(slots=True, eq=False)

@@ -38,11 +38,13 @@ class Checker:
         self.variables = variables
         self.functions = functions
         self.objects = objects
-        self.issues: list[Issue] = []
+        self.issues: dict[Issue, None] = {}
+        """What is wrong, each thing once."""
         self.bindings: Bindings = {}
         self.scopes: list[dict[str, Type]] = []
         self.references: set[str] = set()
         self.nodes: list[Node] = []
+        self.done: set[int] = set()
         self.fresh = 0
 
     def run(self, root: Node) -> None:
@@ -52,13 +54,13 @@ class Checker:
             node.type = substitute(self.bindings, node.type, to_dyn=True)
 
     def say(self, pos: int, message: str) -> None:
-        issue = Issue(pos, message)
-        if issue not in self.issues:
-            self.issues.append(issue)
+        self.issues[Issue(pos, message)] = None
 
     def check(self, node: Node) -> Type:
-        node.type = _HANDLERS[type(node)](self, node)
-        self.nodes.append(node)
+        if id(node) not in self.done:  # a macro may have put it in two places
+            node.type = _HANDLERS[type(node)](self, node)
+            self.nodes.append(node)
+            self.done.add(id(node))
         return node.type
 
     def new_param(self) -> Type:
@@ -131,9 +133,7 @@ class Checker:
         if of.kind == "map":
             return of.params[1]
         if of.kind == "object":
-            known = (of.fields or {}).get(field)
-            if known is None and of.fields is not None:
-                known = of.fields.get(f"__{field}__")
+            known = of.field(field)
             if known is None:
                 self.say(pos, f"undefined field '{field}'")
                 return ERROR

@@ -53,9 +53,11 @@ class Generator(Emitter):
         self.names.update({name: f"v{index}" for index, name in enumerate(references)})
         self.locals: dict[str, bool] = {}
         """The variables that macros bind, and whether reading one may fail."""
+        self.shared: dict[int, str] = {}
+        """The names of values that stand in two places."""
 
     def emit(self, node: Node) -> str:
-        return _HANDLERS[type(node)](self, node)
+        return self.shared.get(id(node)) or _HANDLERS[type(node)](self, node)
 
     def safe(self, node: Node) -> bool:
         """Whether evaluating the node cannot fail (as far as its types are right)."""
@@ -97,7 +99,7 @@ class Generator(Emitter):
         texts: list[str] = []
         for node in nodes:
             at = len(self.lines)
-            text = self.settled(_HANDLERS[type(node)](self, node))
+            text = self.settled(self.shared.get(id(node)) or _HANDLERS[type(node)](self, node))
             if len(self.lines) > at:
                 # This one's statements would run before the values of those before it: store these first.
                 moved = []
@@ -139,10 +141,9 @@ class Generator(Emitter):
         operand = self.settled(self.emit(node.operand))
         of = node.operand.type
         key = node.name
-        if of.kind == "object" and of.fields:
-            known = of.fields.get(key) or of.fields.get(f"__{key}__")
-            if known is not None:
-                key = known.key
+        known = of.field(key)
+        if known is not None:
+            key = known.key
         if node.test:
             if of.kind in ("object", "map"):
                 return f"({key!r} in {operand})"
@@ -196,7 +197,7 @@ class Generator(Emitter):
         texts = self.sequence([entry.value for entry in node.entries])
         rows = []
         for text, entry in zip(texts, node.entries, strict=True):
-            known = (node.type.fields or {}).get(entry.name)
+            known = node.type.field(entry.name)
             rows.append(f"({known.key if known else entry.name!r}, {text}, {entry.optional}),")
         return f"make_object({node.name.lstrip('.')!r}, ({' '.join(rows)}))"
 
@@ -243,6 +244,9 @@ class Generator(Emitter):
     def conditional(self, node: Call) -> str:
         if self.too_deep():
             return self.outlined(lambda: self.conditional(node))
+        if node.shared is not None:
+            name = self.store(self.emit(node.shared))
+            self.names[f"@{name}"] = self.shared[id(node.shared)] = name
         condition, yes, no = node.args
         test = self.boolean(self.emit(condition), condition.type)
         result = self.fresh()
@@ -250,11 +254,15 @@ class Generator(Emitter):
             self.line(f"{result} = {self.branch(yes)}")
         with self.block("else:"):
             self.line(f"{result} = {self.branch(no)}")
+        if node.shared is not None:
+            del self.names[f"@{name}"]
         return result
 
     def otherwise(self, node: Call) -> str:
         """`a.or(b)` and `a.orValue(b)`: `b` is evaluated only when `a` is empty."""
         assert node.target is not None
+        if self.too_deep():
+            return self.outlined(lambda: self.otherwise(node))
         self.charge(1)
         nothing = self.constant(NOTHING, "NOTHING")
         result = self.store(self.emit(node.target))

@@ -13,34 +13,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from timonel.machinery.cel import types
-from timonel.machinery.cel.types import Field, Type
+from timonel.machinery.cel.types import RESERVED, Field, Type
 
 MAX_REQUEST_BYTES = 3 * 1024 * 1024
-RESERVED = frozenset(
-    [
-        "true",
-        "false",
-        "null",
-        "in",
-        "as",
-        "break",
-        "const",
-        "continue",
-        "else",
-        "for",
-        "function",
-        "if",
-        "import",
-        "let",
-        "loop",
-        "package",
-        "namespace",
-        "return",
-        "var",
-        "void",
-        "while",
-    ]
-)
 _ESCAPES = {"__": "__underscores__", ".": "__dot__", "-": "__dash__", "/": "__slash__"}
 _escaped = re.compile(r"__|[-./]")
 _expressible = re.compile(r"[a-zA-Z_.\-/][a-zA-Z0-9_.\-/]*").fullmatch

@@ -91,7 +91,7 @@ class Environment:
             root = parse(text, (self.libraries & _MACROS) | OPTIONALS)
             checker = Checker(self.variables, _table(self.libraries), self._object)
             checker.run(root)
-            issues = checker.issues or check_literals(checker.nodes)
+            issues = list(checker.issues) or check_literals(checker.nodes)
         except RecursionError:
             raise CompileError(
                 f"ERROR: <input>:-1:0: expression recursion limit exceeded: {MAX_DEPTH}"

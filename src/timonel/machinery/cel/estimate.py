@@ -73,8 +73,12 @@ class Coster:
         self.sizes: dict[int, Range] = {}
         self.entries: dict[int, Entries] = {}
         self.locals: dict[str, list[_Local]] = {}
+        self.twice: dict[int, Range] = {}
+        """The costs of nodes that a macro has put in two places."""
 
     def cost(self, node: Node) -> Range:
+        if id(node) in self.twice:
+            return self.twice[id(node)]
         return _HANDLERS[type(node)](self, node)
 
     def push(self, name: str, local: _Local) -> None:
@@ -130,7 +134,7 @@ class Coster:
             elif name == "@keys":
                 at = at.params[0] if at.kind == "map" else None
             else:
-                field = (at.fields or {}).get(name)
+                field = at.field(name)
                 at = None if field is None else field.type
         return None if at is None else Range(0, at.max_elements)
 
@@ -160,6 +164,8 @@ class Coster:
         return total
 
     def call(self, node: Call) -> Range:
+        if node.shared is not None:
+            self.twice[id(node.shared)] = self.cost(node.shared)
         if node.function == "dyn" and node.target is None:
             total = self.cost(node.args[0]) + ONE
             self.copy(node, node.args[0])

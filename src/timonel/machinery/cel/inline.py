@@ -61,7 +61,8 @@ def call(code: Generator, node: Call) -> str:
         code.charge(1 + code.starts_path(node.args[0]))
         name = node.args[1]
         key = _field_key(node.args[0].type, name.value) if isinstance(name, Const) else ""
-        return f"{code.constant(operators.optional_select, 'optional_select')}({code.emit(node.args[0])}, {key!r})"
+        operand = code.settled(code.emit(node.args[0]))
+        return f"{code.constant(operators.optional_select, 'optional_select')}({operand}, {key!r})"
     folded = _folded(code, node, operands)
     if folded is not None:
         return folded
@@ -87,7 +88,7 @@ def call(code: Generator, node: Call) -> str:
 def _field_key(of: Type, field: str) -> str:
     if of.kind == "opaque" and of.params:
         of = of.params[0]
-    known = (of.fields or {}).get(field) or (of.fields or {}).get(f"__{field}__")
+    known = of.field(field)
     return known.key if known is not None else field
 
 

@@ -289,4 +289,6 @@ def _optional(pos: int, function: str, target: Node, args: list[Node]) -> Node:
     body: Node = _binding(pos, "bind", name, Call(pos, "value", [], target), args[1])
     if function == "optMap":
         body = Call(pos, "optional.of", [body])
-    return Call(pos, "_?_:_", [Call(pos, "hasValue", [], target), body, Call(pos, "optional.none", [])])
+    chosen = Call(pos, "_?_:_", [Call(pos, "hasValue", [], target), body, Call(pos, "optional.none", [])])
+    chosen.shared = target
+    return chosen

@@ -176,15 +176,16 @@ def select(value: Any, field: str) -> Any:
             raise EvaluationError(f"no such key: {field}") from None
     if isinstance(value, Optional):
         return optional_select(value, field)
-    raise EvaluationError(NO_OVERLOAD)
+    raise EvaluationError(f"no such key: {field}")
 
 
 def has(value: Any, field: str) -> bool:
+    """What is no map has no fields (cel-go interpreter/attributes.go, refQualify)."""
     if isinstance(value, Mapping):
         return field in value
     if isinstance(value, Optional):
         return value is not NOTHING and has(value.value, field)
-    raise EvaluationError(NO_OVERLOAD)
+    return False
 
 
 def optional_select(value: Any, field: Any) -> Optional:
@@ -197,7 +198,7 @@ def optional_select(value: Any, field: Any) -> Optional:
     if isinstance(value, (list, tuple)):
         at = _position(field)
         return Optional(value[at]) if 0 <= at < len(value) else NOTHING
-    raise EvaluationError(NO_OVERLOAD)
+    return NOTHING
 
 
 def _position(index: Any) -> int:
@@ -222,7 +223,7 @@ def index(value: Any, key: Any) -> Any:
         raise EvaluationError(f"index out of bounds: {at}")
     if isinstance(value, Optional):
         return optional_select(value, key)
-    raise EvaluationError(NO_OVERLOAD)
+    raise EvaluationError(f"no such key: {key_text(key)}")
 
 
 def less(left: Any, right: Any) -> bool:

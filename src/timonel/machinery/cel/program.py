@@ -38,9 +38,8 @@ class Program:
         absent. Values passed in are never changed.
         """
         meter = Meter(limit)
-        run = self._run or self._prepare()
         try:
-            value = run(variables, meter)
+            value = (self._run or self._prepare())(variables, meter)
         except ERRORS as error:
             self._spend(meter, budget)
             if (
@@ -78,7 +77,10 @@ class Program:
         from timonel.machinery.cel.code import Generator
 
         generator = Generator(self._variables, sorted(self.references))
-        run, self.source = generator.compile(self._root)
+        try:
+            run, self.source = generator.compile(self._root)
+        except (SyntaxError, RecursionError, MemoryError):
+            raise EvaluationError("the expression nests too deeply") from None
         self._run = run
         return run
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import dis
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -63,7 +64,27 @@ def failed(error: BaseException) -> EvaluationError:
         return EvaluationError("recursion limit exceeded")
     if isinstance(error, MemoryError):
         return EvaluationError("out of memory")
-    return EvaluationError(NO_OVERLOAD)
+    key = _missing_from_no_map(error)
+    return EvaluationError(NO_OVERLOAD if key is None else f"no such key: {key}")
+
+
+def _missing_from_no_map(error: BaseException) -> str | None:
+    """The field that compiled code looked for in what is no map (null, mostly): cel-go calls it missing, too.
+
+    Compiled code subscripts without asking, for speed; which key it was stands before the subscript.
+    """
+    at = error.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    if not isinstance(error, TypeError) or at is None or at.tb_frame.f_code.co_filename != "<cel>":
+        return None
+    before = None
+    for step in dis.get_instructions(at.tb_frame.f_code):
+        if step.offset == at.tb_lasti:
+            key = before.argval if before is not None and before.opname == "LOAD_CONST" else None
+            return key if step.opname == "BINARY_SUBSCR" and isinstance(key, str) else None
+        before = step
+    return None
 
 
 def absorbed(error: BaseException) -> EvaluationError:

@@ -14,6 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_WORDS = """
+true false null in as break const continue else for function if import let loop package namespace return var void while
+"""
+RESERVED = frozenset(_WORDS.split())
 NO_LIMIT = (1 << 63) - 1
 """The `max_elements` of a value whose size nothing bounds."""
 
@@ -70,6 +74,15 @@ class Type:
     def __str__(self) -> str:
         """As cel-go's `Type.String()`: what "must evaluate to …" prints."""
         return display(self, _RUNTIME_NAMES)
+
+    def field(self, name: str) -> Field | None:
+        """The field that an expression calls `name`: words of the language need no underscores behind a dot."""
+        if self.fields is None:
+            return None
+        found = self.fields.get(name)
+        if found is None and name in RESERVED:
+            return self.fields.get(f"__{name}__")
+        return found
 
     @property
     def elem(self) -> Type:
