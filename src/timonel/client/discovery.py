@@ -190,7 +190,10 @@ async def discover(transport: Transport) -> ResourceIndex:
                 raise
             failed[api_version] = exc.message
         else:
-            infos += parse_resource_list(document)
+            try:
+                infos += parse_resource_list(document)
+            except (AttributeError, KeyError, TypeError, ValueError):  # a server behind it may say anything
+                failed[api_version] = f"{path} answers something else than a list of resources"
     return ResourceIndex(infos, failed_groups=failed)
 
 

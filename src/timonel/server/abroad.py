@@ -13,6 +13,8 @@ import orjson
 
 from timonel.client.https import PARTIAL, error_of
 from timonel.client.transport import ObjectList, WatchEvent
+from timonel.machinery import errors
+from timonel.objects.meta import Object
 from timonel.server.chain.info import Info
 from timonel.server.http import Request, Response
 from timonel.server.request import Upgraded, User
@@ -30,20 +32,22 @@ class Abroad:
     def __init__(self, proxied: Proxied, user: User, agent: str) -> None:
         self._proxied, self._user, self._agent = proxied, user, agent
 
-    async def object(self, info: Info, body: Any = b"", content_type: str = "") -> Any:
+    async def object(self, info: Info, body: Any = b"", content_type: str = "") -> dict[str, Any]:
         """The answer as a tree. Raises StatusError."""
         answer = await self._ask(info, body, content_type)
         raw = await whole(answer)
         if answer.status >= 300:
             raise error_of(answer.status, raw)
-        return orjson.loads(raw)
+        return _tree(raw)
 
     async def list(self, info: Info) -> ObjectList:
         found = await self.object(info)
-        api_version, kind = found.get("apiVersion", ""), found.get("kind", "").removesuffix("List")
-        meta = found.get("metadata") or {}
-        items = [{"apiVersion": api_version, "kind": kind, **item} for item in found.get("items") or ()]
-        return ObjectList(items, meta.get("resourceVersion", ""), meta.get("continue", ""))
+        meta, items = found.get("metadata") or {}, found.get("items") or []
+        api_version, kind = found.get("apiVersion", ""), str(found.get("kind", "")).removesuffix("List")
+        if not isinstance(meta, dict) or not isinstance(items, list):
+            raise _odd(found)
+        listed = [{"apiVersion": api_version, "kind": kind, **_checked(item)} for item in items]
+        return ObjectList(listed, str(meta.get("resourceVersion", "")), str(meta.get("continue") or ""))
 
     async def watch(self, info: Info, *, metadata_only: bool) -> AsyncIterator[WatchEvent]:
         headers = {"Accept": PARTIAL.format("") if metadata_only else JSON}
@@ -54,10 +58,16 @@ class Abroad:
         async for chunk in answer.body:
             *lines, rest = (rest + chunk).split(b"\n")
             for line in filter(None, lines):
-                event = orjson.loads(line)
-                if event["type"] == "ERROR":
-                    raise error_of(event["object"].get("code", 500), event["object"])
-                yield WatchEvent(event["type"], event["object"])
+                event = _tree(line)
+                kind, obj = event.get("type"), event.get("object")
+                if kind == "ERROR" and isinstance(obj, dict):
+                    raise error_of(obj.get("code", 500), obj)
+                if kind == "BOOKMARK" and isinstance(obj, dict) and isinstance(obj.get("metadata"), dict):
+                    yield WatchEvent(kind, obj)
+                elif kind in ("ADDED", "MODIFIED", "DELETED"):
+                    yield WatchEvent(kind, _checked(obj))
+                else:
+                    raise _odd(event)
 
     async def _ask(
         self, info: Info, body: Any, content_type: str, headers: Mapping[str, str] | None = None
@@ -74,6 +84,29 @@ class Abroad:
         )
         assert isinstance(answer, Response), "nobody asked for an upgrade"
         return answer
+
+
+def _tree(raw: bytes) -> dict[str, Any]:
+    try:
+        found = orjson.loads(raw)
+    except orjson.JSONDecodeError as e:
+        raise errors.InternalError(f"an aggregated server answered no JSON: {e}") from e
+    if not isinstance(found, dict):
+        raise _odd(found)
+    return found
+
+
+def _checked(obj: Any) -> Object:
+    """An object that those who follow it can tell from others."""
+    meta = obj.get("metadata") if isinstance(obj, dict) else None
+    if isinstance(meta, dict) and isinstance(meta.get("name"), str) and isinstance(meta.get("uid"), str):
+        found: Object = obj
+        return found
+    raise _odd(obj)
+
+
+def _odd(tree: Any) -> errors.InternalError:
+    return errors.InternalError(f"an aggregated server answered no object: {str(tree)[:200]}")
 
 
 async def whole(answer: Response) -> bytes:

@@ -16,7 +16,10 @@ from tests.server.auth.tlsserver import Asked, TlsServer, listening, server_of
 from tests.server.starting import ADMIN, SCHEME, send
 from timonel.aio.clock import SystemClock
 from timonel.aio.lifecycle import running
+from timonel.client.discovery import discover
+from timonel.client.transport import Resource
 from timonel.distro import pki
+from timonel.machinery import errors
 from timonel.server.aggregation import watcher
 from timonel.server.app import ApiServer
 from timonel.server.auth import jwt
@@ -145,7 +148,7 @@ async def test_requests_go_to_the_server_with_who_asks(tmp_path: Path) -> None:
         )
 
         assert (found.status, found.body) == (418, {"teapot": f"{GROUP}/namespaces/shop/widgets/one"})
-        asked = w.backend.asked[-1]
+        (asked,) = (a for a in w.backend.asked if a.method == "PATCH")
         assert (asked.method, asked.path.partition("?")[2], asked.body) == ("PATCH", "dryRun=All", b"[1]")
         remote = [(k, v) for k, v in asked.headers if k.lower().startswith("x-remote-")]
         assert remote == [
@@ -342,3 +345,52 @@ async def test_groups_of_custom_resources_register_themselves(tmp_path: Path) ->
                 break
             await asyncio.sleep(0.02)
         assert gone.status == 404
+
+
+ODD: list[Any] = [
+    b"",
+    b"<html>",
+    [],
+    5,
+    None,
+    "text",
+    {},
+    {"items": 5},
+    {"items": [5]},
+    {"items": [{"metadata": 5}]},
+    {"items": [{"metadata": {"name": "acme.io"}, "versions": 5}]},
+    {"items": [{"metadata": {"name": "acme.io"}, "versions": [{"version": "v1", "resources": 5}]}]},
+    {"groupVersion": 5, "resources": 5},
+    {"groupVersion": "acme.io/v1", "resources": [5, {"name": "x"}, {"name": "y/z", "verbs": 5}]},
+    {"paths": 5, "definitions": []},
+]
+
+
+@pytest.mark.parametrize("document", ODD)
+async def test_a_server_may_say_anything_without_harm(tmp_path: Path, document: Any) -> None:
+    async with world(tmp_path) as w:
+        w.backend.answer = lambda asked: (200, b"null" if document is None else document)
+        await w.register(insecureSkipTLSVerify=True)
+        await w.until("Passed")
+        for _ in range(1000):
+            if any(a.path == "/openapi/v2" for a in w.backend.asked):
+                break
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+
+        aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+        assert (await w.ask("GET", "/apis", Accept=aggregated)).status == 200
+        for path in ("/apis", "/apis/acme.io", "/openapi/v3", "/openapi/v2", "/api/v1/pods"):
+            assert (await w.ask("GET", path)).status == 200
+        assert (await w.ask("GET", "/openapi/v3/apis/acme.io/v1")).status in (200, 503)
+
+        inside, widgets = w.server.transport_for(ADMIN), Resource("acme.io", "v1", "widgets", namespaced=True)
+        index = await discover(inside)
+        assert index.find("pods").kind == "Pod"
+        try:
+            for item in (await inside.list(widgets)).items:
+                assert item["metadata"]["name"]
+            async for event in inside.watch(widgets):
+                assert event.object["metadata"]["name"]
+        except errors.StatusError:
+            return

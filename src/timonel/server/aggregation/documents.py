@@ -88,6 +88,8 @@ class Documents:
             found = await self._discovery(api_service, *key)
         except Refused as e:
             logger.warning("Could not read what an aggregated server serves: %s", e)
+        except (AttributeError, KeyError, TypeError, ValueError) as e:  # it may say anything
+            logger.warning("An aggregated server describes itself in an unknown form: %r", e)
         else:
             if found != said.discovery:
                 said.discovery = found
@@ -122,17 +124,16 @@ class Documents:
             async with deadline(self._clock, TIMEOUT):
                 address = self._backends.address(api_service)
                 backend = await self._backends.connect(api_service, address)
-                head_sent = [("Host", address.shown), ("Accept", accept), ("Connection", "close")]
                 try:
-                    head = await send(backend, "GET", path, [*head_sent, *identity(AGGREGATOR)])
-                except Unreachable:
+                    headers = [("Host", address.shown), ("Accept", accept), ("Connection", "close")]
+                    head = await send(backend, "GET", path, [*headers, *identity(AGGREGATOR)])
+                    body = bytearray()
+                    async for part in body_of(backend, head):
+                        body += part
+                        if len(body) > MOST:
+                            raise Refused(f"{path} is too large")
+                finally:
                     backend.close()
-                    raise
-                body = bytearray()
-                async for part in body_of(backend, head):
-                    body += part
-                    if len(body) > MOST:
-                        raise Refused(f"{path} is too large")
         except (TimeoutError, OSError, Unreachable, Unresolved, ValueError) as e:
             raise Refused(f"{path}: {e}") from e
         if head.status != 200:

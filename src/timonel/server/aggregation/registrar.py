@@ -18,6 +18,7 @@ from timonel.server.aggregation import priorities
 from timonel.server.aggregation.priorities import AUTOMANAGED, ON_START
 from timonel.server.aggregation.routes import RESOURCE, GroupVersion, group_version
 from timonel.server.request import Objects, Reader, User
+from timonel.store.base import StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +73,8 @@ class Registrar:
             try:
                 await work()
                 return
-            except errors.StatusError as e:
-                logger.warning("Could not register an APIService: %s", e.message)
+            except (errors.StatusError, StoreError) as e:
+                logger.warning("Could not register an APIService: %s", e)
                 await self._clock.sleep(RETRY)
 
     async def _register_built_in(self) -> None:

@@ -22,6 +22,7 @@ from timonel.server.aggregation.routes import RESOURCE
 from timonel.server.outbound import SLICES, Unresolved
 from timonel.server.request import Objects, Reader, User
 from timonel.server.subresources.nodes import Unreachable, send
+from timonel.store.base import StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +91,8 @@ class Watcher:
             again = await self._checked(name)
         except errors.NotFound:
             self._failures.pop(name, None)
-        except errors.StatusError as e:
-            logger.warning("Could not tell whether an APIService is available: %s", e.message)
+        except (errors.StatusError, StoreError) as e:
+            logger.warning("Could not tell whether an APIService is available: %s", e)
             again = LONGEST_RETRY
         finally:
             self._busy.discard(name)

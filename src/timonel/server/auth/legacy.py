@@ -12,6 +12,7 @@ from timonel.aio.clock import Clock
 from timonel.machinery import errors
 from timonel.objects.meta import Object, format_time, labels_of
 from timonel.server.request import Objects, Reader
+from timonel.store.base import StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,8 @@ class LegacyUse:
                 namespace, name = self._noted.pop()
                 try:
                     await self._objects.change("secrets", namespace, name, self._mark)
-                except errors.StatusError as e:
-                    logger.warning("Could not note the use of a token: %s", e.message)
+                except (errors.StatusError, StoreError) as e:
+                    logger.warning("Could not note the use of a token: %s", e)
 
     def _mark(self, secret: Object) -> None:
         secret["metadata"].setdefault("labels", {})[LAST_USED] = self._today()
