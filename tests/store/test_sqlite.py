@@ -158,6 +158,17 @@ class TestSqliteStore(StoreContract):
         assert between >= 3  # it is done in parts of 1,000 revisions
 
 
+class TestSqliteStoreWithMany(StoreContract):
+    """Lists as they are made where there is much to list."""
+
+    @pytest.fixture
+    async def store(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Store]:
+        monkeypatch.setattr(sqlite, "MANY", 0)
+        store = await SqliteStore.open(tmp_path / "state.db")
+        yield store
+        await store.close()
+
+
 WRITER = """
 import asyncio, sys
 from pathlib import Path
