@@ -16,6 +16,8 @@ from timonel.objects.meta import Object
 
 Tree = Mapping[str, Any]
 SHARED = ("schema", "subresources", "additionalPrinterColumns", "selectableFields")
+PLAIN = frozenset({"type", "format", "title", "description"})
+SCALARS = frozenset({"boolean", "integer", "number", "string"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,23 +77,36 @@ def hub_of(crd: Object) -> Hub:
 # ---- walks over a schema
 
 
-def subschemas(schema: Tree) -> Iterator[Tree]:
+def is_plain(schema: Tree) -> bool:
+    """Whether it says no more than that values are scalars, as most do: then nothing is wrong with it."""
+    return schema.keys() <= PLAIN and schema.get("type") in SCALARS
+
+
+def subschemas(schema: Tree) -> list[Tree]:
     """The schema and every schema in it, outermost first."""
-    yield schema
+    found: list[Tree] = []
+    _collect(schema, found)
+    return found
+
+
+def _collect(schema: Tree, found: list[Tree]) -> None:
+    found.append(schema)
+    if schema.keys() <= PLAIN:
+        return
     for key in ("items", "additionalProperties", "additionalItems", "not"):
-        found = schema.get(key)
-        if isinstance(found, dict):
-            yield from subschemas(found)
-        elif isinstance(found, list):
-            for one in found:
-                yield from subschemas(one)
+        below = schema.get(key)
+        if isinstance(below, dict):
+            _collect(below, found)
+        elif isinstance(below, list):
+            for one in below:
+                _collect(one, found)
     for key in ("allOf", "anyOf", "oneOf"):
         for one in schema.get(key) or ():
-            yield from subschemas(one)
+            _collect(one, found)
     for key in ("properties", "patternProperties", "definitions", "dependencies"):
         for one in (schema.get(key) or {}).values():
             if isinstance(one, dict):
-                yield from subschemas(one)
+                _collect(one, found)
 
 
 def has_defaults(schema: Tree) -> bool:

@@ -17,6 +17,7 @@ from typing import Any
 from timonel.apis import checks
 from timonel.apis.apiextensions import defaults, gotext, structurality
 from timonel.apis.apiextensions.expressions import Context
+from timonel.apis.apiextensions.hub import is_plain
 from timonel.apis.apiextensions.options import Options
 from timonel.machinery import field
 from timonel.machinery.errors import Cause
@@ -115,6 +116,8 @@ class _Place:
 def _walk(
     schema: Tree, path: str, place: _Place, options: Options, context: Context | None, told: _Told
 ) -> None:
+    if is_plain(schema):
+        return
     before = len(told.schema)
     told.schema += _forbidden(schema, path, place, options)
     _walk_members(schema, path, place, options, context, told)

@@ -11,6 +11,7 @@ import copy
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from timonel.apis.apiextensions.hub import is_plain
 from timonel.machinery import field
 from timonel.machinery.errors import Cause
 from timonel.machinery.patterns import PatternError, compile_pattern
@@ -36,6 +37,8 @@ _UNSUPPORTED = (
 
 def unsupported(schema: Tree) -> str:
     """Why upstream cannot even read it as a structural schema; empty if it can."""
+    if is_plain(schema):
+        return ""
     for key, name in _UNSUPPORTED:
         found = schema.get(key)
         if found or (key == "additionalItems" and found is not None):
@@ -69,6 +72,8 @@ def causes(schema: Tree, path: str) -> list[Cause]:
 
 
 def _invariants(schema: Tree, level: str, path: str) -> Iterator[Cause]:
+    if level != ROOT and is_plain(schema):
+        return
     kind, items, more = schema.get("type") or "", schema.get("items"), schema.get("additionalProperties")
     if kind == "array" and not isinstance(items, dict) and not items:
         yield field.required(f"{path}.items", "must be specified")

@@ -11,12 +11,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 from timonel.machinery.structural import formats
 
 Tree = Mapping[str, Any]
+PLAIN = frozenset({"type", "format", "description"})
 NONE: Mapping[str, Any] = {}  # one for all: most places in a schema have no properties
 
 
@@ -69,6 +70,12 @@ class Schema:
     @classmethod
     def of(cls, tree: Tree, *, all_formats: bool = False) -> Schema:
         """`all_formats`: also those that are no formats of the type beside them, as for defaults."""
+        if tree.keys() <= PLAIN:
+            return _plain(tree.get("type", ""), tree.get("format", ""), all_formats)
+        return cls._of(tree, all_formats)
+
+    @classmethod
+    def _of(cls, tree: Tree, all_formats: bool) -> Schema:
         kind = tree.get("type", "")
         int_or_string = bool(tree.get("x-kubernetes-int-or-string"))
         types = ("integer", "string") if int_or_string else (kind,) if kind else ()
@@ -120,6 +127,12 @@ class Schema:
     def child(self, key: str) -> Schema | None:
         """The schema of a member of an object, if there is one."""
         return self.properties.get(key, self.additional)
+
+
+@lru_cache(maxsize=256)
+def _plain(kind: str, form: str, all_formats: bool) -> Schema:
+    """Most places in a schema say no more than a type: there is one record for all of them."""
+    return Schema._of({"type": kind, "format": form}, all_formats)
 
 
 # The members of every object that the API, not the schema, describes.
