@@ -162,7 +162,7 @@ FAIL = [
     ("{true: 1}[false]", "no such key: false"),
     ("l[3]", "index out of bounds: 3"),
     ("l[-1]", "index out of bounds: -1"),
-    ("d.a.b", "no such overload"),
+    ("d.a.b", "no such key: b"),
     ("d.a + 'x'", "no such overload"),
     ("d.text < 1", "no such overload"),
     ("d.text && true", "no such overload"),

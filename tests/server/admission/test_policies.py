@@ -310,6 +310,33 @@ async def test_missing_parameters(server: ApiServer, action: str, status: int) -
         )
 
 
+@pytest.mark.parametrize(
+    ("expression", "told"),
+    [
+        (
+            "object.metadata.name.startsWith(params.metadata.name)",
+            "expression 'object.metadata.name.startsWith(params.metadata.name)' resulted in error: no such "
+            "key: metadata",
+        ),
+        ("has(params.metadata) && has(params.metadata.name)", "failed expression: has(params.metadata) && "),
+        ("params != null", "failed expression: params != null"),
+        ("params == null || params.metadata.name == 'x'", ""),
+        ("(has(params.metadata) && params.metadata.name == 'x') || object.metadata.name == 'm'", ""),
+    ],
+)
+async def test_parameters_that_a_binding_does_not_name_are_null(
+    server: ApiServer, expression: str, told: str
+) -> None:
+    await refusing(server, {"expression": expression}, paramKind=KIND)
+
+    answer = await post(server)
+
+    if told:
+        assert f"denied request: {told}" in answer.body["message"]
+    else:
+        assert answer.status == 201
+
+
 async def test_parameters_of_a_kind_that_is_not_served(server: ApiServer) -> None:
     kind = {"apiVersion": "shop.example.com/v1", "kind": "Limit"}
     ref = {"name": "x", "parameterNotFoundAction": "Allow"}

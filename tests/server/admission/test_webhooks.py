@@ -503,3 +503,47 @@ async def test_managed_fields_that_a_webhook_breaks_are_put_back(bench: Bench) -
         '299 - ".metadata.managedFields was in an invalid state after admission; '
     )
     assert answer.body["metadata"]["managedFields"][0]["operation"] == "Update"
+
+
+ASKS = "authorizer.group('').resource('pods').check('create').allowed()"
+
+
+@pytest.mark.parametrize(
+    ("conditions", "policy", "asked", "refused"),
+    [
+        (["true", "oldObject == null"], "Fail", True, ""),
+        (["true", "false"], "Fail", False, ""),
+        (["object.missing == 'x'", "false"], "Fail", False, ""),
+        (["object.missing == 'x'", "true"], "Ignore", False, ""),
+        (
+            ["object.missing == 'x'", "true"],
+            "Fail",
+            False,
+            "expression 'object.missing == 'x'' resulted in error: no such key: missing",
+        ),
+        ([f"{ASKS} && {ASKS} && {ASKS}"], "Fail", False, "operation cancelled: actual cost limit exceeded"),
+        (
+            [f"{ASKS} && {ASKS}"] * 8,
+            "Fail",
+            False,
+            "validation failed due to running out of cost budget, no further validation rules will be run",
+        ),
+    ],
+)
+async def test_match_conditions(
+    bench: Bench, conditions: list[str], policy: str, asked: bool, refused: str
+) -> None:
+    named = [{"name": f"c{i}", "expression": text} for i, text in enumerate(conditions)]
+    hook = bench.hook("see", matchConditions=named, failurePolicy=policy)
+    await bench.configure("mutating", hook)
+    await bench.configure("validating", hook)
+
+    answer = await bench.post()
+
+    assert len(bench.requests) == 2 * asked
+    if refused:
+        assert (answer.status, answer.body["reason"]) == (403, "Forbidden")
+        assert answer.body["message"].startswith('configmaps "m" is forbidden: ')
+        assert answer.body["message"].endswith(refused)
+    else:
+        assert answer.status == 201

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import dis
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -78,8 +77,10 @@ def _missing_from_no_map(error: BaseException) -> str | None:
         at = at.tb_next
     if not isinstance(error, TypeError) or at is None or at.tb_frame.f_code.co_filename != "<cel>":
         return None
+    from dis import get_instructions
+
     before = None
-    for step in dis.get_instructions(at.tb_frame.f_code):
+    for step in get_instructions(at.tb_frame.f_code):
         if step.offset == at.tb_lasti:
             key = before.argval if before is not None and before.opname == "LOAD_CONST" else None
             return key if step.opname == "BINARY_SUBSCR" and isinstance(key, str) else None
