@@ -181,11 +181,8 @@ class Registry:
         qualified = work.qualified
         cache = self._kinds.get(qualified)
         if cache is None:
-            sealer = self._vault.sealer(work.plural, work.group) if self._vault is not None else None
-            decrypt = sealer.opened if sealer is not None else None
-            cache = self._kinds[qualified] = self.caches.add(Kind(work, decrypt))
-            if sealer is not None:
-                self._sealers[cache.kind.prefix] = sealer
+            cache = self._kinds[qualified] = self.caches.add(Kind(work))
+            self.seal(cache.kind)
         convert = None if rtype is work else rtype.converted or rtype.retired
         stored = None if rtype is work else self.by_qualified[qualified].machinery
         endpoint = Endpoint(rtype, work, cache, machinery, convert, stored)
@@ -197,6 +194,19 @@ class Registry:
             self.by_qualified[qualified] = endpoint
             cache.kind.decode = machinery.from_protobuf
         return endpoint
+
+    def seal(self, kind: Kind) -> None:
+        """Encrypt what is stored of this kind as the configuration says, and read what is encrypted."""
+        if self._vault is None:
+            return
+        sealer = self._sealers.get(kind.prefix)
+        if sealer is None:
+            sealer = self._sealers[kind.prefix] = self._vault.sealer(kind.rtype.plural, kind.rtype.group)
+        kind.decrypt = sealer.opened
+
+    def _sealed(self, kind: Kind, key: str, value: bytes) -> bytes:
+        sealer = self._sealers.get(kind.prefix)
+        return value if sealer is None else sealer.sealed(key, value)
 
     def is_builtin(self, group: str) -> bool:
         """Whether the program itself has resources of this group."""
@@ -299,13 +309,12 @@ class Registry:
     async def _write(self, endpoint: Endpoint, key: str, obj: Object, write: Callable[[bytes], Any]) -> Entry:
         kind, cache = endpoint.kind, endpoint.cache
         if endpoint.custom is not None and not endpoint.custom.stores_as_served:
-            record = await write(await endpoint.custom.stored(obj))
+            record = await write(self._sealed(kind, key, await endpoint.custom.stored(obj)))
             await self.caches.reached(record.modified)
             return await self.entry(endpoint, record)  # what conversion has left of it
         value = kind.encode(obj)
         entry = kind.made(key, value, 0, obj)
-        sealer = self._sealers.get(kind.prefix)
-        sealed = value if sealer is None else sealer.sealed(key, value)
+        sealed = self._sealed(kind, key, value)
         cache.hints[key] = (sealed, entry)
         try:
             record = await write(sealed)

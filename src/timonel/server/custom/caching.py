@@ -14,6 +14,7 @@ import orjson
 
 from timonel.apis.resource import ResourceType
 from timonel.objects.meta import Object
+from timonel.server.atrest.vault import Unreadable
 from timonel.server.custom.conversion import Forms
 from timonel.server.watchcache import REVISION, Entry, Kind
 from timonel.store.base import Record
@@ -66,7 +67,22 @@ class CustomKind(Kind):
     def made(self, key: str, value: bytes, revision: int, obj: Object | None = None) -> Entry:
         return CustomEntry(self, key, value, revision, obj)
 
+    def _plain(self, record: Record) -> Record:
+        """Raises Unreadable."""
+        if self.decrypt is None:
+            return record
+        value = self.decrypt(record.key, record.value)
+        return record if value is record.value else replace(record, value=value)
+
+    def _plain_if_it_can_be(self, record: Record) -> Record:
+        """What cannot be read is left to `entry` to refuse."""
+        try:
+            return self._plain(record)
+        except Unreadable:
+            return replace(record, value=Ready(record.value))
+
     def waits(self, record: Record) -> bool:
+        record = self._plain_if_it_can_be(record)
         return self._forms.waits and not isinstance(record.value, Ready) and not self._is_own(record.value)
 
     def _is_own(self, value: bytes) -> bool:
@@ -77,6 +93,7 @@ class CustomKind(Kind):
 
     async def prepare(self, records: Sequence[Record]) -> Sequence[Record]:
         """Raises ConversionFailed."""
+        records = [self._plain_if_it_can_be(record) for record in records]
         waiting = [i for i, record in enumerate(records) if self.waits(record)]
         if not waiting:
             return records
@@ -89,6 +106,7 @@ class CustomKind(Kind):
         return found
 
     def entry(self, record: Record, obj: Object | None = None) -> Entry:
+        record = self._plain(record)
         value = record.value
         if isinstance(value, Ready):
             entry_type = OutdatedEntry if value.outdated else CustomEntry

@@ -82,6 +82,7 @@ class Live:
             machinery = self.versions[version.name]
             rtype = machinery.rtype
             kind = CustomKind(rtype, self.storage, self.forms)
+            registry.seal(kind)
             custom = CustomEndpoint(self, kind)
             cache = registry.caches.add(kind)
             endpoint = Endpoint(rtype, rtype, cache, machinery, None, custom=custom)
