@@ -163,8 +163,8 @@ class Listener:
                 ssl_handshake_timeout=HANDSHAKE if secured else None,
                 ssl_shutdown_timeout=GOODBYE if secured else None,
             )
-        except (OSError, ssl.SSLError, asyncio.IncompleteReadError, EOFError) as error:
-            logger.debug("A connection did not come about", extra={"error": str(error)})
+        except Exception as error:  # whatever one client does, others are served
+            logger.debug("A connection did not come about", extra={"error": repr(error)})
             with suppress(OSError):
                 accepted.close()
 

@@ -88,6 +88,24 @@ async def test_a_write_is_recorded_when_it_comes_and_when_it_is_answered(tmp_pat
         assert "requestObject" not in received
 
 
+async def test_whatever_is_sent_can_be_recorded(tmp_path: Path) -> None:
+    async with audited(tmp_path, policy("RequestResponse")) as server:
+        for number, body in enumerate(
+            (b'{"metadata":{"name":"a"},"x":123456789012345678901234567890}', b'{"metadata":"\\ud800"}', b"[" * 2000,
+             b"\xff\xfe", b"null", b'"text"', b"{}{}", b'{"metadata":{"name":["a"]}}')
+        ):  # fmt: skip
+            for method, path, kind in (
+                ("POST", MAPS, "application/json"),
+                ("PATCH", f"{MAPS}/a", "application/merge-patch+json"),
+                ("PATCH", f"{MAPS}/a", "application/apply-patch+yaml"),
+            ):
+                await send(server, method, path, body, Content_Type=kind, Audit_ID=f"{kind}-{number}")
+        answers = written(tmp_path, stage="ResponseComplete")
+
+        assert not [e for e in answers if e["responseStatus"]["code"] >= 500]
+        assert len({e["auditID"] for e in answers}) >= 24
+
+
 async def test_a_refusal_is_recorded_with_its_reason(tmp_path: Path) -> None:
     async with audited(tmp_path, policy("Metadata", users=["bob"])) as server:
         refused = await send(server, "GET", MAPS, token="bobs")

@@ -18,7 +18,7 @@ from timonel.server.compose import Settings, compose
 from timonel.server.flowcontrol import Settings as FlowSettings
 from timonel.server.request import User
 from timonel.server.security import Settings as SecuritySettings
-from timonel.store.base import Record
+from timonel.store.base import Record, Unreachable
 from timonel.store.memory import MemoryStore
 
 pytestmark = pytest.mark.looptime(False)
@@ -303,3 +303,22 @@ async def test_a_timeout_is_a_duration(timeout: str, status: int, message: str) 
             assert answer.status == status
             if message:
                 assert answer.body["message"] == f"invalid timeout specified in the request URL - {message}"
+
+
+async def test_a_store_that_cannot_be_written_for_a_while_costs_the_server_nothing() -> None:
+    class Full(MemoryStore):
+        is_full = False
+
+        async def update(self, key: str, value: bytes, *, expected: int) -> Record:
+            if self.is_full and "flowschemas" in key:
+                raise Unreachable("disk full")
+            return await super().update(key, value, expected=expected)
+
+    store = Full()
+    async with serving(store) as server:
+        store.is_full = True
+        spec = {"priorityLevelConfiguration": {"name": "later"}, "matchingPrecedence": 60}
+        await send(server, "POST", f"{GROUP}/flowschemas", {"metadata": {"name": "early"}, "spec": spec})
+        await asyncio.sleep(1.5)
+
+        assert (await send(server, "GET", MAPS)).status == 200

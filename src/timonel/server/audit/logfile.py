@@ -6,6 +6,7 @@ Upstream: apiserver/plugin/pkg/audit/log/backend.go, gopkg.in/natefinch/lumberja
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -46,7 +47,7 @@ class LogFile:
         self._size = 0
 
     def write(self, events: Sequence[Object]) -> None:
-        text = b"".join(orjson.dumps(event, option=orjson.OPT_APPEND_NEWLINE) for event in events)
+        text = b"".join(encoded(event) + b"\n" for event in events)
         if self._path == STANDARD_OUTPUT:
             _write_all(1, text)
             return
@@ -77,6 +78,14 @@ class LogFile:
         for old in outdated(backups(Path(self._path)), self._rotation, self._now()):
             with suppress(OSError):
                 old.unlink()
+
+
+def encoded(event: Object) -> bytes:
+    """Also of what orjson does not take, such as numbers of more than 64 bits."""
+    try:
+        return orjson.dumps(event)
+    except TypeError:
+        return json.dumps(event, default=str).encode()
 
 
 def backup_name(path: Path, now: float) -> Path:

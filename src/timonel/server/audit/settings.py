@@ -5,7 +5,7 @@ Upstream: apiserver/pkg/server/options/audit.go.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from timonel.aio.clock import Clock
@@ -81,7 +81,7 @@ class _Post:
             reply = await self._outbound.send(
                 self._target, "POST", body, timeout=WEBHOOK_TIMEOUT, headers=headers
             )
-        except CallFailed as error:
+        except (CallFailed, OSError, ValueError) as error:
             raise SendFailed(str(error)) from error
         if not 200 <= reply.status < 300:
             raise SendFailed(f"the server answered {reply.status}")
@@ -95,8 +95,3 @@ def _poster(path: str, outbound: Outbound) -> _Post:
         return _Post(outbound, loaded.endpoint())
     except (kubeconfig.ConfigError, OSError) as error:
         raise ConfigError(f"initializing audit webhook: {error}") from error
-
-
-def with_batching(batching: Batching, **changes: float | int | bool | None) -> Batching:
-    """With those changes that are not None."""
-    return replace(batching, **{key: value for key, value in changes.items() if value is not None})  # type: ignore[arg-type]

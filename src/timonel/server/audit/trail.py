@@ -16,14 +16,12 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Protocol
 
-import orjson
-
 from timonel.aio.clock import Clock
 from timonel.machinery import errors
 from timonel.objects.meta import Object
 from timonel.server.audit.batches import Batches, Batching, SendFailed
 from timonel.server.audit.events import DECISION, REASON, Record, agent_of, sources_of
-from timonel.server.audit.logfile import LogFile
+from timonel.server.audit.logfile import LogFile, encoded
 from timonel.server.audit.policy import COMPLETE, NONE, PANIC, RECEIVED, STARTED, Policy
 from timonel.server.chain.info import Info
 from timonel.server.http import JSON, Request, Response
@@ -112,7 +110,7 @@ class WebhookBackend:
 
     async def _send(self, events: Sequence[Object]) -> None:
         listed = {"kind": "EventList", "apiVersion": "audit.k8s.io/v1", "metadata": {}, "items": list(events)}
-        await self._post(orjson.dumps(listed))
+        await self._post(encoded(listed))
 
 
 class Trail:

@@ -14,9 +14,8 @@ from timonel.machinery import errors
 from timonel.machinery.field import quote
 from timonel.objects.meta import Object, annotations_of, format_time
 from timonel.server.flowcontrol.defaults import AUTOUPDATE, DEFAULTS, LEVELS, SCHEMAS, Default
-from timonel.server.request import User
-
-from timonel.server.request import Objects, Reader  # isort: skip
+from timonel.server.request import Objects, Reader, User
+from timonel.store.base import StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ class Upkeep:
             try:
                 await self.ensure()
                 await self._tell_of_levels()
-            except* errors.StatusError as failures:
+            except* (errors.StatusError, StoreError) as failures:
                 logger.warning("Could not keep the flow control configuration: %s", failures.exceptions[0])
                 self._changed.set()
                 await self._clock.sleep(RETRY_DELAY)
