@@ -6,7 +6,7 @@ Upstream: apiserver/pkg/endpoints/handlers/rest.go (ConnectResource), pkg/apis/c
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, urlencode
 
 from timonel.objects.meta import Object
 from timonel.server.chain.info import flag
@@ -43,6 +43,25 @@ def options_of(resource: str, call: ConnectCall) -> Object | None:
     return found
 
 
+def change(resource: str, call: ConnectCall, options: Object) -> None:
+    """Make the call one with these options."""
+    _, fields = OPTIONS[resource, call.subresource]
+    pairs = [(name, text) for name, form in fields.items() for text in _texts(options.get(name), form)]
+    known = parse_qs(call.query, keep_blank_values=True)
+    others = [(name, text) for name, texts in known.items() if name not in fields for text in texts]
+    call.query = urlencode([*pairs, *others])
+    if call.subresource == "proxy":
+        call.path = str(options.get("path") or "")
+
+
+def _texts(value: Any, form: str) -> list[str]:
+    if not value:
+        return []
+    if form == _FLAGS:
+        return ["true"]
+    return [str(item) for item in value] if isinstance(value, list) else [str(value)]
+
+
 def _value(given: list[str], form: str) -> Any:
     if form == _TEXTS:
         return given
@@ -53,7 +72,8 @@ def _value(given: list[str], form: str) -> Any:
 
 
 async def admit(core: Core, endpoint: Endpoint, call: ConnectCall, annotations: dict[str, str]) -> None:
-    """Raises what plugins refuse with; `annotations` gets what they have for the audit log."""
+    """Raises what plugins refuse with. What they change is changed in the call; `annotations` gets what they have for
+    the audit log."""
     options = options_of(endpoint.work.qualified, call)
     if options is None:
         return
@@ -69,9 +89,12 @@ async def admit(core: Core, endpoint: Endpoint, call: ConnectCall, annotations: 
         annotations=annotations,
         served=endpoint.rtype,
     )
+    before = dict(options)
     try:
         await core.admission.admit(admission)
         await core.admission.validate(admission)
+        if admission.obj is not None and admission.obj != before:
+            change(endpoint.work.qualified, call, admission.obj)
     except BaseException:
         undone(admission)
         raise

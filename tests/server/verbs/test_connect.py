@@ -1,0 +1,60 @@
+"""The options of connections as objects, and back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.server.fakes import ALICE
+from timonel.server.request import ConnectCall
+from timonel.server.verbs import connect
+
+
+def calling(subresource: str, query: str = "", path: str = "") -> ConnectCall:
+    return ConnectCall(ALICE, "POST", "shop", "p", subresource, path, query, ())
+
+
+@pytest.mark.parametrize(
+    ("resource", "call", "wanted"),
+    [
+        (
+            "pods",
+            calling("exec", "command=sh&command=-c&stdin=1&tty=0&container=c"),
+            {"kind": "PodExecOptions", "stdin": True, "container": "c", "command": ["sh", "-c"]},
+        ),
+        ("pods", calling("attach", "stdout=true"), {"kind": "PodAttachOptions", "stdout": True}),
+        ("pods", calling("portforward", "ports=80,81"), {"kind": "PodPortForwardOptions", "ports": [80, 81]}),
+        ("services", calling("proxy", path="/a/b"), {"kind": "ServiceProxyOptions", "path": "/a/b"}),
+        ("nodes", calling("proxy"), {"kind": "NodeProxyOptions"}),
+    ],
+)
+def test_options_are_an_object(resource: str, call: ConnectCall, wanted: dict[str, object]) -> None:
+    assert connect.options_of(resource, call) == {"apiVersion": "v1", **wanted}
+
+
+def test_logs_are_no_connection() -> None:
+    assert connect.options_of("pods", calling("log", "follow=1")) is None
+
+
+words = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), min_size=1, max_size=8)
+
+
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "stdin": st.just(True),
+            "container": words,
+            "command": st.lists(words, min_size=1, max_size=3),
+        },
+    )
+)
+def test_changed_options_are_what_the_call_says_then(changed: dict[str, object]) -> None:
+    call = calling("exec", "command=ls&tty=1&other=kept")
+    options = {"kind": "PodExecOptions", "apiVersion": "v1", **changed}
+
+    connect.change("pods", call, options)
+
+    assert connect.options_of("pods", call) == options
+    assert "other=kept" in call.query
