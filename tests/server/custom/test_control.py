@@ -226,3 +226,23 @@ async def test_servers_on_one_store_serve_each_others_definitions() -> None:
         await until(one, THINGS, 404)
 
     assert found.body["kind"] == "Thing"
+
+
+async def test_a_built_in_resource_is_not_taken_over_by_a_definition() -> None:
+    crd = definition("leases", "Lease")
+    crd["metadata"] = {
+        "name": "leases.coordination.k8s.io",
+        "annotations": {deciding.APPROVED: "unapproved, for a test"},
+    }
+    crd["spec"]["group"] = "coordination.k8s.io"
+    leases = "/apis/coordination.k8s.io/v1/namespaces/default/leases"
+    async with started() as server:
+        made = await send(server, "POST", leases, {"metadata": {"name": "a"}})
+        await install(server, crd)
+        found = await send(server, "GET", f"{leases}/a")
+        await send(server, "DELETE", f"{CRDS}/leases.coordination.k8s.io")
+        await until(server, f"{CRDS}/leases.coordination.k8s.io", 404)
+        left = await send(server, "GET", f"{leases}/a")
+
+    assert made.status == 201
+    assert found.body == left.body == made.body

@@ -129,11 +129,14 @@ async def test_columns_and_selectable_fields_come_from_the_definition() -> None:
         table = await send(server, "GET", THINGS, accept="application/json;as=Table;v=v1;g=meta.k8s.io")
         red = await send(server, "GET", f"{THINGS}?fieldSelector=spec.color%3Dred")
         unknown = await send(server, "GET", f"{THINGS}?fieldSelector=spec.size%3D3")
+        document = await send(server, "GET", f"/openapi/v3/apis/{GROUP}/v1")
 
     assert [c["name"] for c in table.body["columnDefinitions"]] == ["Name", "Color", "First"]
     assert [row["cells"] for row in table.body["rows"]] == [["a", "red", "x"], ["b", "blue", None]]
     assert [item["metadata"]["name"] for item in red.body["items"]] == ["a"]
     assert unknown.status == 400
+    published = document.body["components"]["schemas"]["com.example.v1.Thing"]
+    assert published["x-kubernetes-selectable-fields"] == [{"fieldPath": "spec.color"}]
 
 
 async def test_deletion_of_one_and_of_all() -> None:

@@ -112,8 +112,9 @@ class CustomKind(Kind):
             entry_type = OutdatedEntry if value.outdated else CustomEntry
             return entry_type(self, record.key, value, record.modified)
         tree = self._forms.settled(orjson.loads(value))
-        outdated = self._stored.encode(tree) != value
-        own = self.encode(self._forms.renamed(tree, self.rtype.version))
+        stored = self._stored.encode(tree)
+        outdated = stored != value
+        own = stored if self.stores_as_it_is else self.encode(self._forms.renamed(tree, self.rtype.version))
         return (OutdatedEntry if outdated else CustomEntry)(self, record.key, own, record.modified)
 
     async def stored(self, obj: Object) -> bytes:

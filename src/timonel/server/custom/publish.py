@@ -29,6 +29,7 @@ Schema = Mapping[str, Any]
 
 PREFIX = "/openapi/v3/"
 GVK = "x-kubernetes-group-version-kind"
+SELECTABLE = "x-kubernetes-selectable-fields"
 EMBEDDED = "x-kubernetes-embedded-resource"
 KEEPS_UNKNOWN = "x-kubernetes-preserve-unknown-fields"
 VERBS = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -159,6 +160,8 @@ def kinds_of(live: Live, version: Version) -> Kinds:
     def of_object(refer: Refer, is_v3: bool) -> Json:
         schema = object_schema(live.source.schema(v), refer, is_v3=is_v3)
         schema[GVK] = [{"group": group, "version": v, "kind": names.kind}]
+        if is_v3 and version.selectable:
+            schema[SELECTABLE] = [{"fieldPath": path.removeprefix(".")} for path in version.selectable]
         return schema
 
     def of_list(refer: Refer, is_v3: bool) -> Json:

@@ -63,7 +63,7 @@ class CustomResources:
             return
         name = new["metadata"]["name"]
         definition = definition_of(new)
-        if not definition.established:
+        if not definition.established or self._is_builtin(definition):
             self._remove(name)
             return
         endpoint = self._registry.by_qualified[QUALIFIED]
@@ -75,6 +75,11 @@ class CustomResources:
         came = self._made(definition, entry)
         self._live[name] = came
         self._registry.swap(live.endpoints if live is not None else (), came.served, came.main)
+
+    def _is_builtin(self, definition: Definition) -> bool:
+        """What the program itself serves under this name comes first; its objects are not the definition's."""
+        found = self._registry.by_qualified.get(definition.qualified)
+        return found is not None and found.custom is None
 
     def _made(self, definition: Definition, entry: Entry) -> Live:
         from timonel.server.custom.kinds import Metadata
