@@ -19,7 +19,9 @@ class Threads:
 
     async def run(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, lambda: work(*args, **kwargs))
+        found = await loop.run_in_executor(self._pool, lambda: [work(*args, **kwargs)])
+        # The loop holds on to the future until the caller waits for something else; it need not hold the result.
+        return found.pop()
 
     def submit(self, work: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> asyncio.Future[R]:
         """As `run`, started at once; for callers that are no coroutines."""

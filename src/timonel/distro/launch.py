@@ -27,6 +27,8 @@ from timonel.distro.config import ClusterConfig, ConfigError, EtcdConfig, Networ
 STOP_GRACE = 20.0  # seconds
 SOCKET_PATH_LIMIT = 107  # bytes, of an AF_UNIX address
 START_WAIT = 60.0
+# What the threads of the store read, the loop lets go of: with an arena for each thread nothing would use it again.
+ALLOCATION = {"MALLOC_ARENA_MAX": "1"}
 STEPS = {"api": "the API server", "control": "controllers and scheduler", "node": "the node"}
 
 Report = Callable[[dict[str, Any]], None]
@@ -210,6 +212,7 @@ def _start(paths: Paths, config: ClusterConfig, report: Report) -> None:
                 "--name", config.name, "--data-dir", str(paths.root.parent), "--report-fd", str(told),
             ],
             log=paths.log,
+            environment=ALLOCATION,
             pass_fds=(told,),
         )  # fmt: skip
     finally:

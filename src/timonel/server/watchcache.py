@@ -19,7 +19,7 @@ import itertools
 import logging
 from bisect import bisect_left, bisect_right, insort
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -320,12 +320,9 @@ class ResourceCache:
         self.others_write = False  # as other servers do: see Caches.fresh
         self.hints: dict[str, tuple[bytes, Entry]] = {}  # what this server itself is writing
 
-    def load(self, records: Sequence[Record], revision: int) -> None:
+    def load(self, records: Iterable[Record], revision: int) -> None:
         self.unreadable.clear()
-        try:
-            self.entries = {r.key: self.kind.entry(r) for r in records}
-        except Unreadable:
-            self.entries = {e.key: e for e in map(self._entry, records) if e is not None}
+        self.entries = {e.key: e for e in map(self._entry, records) if e is not None}
         self.keys = sorted(self.entries)
         self.window.clear()
         self._window_size = 0
@@ -434,6 +431,13 @@ class ResourceCache:
         return watcher
 
 
+def _drained(records: list[Record]) -> Iterator[Record]:
+    """The records in their order. Each is let go when the next is asked for: many of them fill memory only once."""
+    records.reverse()
+    while records:
+        yield records.pop()
+
+
 class Caches:
     """All resource caches of one server."""
 
@@ -485,8 +489,9 @@ class Caches:
                 past: Sequence[Event] = ()
                 if 0 < since < page.revision:
                     page, past = await self._past(cache.kind.prefix, since, page)
-                records = await cache.kind.prepare(page.records)
-                cache.load(records, page.revision)
+                records = list(await cache.kind.prepare(page.records))
+                page = replace(page, records=())
+                cache.load(_drained(records), page.revision)
                 if past:
                     newest = past[-1].revision
                     cache.early[:] = [*past, *(e for e in cache.early if e.revision > newest)]
