@@ -122,3 +122,37 @@ async def test_connections_are_verified_by_the_authorities_of_now(tmp_path: Path
     assert (await connects(one), await connects(two)) == (False, True)
     assert seen == [True, False, True, True, True]
     server.close()
+
+
+def test_admission_is_set_by_flags(tmp_path: Path) -> None:
+    file = tmp_path / "admission.yaml"
+    plugin = "{name: PodSecurity, configuration: {exemptions: {usernames: [root]}}}"
+    file.write_text(f"{{kind: AdmissionConfiguration, plugins: [{plugin}]}}")
+
+    made = apiserverargs.apply(
+        BASE,
+        {
+            "enable-admission-plugins": "NodeRestriction,AlwaysPullImages",
+            "disable-admission-plugins": "ResourceQuota",
+            "admission-control-config-file": str(file),
+            "default-unreachable-toleration-seconds": "60",
+        },
+    )
+
+    assert made.admission.is_on("AlwaysPullImages")
+    assert not made.admission.is_on("ResourceQuota")
+    assert made.admission_configuration.pod_security.users == {"root"}
+    assert made.admission_configuration.tolerated == (300, 60)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"enable-admission-plugins": "Nonsense"},
+        {"admission-control-config-file": "/nowhere"},
+        {"default-not-ready-toleration-seconds": "long"},
+    ],
+)
+def test_admission_that_cannot_be_meant_is_refused_before_the_start(args: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match="the API server's flags cannot be used"):
+        apiserverargs.check(args)

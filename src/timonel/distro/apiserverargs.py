@@ -16,6 +16,7 @@ from timonel.server.security import Settings as SecuritySettings
 
 ADMISSION = ("disable-admission-plugins", "enable-admission-plugins")
 ADMISSION_FILE = "admission-control-config-file"
+TOLERATED = ("default-not-ready-toleration-seconds", "default-unreachable-toleration-seconds")
 SERVICE_ACCOUNTS = (
     "api-audiences",
     "service-account-extend-token-expiration",
@@ -33,7 +34,15 @@ def parse(pairs: Iterable[str]) -> dict[str, str]:
     from timonel.server import flags as serving
     from timonel.server.auth import flags
 
-    known = {*ADMISSION, ADMISSION_FILE, *SERVICE_ACCOUNTS, *flags.KNOWN, *serving.KNOWN, encryption.FLAG}
+    known = {
+        *ADMISSION,
+        ADMISSION_FILE,
+        *TOLERATED,
+        *SERVICE_ACCOUNTS,
+        *flags.KNOWN,
+        *serving.KNOWN,
+        encryption.FLAG,
+    }
     found: dict[str, str] = {}
     for pair in pairs:
         name, separator, value = pair.lstrip("-").partition("=")
@@ -83,6 +92,14 @@ def apply(settings: SecuritySettings, args: Mapping[str, str]) -> SecuritySettin
         from timonel.server.admission import configuration
 
         settings = replace(settings, admission_configuration=configuration.load(args[ADMISSION_FILE]))
+    if not args.keys().isdisjoint(TOLERATED):
+        configured = settings.admission_configuration
+        not_ready, unreachable = (
+            _seconds(args, name, default)
+            for name, default in zip(TOLERATED, configured.tolerated, strict=True)
+        )
+        configured = replace(configured, tolerated=(not_ready, unreachable))
+        settings = replace(settings, admission_configuration=configured)
     return _service_accounts(settings, args)
 
 
@@ -114,6 +131,13 @@ def _service_accounts(settings: SecuritySettings, args: Mapping[str, str]) -> Se
         private = jwt.load_private_key(_bytes(signing)) if signing else settings.keys.private
         changes["keys"] = jwt.Keys(private, public)
     return replace(settings, **changes)
+
+
+def _seconds(args: Mapping[str, str], name: str, default: int) -> int:
+    text = args.get(name, str(default))
+    if not text.removeprefix("-").isdecimal():
+        raise ValueError(f"invalid argument {text!r} for --{name}: it is no number")
+    return int(text)
 
 
 def _any_key() -> Any:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from timonel.objects.meta import Object
+from timonel.server.admission.pods import TOLERATED
 from timonel.server.admission.podsecurity import policy
 from timonel.server.admission.podsecurity.policy import Policy
 from timonel.server.outbound import ClientAuth
@@ -47,6 +48,8 @@ class Configuration:
     pod_security: PodSecuritySettings = field(default_factory=PodSecuritySettings)
     limited: tuple[Limited, ...] = ()
     webhook_users: Mapping[str, ClientAuth] = field(default_factory=dict)  # by host:port, host, *.domain, *
+    # seconds that pods stay on a node that is not ready, or cannot be reached
+    tolerated: tuple[int, int] = (TOLERATED, TOLERATED)
 
     def credentials(self, authority: str) -> ClientAuth | None:
         """Of a webhook at host:port: the most exact entry. Upstream: apiserver/pkg/util/webhook/authentication.go."""

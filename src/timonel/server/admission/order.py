@@ -52,7 +52,7 @@ def built_in(
         TaintNodesByCondition(),
         PodSecurity(reader, configured.pod_security),
         Priority(reader),
-        DefaultTolerationSeconds(),
+        DefaultTolerationSeconds(*configured.tolerated),
         DefaultStorageClass(reader),
         StorageObjectInUseProtection(),
         PersistentVolumeClaimResize(reader),

@@ -14,6 +14,7 @@ from timonel.server.request import AdmissionCall, Operation, Reader
 
 PRIORITY_CLASSES = "priorityclasses.scheduling.k8s.io"
 _POLICY = "PreemptLowerPriority"
+TOLERATED = 300  # seconds
 
 
 class Priority:
@@ -80,7 +81,12 @@ class DefaultTolerationSeconds:
     """Pods stay five minutes on a node that is not ready or cannot be reached, unless they say otherwise."""
 
     name = "DefaultTolerationSeconds"
-    SECONDS = 300
+
+    def __init__(self, not_ready: int = TOLERATED, unreachable: int = TOLERATED) -> None:
+        self._seconds = {
+            "node.kubernetes.io/not-ready": not_ready,
+            "node.kubernetes.io/unreachable": unreachable,
+        }
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         return resource.qualified == "pods" and not subresource and operation in WRITES
@@ -88,14 +94,14 @@ class DefaultTolerationSeconds:
     async def admit(self, call: AdmissionCall) -> None:
         assert call.obj is not None
         spec = call.obj["spec"]
-        for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"):
+        for key, seconds in self._seconds.items():
             tolerations: list[dict[str, Any]] = spec.get("tolerations") or []
             if not any(_tolerates(t, key) for t in tolerations):
                 added = {
                     "key": key,
                     "operator": "Exists",
                     "effect": "NoExecute",
-                    "tolerationSeconds": self.SECONDS,
+                    "tolerationSeconds": seconds,
                 }
                 spec["tolerations"] = [*tolerations, added]
 
