@@ -6,7 +6,7 @@ import asyncio
 import http.client
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,10 +66,10 @@ async def send(
         if token:
             named["Authorization"] = f"Bearer {token}"
         raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-        connection.request(method, path, raw, named)
-        answer = connection.getresponse()
-        text = answer.read()
-        connection.close()
+        with closing(connection):
+            connection.request(method, path, raw, named)
+            with connection.getresponse() as answer:
+                text = answer.read()
         is_json = answer.headers.get_content_type() == "application/json"
         return Answer(
             answer.status,

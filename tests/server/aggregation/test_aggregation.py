@@ -6,7 +6,8 @@ import asyncio
 import base64
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -394,3 +395,35 @@ async def test_a_server_may_say_anything_without_harm(tmp_path: Path, document: 
                 assert event.object["metadata"]["name"]
         except errors.StatusError:
             return
+
+
+GARBAGE = [
+    b"",
+    b"\r\n\r\n",
+    b"HTTP/1.1\r\n\r\n",
+    b"HTTP/1.1 OK\r\n\r\n",
+    b"HTTP/1.1 -5 x\r\n\r\n",
+    b"SSH-2.0 200 OK\r\n\r\n",
+    b"\xff" * 100_000,
+    b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\nx",
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nshort",
+]
+
+
+async def test_a_server_that_speaks_no_http_harms_nobody(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.register(insecureSkipTLSVerify=True)
+        await w.until("Passed")
+        for garbage in GARBAGE:
+            w.backend.answer = lambda asked, garbage=garbage: (0, garbage)  # type: ignore[misc]
+            with suppress(
+                OSError, HTTPException
+            ):  # what began as an answer breaks off, for the client as for us
+                assert (await w.ask("GET", f"{GROUP}/widgets")).status in (200, 503)
+            assert (await w.ask("GET", "/api/v1/pods")).status == 200
+        w.backend.answer = lambda asked: (0, b"\r\n\r\n")
+        await w.ask("DELETE", "/apis/apiregistration.k8s.io/v1/apiservices/v1.acme.io")
+        await w.register(insecureSkipTLSVerify=True)
+        condition = await w.until("FailedDiscoveryCheck")
+        assert condition["status"] == "False"

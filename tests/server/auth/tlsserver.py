@@ -83,6 +83,9 @@ class TlsServer:
                     while data := await reader.read(1000):
                         writer.write(data.upper())
                     break
+                if status == 0:  # not even HTTP
+                    writer.write(tree)
+                    break
                 body = tree if isinstance(tree, bytes) else orjson.dumps(tree)
                 lines = [
                     f"HTTP/1.1 {status} X",
@@ -92,7 +95,8 @@ class TlsServer:
                 writer.write("\r\n".join([*lines, "", ""]).encode() + body)
                 await writer.drain()
         except (asyncio.IncompleteReadError, OSError):
-            writer.close()
+            pass  # the client is gone
+        writer.close()
 
 
 def server_of(answer: Answerer, folder: Path, *, now: float = NOW, clients: str = "") -> TlsServer:

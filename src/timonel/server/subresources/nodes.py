@@ -130,7 +130,11 @@ def _parse(raw: bytes) -> Head:
         if line:
             key, _, value = line.partition(":")
             headers.append((key.strip(), value.strip()))
-    return Head(int(first.split(" ")[1]), headers)
+    protocol, _, rest = first.partition(" ")
+    status = int(rest.partition(" ")[0])
+    if not protocol.startswith("HTTP/1.") or not 100 <= status <= 999:
+        raise ValueError("no answer of HTTP/1.1")
+    return Head(status, headers)
 
 
 async def body_of(backend: Backend, head: Head) -> AsyncIterator[bytes]:
