@@ -25,29 +25,38 @@ def free_port() -> int:
 class EtcdServer:
     """One member. `stop` and `start` keep its data."""
 
-    def __init__(self, folder: Path, *options: str, scheme: str = "http") -> None:
+    def __init__(
+        self, folder: Path, *options: str, scheme: str = "http", peer: str = "http://127.0.0.1:0"
+    ) -> None:
         program = shutil.which("etcd")
         if program is None:
             raise RuntimeError("etcd is not on the PATH: as root, apt-get install etcd-server")
         self._program = program
         self._options = options
+        self._peer = peer
         self.folder = folder
         self.port = free_port()
         self.url = f"{scheme}://127.0.0.1:{self.port}"
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
+    def start(self, *, wait: bool = True) -> None:
         with (self.folder / "etcd.log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
                     self._program, "--data-dir", str(self.folder / "data"),
                     "--listen-client-urls", self.url, "--advertise-client-urls", self.url,
-                    "--listen-peer-urls", "http://127.0.0.1:0",
+                    "--listen-peer-urls", self._peer,
                     "--heartbeat-interval", "20", "--election-timeout", "200",
                     *self._options,
                 ],
                 stdout=log, stderr=log, cwd=self.folder, env={**os.environ, "ETCD_UNSUPPORTED_ARCH": "arm64"},
             )  # fmt: skip
+        if wait:
+            self.wait()
+
+    def wait(self) -> None:
+        """Until it serves, which the members of a cluster do only together."""
+        assert self._process is not None
         deadline = time.monotonic() + START_WAIT
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
@@ -82,3 +91,25 @@ def etcd(folder: Path, *options: str, scheme: str = "http") -> Iterator[EtcdServ
         yield server
     finally:
         server.close()
+
+
+@contextlib.contextmanager
+def cluster_of_three(folder: Path) -> Iterator[list[EtcdServer]]:
+    peers = {f"m{n}": f"http://127.0.0.1:{free_port()}" for n in range(3)}
+    members = []
+    for name, peer in peers.items():
+        (folder / name).mkdir(parents=True)
+        options = (
+            "--name", name, "--initial-advertise-peer-urls", peer,
+            "--initial-cluster", ",".join(f"{n}={url}" for n, url in peers.items()),
+        )  # fmt: skip
+        members.append(EtcdServer(folder / name, *options, peer=peer))
+    try:
+        for member in members:
+            member.start(wait=False)
+        for member in members:
+            member.wait()
+        yield members
+    finally:
+        for member in members:
+            member.close()
