@@ -46,6 +46,14 @@ def load(config: ClusterConfig, paths: Paths) -> Configuration:
         raise pki.Damaged(f"the keys of secrets at rest {file} are damaged: {exc}") from exc
 
 
+def reread(config: ClusterConfig, paths: Paths) -> Configuration:
+    """As `load`, while the server runs. Raises Misconfigured, OSError."""
+    try:
+        return load(config, paths)
+    except (ConfigError, pki.Damaged) as exc:
+        raise Misconfigured(str(exc)) from exc
+
+
 def _read(file: Path) -> Configuration:
     import yaml  # slow to import, and there is a file only where keys have been changed
 

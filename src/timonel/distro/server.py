@@ -84,7 +84,7 @@ def _secrets(
         vault=Vault(
             encryption.load(config, paths),
             root=root_of(config.etcd),
-            reread=lambda: encryption.load(config, paths),
+            reread=lambda: encryption.reread(config, paths),
         ),
         ca_key=authority.key,
         front_proxy_ca_pem=proxies.pem,
