@@ -6,13 +6,17 @@ look at its configuration again, once: another server may have begun to use a ne
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 from timonel.machinery import errors
 from timonel.server import layout
 from timonel.server.atrest.ciphers import LEGACY, OURS, UPSTREAM, Aead, Cipher, Identity, Wrong
-from timonel.server.atrest.configuration import Configuration, cipher_of
+from timonel.server.atrest.configuration import Configuration, Misconfigured, cipher_of
 
+logger = logging.getLogger(__name__)
+
+MARK_PARTS = 5  # k8s:enc:PROVIDER:v1:KEY
 NO_MATCH = "no matching prefix found"
 NO_KEY = {
     b"k8s:enc:aesgcm:v1:": "no matching key was found for the provided AES transformer",
@@ -48,6 +52,7 @@ class Vault:
         self._reread = reread
         self.root = root
         self._sealers: list[Sealer] = []
+        self._missing: set[bytes] = set()  # marks for which looking again was in vain
 
     def sealer(self, plural: str, group: str) -> Sealer:
         sealer = Sealer(self, plural, group)
@@ -61,9 +66,23 @@ class Vault:
         if found == self.configuration:
             return False
         self.configuration = found
+        self._missing.clear()
         for sealer in self._sealers:
             sealer.use(found)
         return True
+
+    def looked_again(self, value: bytes) -> bool:
+        """Whether there are other keys now; asked once for each key that is missing, however many objects need it."""
+        mark = b":".join(value[:300].split(b":", MARK_PARTS)[:MARK_PARTS])
+        if mark in self._missing:
+            return False
+        try:
+            changed = self.reload()
+        except (Misconfigured, OSError) as error:  # the one that works is kept
+            logger.warning("The encryption configuration cannot be used", extra={"error": str(error)})
+            changed = False
+        self._missing.add(mark)
+        return changed
 
 
 class Sealer:
@@ -100,17 +119,11 @@ class Sealer:
         except Wrong as error:
             failure = error
         try:
-            if self._reloaded():
+            if self._vault.looked_again(value):
                 return self._opened(key, value)
         except Wrong as error:
             failure = error
         raise Unreadable(f"{self._vault.root}{key}", str(failure)) from failure
-
-    def _reloaded(self) -> bool:
-        try:
-            return self._vault.reload()
-        except Exception:  # what is on disk cannot be used: the one that works is kept
-            return False
 
     def _opened(self, key: str, value: bytes) -> bytes:
         failure: Wrong | None = None
