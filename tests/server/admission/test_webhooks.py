@@ -83,12 +83,12 @@ class Bench:
 
 
 @asynccontextmanager
-async def bench_in(folder: Path) -> AsyncIterator[Bench]:
+async def bench_in(folder: Path, hosts: tuple[str, ...] = ("localhost", "127.0.0.1")) -> AsyncIterator[Bench]:
     async def answer(path: str, body: Object) -> Any:
         found = made.reactions[path.partition("?")[0]](body["request"])
         return await found if isinstance(found, Awaitable) else found
 
-    async with webhook_server(folder, answer) as webhook, started() as server:
+    async with webhook_server(folder, answer, hosts) as webhook, started() as server:
         made = Bench(server, webhook)
         yield made
 
@@ -423,6 +423,25 @@ async def test_a_webhook_that_nobody_serves(bench: Bench) -> None:
         'Internal error occurred: failed calling webhook "x.hooks.example.com": failed to call webhook: Post '
         '"https://gone.default.svc:443/?timeout=10s": service "gone" not found'
     )
+
+
+async def test_a_service_is_called_under_its_own_name(tmp_path: Path) -> None:
+    async with bench_in(tmp_path, ("hook.default.svc",)) as bench:
+        spec = {"type": "ExternalName", "externalName": "localhost"}
+        await bench.create(
+            "/api/v1/namespaces/default/services", {"metadata": {"name": "hook"}, "spec": spec}
+        )
+        service = {"namespace": "default", "name": "hook", "port": bench.webhook.port, "path": "/no"}
+        hook = bench.hook("no", denied)
+        await bench.configure(
+            "validating", hook | {"clientConfig": {"service": service, "caBundle": bench.webhook.bundle}}
+        )
+
+        answer = await bench.post()
+
+        text = 'admission webhook "no.hooks.example.com" denied the request without explanation'
+        assert answer.body["message"] == text
+        assert bench.webhook.headers[0]["host"] == f"hook.default.svc:{bench.webhook.port}"
 
 
 async def test_a_delete_cannot_be_patched(bench: Bench) -> None:
