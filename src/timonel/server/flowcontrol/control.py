@@ -21,6 +21,7 @@ from timonel.server.flowcontrol.levels import Level, Schema, Seat
 from timonel.server.request import Reader, User
 from timonel.server.watchcache import ResourceCache
 
+REMEMBERED = 8192  # classifications
 ADJUST_EVERY = 10.0  # seconds between two hand-overs of seats
 
 
@@ -50,6 +51,8 @@ class FlowControl:
         self.schemas: dict[str, Schema] = {}
         self._leaving: list[Level] = []  # configured no longer, but in use
         self._order: list[_Known] = []
+        # whom the same user asking for the same belonged to before; both are mostly the same objects again
+        self._before: dict[tuple[int, int], tuple[User, Info, Schema]] = {}
         self._changed = True
         self._timer: Timer | None = None
 
@@ -74,10 +77,16 @@ class FlowControl:
 
     def classify(self, user: User, info: Info) -> Schema:
         self.refresh()
-        for known in self._order:
-            if known.matches(user, info):
-                return known.schema
-        return self.schemas[CATCH_ALL]
+        key = id(user), id(info)
+        before = self._before.get(key)
+        if before is not None and before[0] is user and before[1] is info:
+            return before[2]
+        schema = next((known.schema for known in self._order if known.matches(user, info)), None)
+        schema = schema or self.schemas[CATCH_ALL]
+        if len(self._before) >= REMEMBERED:
+            self._before.clear()
+        self._before[key] = user, info, schema
+        return schema
 
     def try_enter(self, schema: Schema, info: Info, cache: ResourceCache | None) -> Seat | None:
         return schema.level.enter(schema, estimate.seats(info, cache, schema.level.widest))
@@ -112,6 +121,7 @@ class FlowControl:
             uid = obj["metadata"].get("uid", "")
             level.configure(uid, obj["spec"], computed[name], widest(obj["spec"], nominal))
         former, self.schemas, self._order = self.schemas, {}, []
+        self._before.clear()
         for obj in sorted(schemas.values(), key=matching.precedence):
             level = self.levels.get((obj["spec"].get("priorityLevelConfiguration") or {}).get("name", ""))
             if level is None:
