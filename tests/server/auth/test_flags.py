@@ -31,6 +31,14 @@ def test_flags_of_oidc_make_an_authenticator() -> None:
         user_of(made, {**claims, "a": "c"})
 
 
+def test_id_tokens_need_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(flags, "find_spec", lambda name: None)
+
+    assert flags.read({}, BASE) == BASE
+    with pytest.raises(ConfigError, match="need the package joserfc"):
+        flags.read(OIDC, BASE)
+
+
 def test_a_token_file_adds_users(tmp_path: Path) -> None:
     file = tmp_path / "tokens.csv"
     file.write_text('t1,ann,1,"a,b"\n\nt2, bob ,2\n,nobody,3\n')

@@ -10,6 +10,7 @@ import csv
 import io
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,13 @@ def read(flags: Flags, base: AuthSettings) -> AuthSettings:
 
 
 def _authentication(flags: Flags, settings: AuthSettings) -> AuthSettings:
+    found = _with_issuers(flags, settings)
+    if found.jwt and find_spec("joserfc") is None:
+        raise ConfigError("ID tokens need the package joserfc: pip install 'timonel[oidc]'")
+    return found
+
+
+def _with_issuers(flags: Flags, settings: AuthSettings) -> AuthSettings:
     uses_oidc = any(name.startswith("oidc-") for name in flags)
     if "authentication-config" not in flags:
         return replace(settings, jwt=(oidc(flags),)) if uses_oidc else settings
