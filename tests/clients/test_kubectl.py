@@ -123,6 +123,56 @@ def test_an_application_is_applied_changed_and_taken_back(every: Kubectl) -> Non
     assert gone.startswith('deployment.apps "web" deleted')
 
 
+def test_a_kind_of_ones_own_is_like_any_other(every: Kubectl) -> None:
+    spec = {
+        "type": "object",
+        "properties": {"size": {"type": "integer", "minimum": 1, "description": "How large."}},
+    }
+    schema = {"openAPIV3Schema": {"type": "object", "properties": {"spec": spec}}}
+    columns = [{"name": "Size", "type": "integer", "jsonPath": ".spec.size"}]
+    names = {"plural": "shoes", "kind": "Shoe", "shortNames": ["sh"], "categories": ["all"]}
+    version = {
+        "name": "v1",
+        "served": True,
+        "storage": True,
+        "schema": schema,
+        "additionalPrinterColumns": columns,
+    }
+    definition = {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": "shoes.example.com"},
+        "spec": {"group": "example.com", "scope": "Namespaced", "names": names, "versions": [version]},
+    }
+
+    def shoe(**fields: Any) -> str:
+        made = {"apiVersion": "example.com/v1", "kind": "Shoe", "metadata": {"name": "left"}, "spec": fields}
+        return json.dumps(made)
+
+    every.run("apply", "-f", "-", stdin=json.dumps(definition))
+    every.run("wait", "--for=condition=established", "crd/shoes.example.com", "--timeout=10s")
+    created = every.run("apply", "-f", "-", stdin=shoe(size=42))
+    configured = every.run("apply", "-f", "-", stdin=shoe(size=43))
+    invalid = every.fail("apply", "-f", "-", stdin=shoe(size=0))
+    unknown = every.fail("apply", "-f", "-", stdin=shoe(sise=1))
+    shown = every.run("get", "sh")
+    described = every.run("explain", "shoe.spec.size")
+    listed = every.run("api-resources", "--api-group=example.com")
+    everything = every.run("get", "all", "-o", "name")
+    every.run("delete", "crd", "shoes.example.com")
+    gone = every.fail("get", "shoes.example.com")
+
+    assert created == "shoe.example.com/left created"
+    assert configured == "shoe.example.com/left configured"
+    assert "greater than or equal to 1" in invalid
+    assert 'unknown field "spec.sise"' in unknown or 'unknown field "sise"' in unknown
+    assert [line.split() for line in shown.splitlines()] == [["NAME", "SIZE"], ["left", "43"]]
+    assert "How large." in described
+    assert "shoes" in listed
+    assert "shoe.example.com/left" in everything
+    assert "the server doesn't have a resource type" in gone or "NotFound" in gone
+
+
 def test_a_pod_is_run_looked_at_and_deleted(every: Kubectl) -> None:
     every.run("run", "one", "--image=busybox", "--labels=a=b")
     every.run("wait", "--for=condition=PodScheduled", "pod/one", "--timeout=20s")
