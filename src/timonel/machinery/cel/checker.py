@@ -122,11 +122,11 @@ class Checker:
                 node.qualified = name.lstrip(".")
                 return found
         of = substitute(self.bindings, self.check(node.operand))
-        wrapped = of.kind == "opaque" and of.name == "optional_type"
-        result = self.field_of(node.pos, of.params[0] if wrapped else of, node.name)
+        inner = of.unwrapped()
+        result = self.field_of(node.pos, inner, node.name)
         if node.test:
             return BOOL
-        return optional_of(result) if wrapped and result is not ERROR else result
+        return optional_of(result) if inner is not of and result is not ERROR else result
 
     def field_of(self, pos: int, of: Type, field: str) -> Type:
         of = substitute(self.bindings, of)
@@ -168,8 +168,7 @@ class Checker:
         field = node.args[1]
         self.check(field)
         node.overloads = ("select_optional_field",)
-        if of.kind == "opaque" and of.name == "optional_type":
-            of = of.params[0]
+        of = of.unwrapped()
         name = field.value if isinstance(field, Const) else ""
         return optional_of(self.field_of(node.pos, of, name))
 
@@ -218,7 +217,7 @@ class Checker:
 
     def unwrapped(self, pos: int, found: Type) -> Type:
         found = substitute(self.bindings, found)
-        if found.kind == "opaque" and found.name == "optional_type":
+        if found.unwrapped() is not found:
             return found.params[0]
         if found.kind not in ("dyn", "error", "param"):
             self.say(pos, f"expected type 'optional_type({self.show(found)})' but found '{self.show(found)}'")

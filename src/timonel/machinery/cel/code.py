@@ -81,9 +81,13 @@ class Generator(Emitter):
 
     def converted(self, text: str, of: Type) -> str:
         """The text of a tree's value as its type says, at the point where it leaves the tree."""
-        if of.kind not in ("double", "timestamp", "duration", "bytes"):
+        inner = of.unwrapped()
+        if inner.kind not in ("double", "timestamp", "duration", "bytes"):
             return text
-        return f"{self.constant(runtime.converter(of), f'as_{of.kind}')}({text})"
+        convert = runtime.converter(inner)
+        if inner is of:
+            return f"{self.constant(convert, f'as_{of.kind}')}({text})"
+        return f"{self.constant(runtime.optional_converter(convert), f'as_optional_{inner.kind}')}({text})"
 
     def branch(self, node: Node) -> str:
         return self.free_of_root(node) if charges.is_attribute(node) else self.nested(node)
@@ -141,7 +145,7 @@ class Generator(Emitter):
         operand = self.settled(self.emit(node.operand))
         of = node.operand.type
         key = node.name
-        known = of.field(key)
+        known = of.unwrapped().field(key)
         if known is not None:
             key = known.key
         if node.test:

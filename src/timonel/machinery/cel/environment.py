@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from timonel.machinery.cel.errors import CompileError, WrongResult
@@ -132,5 +133,5 @@ def _opaque_types(libraries: frozenset[str]) -> Mapping[str, Type]:
     return found
 
 
-def _module(name: str):  # type: ignore[no-untyped-def]
+def _module(name: str) -> ModuleType:
     return import_module(f"timonel.machinery.cel.library.{name}")

@@ -62,7 +62,8 @@ def call(code: Generator, node: Call) -> str:
         name = node.args[1]
         key = _field_key(node.args[0].type, name.value) if isinstance(name, Const) else ""
         operand = code.settled(code.emit(node.args[0]))
-        return f"{code.constant(operators.optional_select, 'optional_select')}({operand}, {key!r})"
+        select = code.constant(operators.optional_select, "optional_select")
+        return code.converted(f"{select}({operand}, {key!r})", node.type)
     folded = _folded(code, node, operands)
     if folded is not None:
         return folded
@@ -86,9 +87,7 @@ def call(code: Generator, node: Call) -> str:
 
 
 def _field_key(of: Type, field: str) -> str:
-    if of.kind == "opaque" and of.params:
-        of = of.params[0]
-    known = of.field(field)
+    known = of.unwrapped().field(field)
     return known.key if known is not None else field
 
 
@@ -230,7 +229,8 @@ def _index(code: Generator, node: Call, operands: list[Node], texts: list[str]) 
 
 
 def _optional_index(code: Generator, node: Call, operands: list[Node], texts: list[str]) -> str:
-    return f"{code.constant(operators.optional_select, 'optional_select')}({', '.join(texts)})"
+    select = code.constant(operators.optional_select, "optional_select")
+    return code.converted(f"{select}({', '.join(texts)})", node.type)
 
 
 def _in(code: Generator, node: Call, operands: list[Node], texts: list[str]) -> str:

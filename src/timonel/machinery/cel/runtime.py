@@ -172,6 +172,17 @@ def converter(of: Type, *, depth: int = 12) -> Converter | None:
     return None
 
 
+def optional_converter(each: Converter | None) -> Converter:
+    """The same for the value of an optional, if it has one."""
+
+    def convert(value: Any) -> Any:
+        if each is None or value is NOTHING or not isinstance(value, Optional):
+            return value
+        return Optional(each(value.value))
+
+    return convert
+
+
 def _list_converter(each: Converter) -> Converter:
     return lambda values: values if values is None else [each(value) for value in values]
 

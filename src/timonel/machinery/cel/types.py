@@ -84,6 +84,10 @@ class Type:
             return self.fields.get(f"__{name}__")
         return found
 
+    def unwrapped(self) -> Type:
+        """What an optional type may hold; any other type itself."""
+        return self.params[0] if self.kind == "opaque" and self.name == "optional_type" else self
+
     @property
     def elem(self) -> Type:
         """The element of a list, the value of a map."""

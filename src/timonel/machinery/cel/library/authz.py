@@ -8,8 +8,9 @@ Upstream: apiserver/pkg/cel/library/authz.go.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 from timonel.machinery.cel.errors import EvaluationError
 from timonel.machinery.cel.functions import Overload, member
@@ -119,9 +120,10 @@ def _resource(value: GroupCheck, resource: str) -> ResourceCheck:
     return ResourceCheck(value.answers, replace(value.question, resource=resource))
 
 
-def _set(attribute: str):  # type: ignore[no-untyped-def]
+def _set(attribute: str) -> Callable[[ResourceCheck, str], ResourceCheck]:
     def change(value: ResourceCheck, text: str) -> ResourceCheck:
-        return ResourceCheck(value.answers, replace(value.question, **{attribute: text}))  # type: ignore[arg-type]
+        changes: dict[str, Any] = {attribute: text}
+        return ResourceCheck(value.answers, replace(value.question, **changes))
 
     return change
 
