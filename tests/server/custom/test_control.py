@@ -154,6 +154,10 @@ async def test_objects_go_before_their_definition_does() -> None:
         left = await server.registry.store.list(f"/{GROUP}/")
 
     assert conditions(marked.body)["Terminating"] == ("True", "InstanceDeletionPending")
+    assert (
+        marked.body["metadata"]["generation"],
+        "deletionGracePeriodSeconds" in marked.body["metadata"],
+    ) == (1, False)
     assert waiting.body["metadata"]["deletionTimestamp"]
     assert (refused.status, refused.body["reason"]) == (403, "Forbidden")
     assert not left.records

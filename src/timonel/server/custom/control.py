@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from timonel.aio.clock import wait_until
 from timonel.machinery.errors import NotFound, StatusError
-from timonel.objects.meta import Object
+from timonel.objects.meta import Object, format_time
 from timonel.server import fieldmanager
 from timonel.server.custom import conditions
 from timonel.server.custom.definition import QUALIFIED, TERMINATING
@@ -229,6 +229,7 @@ def accepted_names(crd: Object) -> Object:
 
 def mark(crd: Object, now: float) -> None:
     """The first request to delete a definition. Upstream: customresourcedefinition/etcd.go (REST.Delete)."""
+    crd["metadata"]["deletionTimestamp"] = format_time(now)
     finalizers = crd["metadata"].setdefault("finalizers", [])
     if FINALIZER not in finalizers:
         finalizers.append(FINALIZER)

@@ -1,6 +1,6 @@
 """Custom resources in OpenAPI: their schemas as the definitions give them, under the names that clients expect.
 
-Nothing is kept: a document is written when somebody asks for it, from the bytes of the stored definitions. Clients keep
+A document is written when somebody asks for it, from the bytes of the stored definitions, and not kept. Clients keep
 what they have read as long as its hash, which the index tells, is the same.
 
 Version 2 knows less than definitions may say; there, what it has no words for is left out, so that clients that
@@ -72,6 +72,7 @@ class Publication:
     def __init__(self, builtin: OpenApi, resources: CustomResources) -> None:
         self._builtin = builtin
         self._resources = resources
+        self._kept: tuple[tuple[bool, str], bytes] | None = None
 
     @property
     def index(self) -> bytes:
@@ -112,9 +113,15 @@ class Publication:
         return self._v2(protobuf=True) or self._builtin.v2_protobuf
 
     def _v2(self, *, protobuf: bool) -> bytes | None:
-        """None where there are no custom resources."""
-        resources, kinds = self._of(lambda live, v: True)
-        return self._builtin.custom_v2(resources, kinds, protobuf=protobuf) if resources else None
+        """None where there are no custom resources. Old clients ask for it each time, so the last one is kept."""
+        of = (protobuf, repr(sorted(self._hashes().items())))
+        if self._kept is None or self._kept[0] != of:
+            resources, kinds = self._of(lambda live, v: True)
+            if not resources:
+                self._kept = None
+                return None
+            self._kept = of, self._builtin.custom_v2(resources, kinds, protobuf=protobuf)
+        return self._kept[1]
 
     def _of(self, wanted: Callable[[Live, Version], bool]) -> tuple[list[Json], Kinds]:
         resources: list[Json] = []

@@ -35,6 +35,7 @@ JOB_WARNING = (
     "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
     "propagationPolicy=Orphan to suppress this warning"
 )
+WITHOUT_GRACE = ("Namespace", "CustomResourceDefinition")  # kinds whose deletion upstream marks in ways of their own
 DEPENDENTS_FINALIZERS = ("orphan", "foregroundDeletion")
 
 
@@ -200,7 +201,7 @@ def mark_deleting(obj: Object, now: float) -> bool:
             metadata["generation"] += 1
         metadata["deletionTimestamp"] = format_time(now)
         changed = True
-    if metadata.get("deletionGracePeriodSeconds") != 0 and obj["kind"] != "Namespace":
+    if metadata.get("deletionGracePeriodSeconds") != 0 and obj["kind"] not in WITHOUT_GRACE:
         metadata["deletionGracePeriodSeconds"] = 0
         changed = True
     return changed
