@@ -38,9 +38,12 @@ EXPIRED = (
 def get_now(call: Call) -> Result | None:
     """From the cache, if it is there yet."""
     endpoint, info = call.endpoint, call.info
-    if not endpoint.cache.loaded or endpoint.cache.others_write:
+    if not endpoint.cache.loaded:
         return None
-    if info.query and (text := info.first("resourceVersion")):
+    text = info.first("resourceVersion") if info.query else ""
+    if endpoint.cache.others_write and not text:
+        return None
+    if text:
         try:
             if unsigned(text) > endpoint.cache.window_start:
                 return None
