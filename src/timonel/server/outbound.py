@@ -16,7 +16,6 @@ import binascii
 import random
 import socket
 import ssl
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -166,6 +165,8 @@ class ClientAuth:
     def add_to(self, context: ssl.SSLContext) -> None:
         if not self.certificate:
             return
+        import tempfile  # here: most servers show no certificate to webhooks
+
         with tempfile.TemporaryDirectory() as folder:  # OpenSSL reads a client's certificate from files only
             context.load_cert_chain(_file(folder, "crt", self.certificate), _file(folder, "key", self.key))
 
