@@ -36,6 +36,7 @@ from timonel.store.memory import after_prefix
 
 logger = logging.getLogger(__name__)
 
+LATE = 5.0  # seconds that a write waits for its own event from a store that others share
 RETRY = 0.5  # seconds until a store that is away is asked again
 WINDOW = 4096  # past events kept per resource
 WINDOW_BYTES = 64 * 1024 * 1024  # of objects in them, however few events that leaves
@@ -618,12 +619,22 @@ class Caches:
                 waiter.set_result(None)
 
     async def reached(self, revision: int) -> None:
-        """Wait until the caches show everything up to `revision`."""
+        """Wait until the caches show everything up to `revision`.
+
+        Where others write as well, not for ever: reads see to it themselves there that they are new enough.
+        """
         if self.revision >= revision:
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiters, (revision, next(self._numbers), waiter))
-        await waiter
+        if not self.shared or self._clock is None:
+            await waiter
+            return
+        timer = self._clock.call_later(LATE, lambda: waiter.done() or waiter.set_result(None))
+        try:
+            await waiter
+        finally:
+            timer.cancel()
 
     async def fresh(self) -> None:
         """Wait until the caches show all that anybody, at any server of this store, has been told is written."""
