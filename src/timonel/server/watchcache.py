@@ -439,6 +439,11 @@ def _drained(records: list[Record]) -> Iterator[Record]:
         yield records.pop()
 
 
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
 class Caches:
     """All resource caches of one server."""
 
@@ -630,7 +635,7 @@ class Caches:
         if not self.shared or self._clock is None:
             await waiter
             return
-        timer = self._clock.call_later(LATE, lambda: waiter.done() or waiter.set_result(None))
+        timer = self._clock.call_later(LATE, lambda: _release(waiter))
         try:
             await waiter
         finally:

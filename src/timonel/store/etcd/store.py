@@ -171,6 +171,7 @@ class EtcdStore:
 
     async def watch(self, prefix: str, *, after: int) -> AsyncIterator[Sequence[Event]]:
         after = max(after, FIRST_REVISION)
+        self._has_shown(prefix, after)
         delay = RETRY
         while True:
             try:
