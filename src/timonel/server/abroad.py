@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
 from typing import Any, Protocol
 from urllib.parse import urlencode
 
@@ -20,6 +21,8 @@ from timonel.server.http import Request, Response
 from timonel.server.request import Upgraded, User
 
 JSON = "application/json"
+MOST = 256 << 20  # bytes of an answer
+MOST_LINE = 16 << 20  # bytes of an event
 
 
 class Proxied(Protocol):
@@ -49,25 +52,28 @@ class Abroad:
         listed = [{"apiVersion": api_version, "kind": kind, **_checked(item)} for item in items]
         return ObjectList(listed, str(meta.get("resourceVersion", "")), str(meta.get("continue") or ""))
 
-    async def watch(self, info: Info, *, metadata_only: bool) -> AsyncIterator[WatchEvent]:
+    async def watch(self, info: Info, *, metadata_only: bool) -> AsyncGenerator[WatchEvent, None]:
         headers = {"Accept": PARTIAL.format("") if metadata_only else JSON}
         answer = await self._ask(info, b"", "", headers)
-        if answer.status >= 300 or isinstance(answer.body, bytes):
+        if answer.status >= 300:
             raise error_of(answer.status, await whole(answer))
         rest = b""
-        async for chunk in answer.body:
-            *lines, rest = (rest + chunk).split(b"\n")
-            for line in filter(None, lines):
-                event = _tree(line)
-                kind, obj = event.get("type"), event.get("object")
-                if kind == "ERROR" and isinstance(obj, dict):
-                    raise error_of(obj.get("code", 500), obj)
-                if kind == "BOOKMARK" and isinstance(obj, dict) and isinstance(obj.get("metadata"), dict):
-                    yield WatchEvent(kind, obj)
-                elif kind in ("ADDED", "MODIFIED", "DELETED"):
-                    yield WatchEvent(kind, _checked(obj))
-                else:
-                    raise _odd(event)
+        async with aclosing(_chunks(answer)) as chunks:
+            async for chunk in chunks:
+                *lines, rest = (rest + chunk).split(b"\n")
+                if len(rest) > MOST_LINE:
+                    raise errors.InternalError("an aggregated server sent an event without an end")
+                for line in filter(None, lines):
+                    event = _tree(line)
+                    kind, obj = event.get("type"), event.get("object")
+                    if kind == "ERROR" and isinstance(obj, dict):
+                        raise error_of(obj.get("code", 500), obj)
+                    if kind == "BOOKMARK" and isinstance(obj, dict) and isinstance(obj.get("metadata"), dict):
+                        yield WatchEvent(kind, obj)
+                    elif kind in ("ADDED", "MODIFIED", "DELETED"):
+                        yield WatchEvent(kind, _checked(obj))
+                    else:
+                        raise _odd(event)
 
     async def _ask(
         self, info: Info, body: Any, content_type: str, headers: Mapping[str, str] | None = None
@@ -109,7 +115,27 @@ def _odd(tree: Any) -> errors.InternalError:
     return errors.InternalError(f"an aggregated server answered no object: {str(tree)[:200]}")
 
 
+async def _chunks(answer: Response) -> AsyncGenerator[bytes, None]:
+    body = answer.body
+    if isinstance(body, bytes):
+        yield body
+        return
+    try:
+        async for chunk in body:
+            yield chunk
+    finally:
+        if isinstance(body, AsyncGenerator):
+            await body.aclose()
+
+
 async def whole(answer: Response) -> bytes:
     if isinstance(answer.body, bytes):
         return answer.body
-    return b"".join([chunk async for chunk in answer.body])
+    parts, size = list[bytes](), 0
+    async with aclosing(_chunks(answer)) as chunks:
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > MOST:
+                raise errors.InternalError(f"an aggregated server answered more than {MOST} bytes")
+            parts.append(chunk)
+    return b"".join(parts)

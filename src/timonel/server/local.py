@@ -7,7 +7,7 @@ shared with the caches: never to be changed by who gets it.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext
+from contextlib import AbstractAsyncContextManager, aclosing, nullcontext
 from typing import Any
 from urllib.parse import urlencode
 
@@ -27,6 +27,7 @@ from timonel.server.request import Authorizer, Undecided, User
 from timonel.server.responses import from_exception
 from timonel.server.verbs import delete, read, watch
 from timonel.server.verbs.call import Call, Core, Result
+
 
 class LocalTransport:
     """A `client.transport.Transport`."""
@@ -105,8 +106,9 @@ class LocalTransport:
         info = self._info("GET", "watch", resource, namespace, query=query)
         await self._decided(info)
         if (abroad := self._abroad(info)) is not None:
-            async for event in abroad.watch(info, metadata_only=metadata_only):
-                yield event
+            async with aclosing(abroad.watch(info, metadata_only=metadata_only)) as events:
+                async for event in events:
+                    yield event
             return
         call = self._permitted(info)[0]
         call.endpoint.cache.shared = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -21,6 +22,7 @@ from timonel.client.discovery import discover
 from timonel.client.transport import Resource
 from timonel.distro import pki
 from timonel.machinery import errors
+from timonel.objects.meta import Key
 from timonel.server.aggregation import watcher
 from timonel.server.app import ApiServer
 from timonel.server.auth import jwt
@@ -250,6 +252,10 @@ async def test_a_server_that_is_down_is_said_to_be(tmp_path: Path, monkeypatch: 
         assert (found.status, found.body) == (503, "service unavailable\n")
         groups = [g["name"] for g in (await made.ask("GET", "/apis")).body["groups"]]
         assert "acme.io" not in groups
+        aggregated = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
+        items = (await made.ask("GET", "/apis", Accept=aggregated)).body["items"]
+        (acme,) = (i for i in items if i["metadata"].get("name") == "acme.io")
+        assert acme["versions"] == [{"version": "v1", "freshness": "Stale"}]
         assert (await made.ask("GET", "/api/v1/namespaces/default")).status == 200
 
         async with listening(made.backend):
@@ -346,6 +352,52 @@ async def test_groups_of_custom_resources_register_themselves(tmp_path: Path) ->
                 break
             await asyncio.sleep(0.02)
         assert gone.status == 404
+
+
+async def test_clients_in_the_process_reach_it_too(tmp_path: Path) -> None:
+    one = {"metadata": {"name": "one", "namespace": "shop", "uid": "1"}}
+    event = {"type": "ADDED", "object": one}
+
+    def serve(asked: Asked) -> tuple[int, Any]:
+        path, _, query = asked.path.partition("?")
+        if path == GROUP:
+            return 200, LIST
+        if asked.method == "DELETE":
+            status = {"kind": "Status", "reason": "Conflict", "message": "not so", "code": 409}
+            return (409, status) if path.endswith("/one") else (200, {"kind": "Status"})
+        if "watch=true" in query:
+            return 200, json.dumps(event).encode() + b"\n"
+        if path.endswith("/widgets"):
+            return 200, {
+                "kind": "WidgetList",
+                "apiVersion": "acme.io/v1",
+                "metadata": {"resourceVersion": "7"},
+                "items": [one],
+            }
+        return 200, one
+
+    widgets = Resource("acme.io", "v1", "widgets", namespaced=True)
+    async with world(tmp_path) as w:
+        w.backend.answer = serve
+        await w.register(insecureSkipTLSVerify=True)
+        await w.until("Passed")
+        inside = w.server.transport_for(User("ann", ("system:masters",)))
+
+        found = await inside.list(widgets, "shop")
+        assert (found.resource_version, found.items) == (
+            "7",
+            [{"apiVersion": "acme.io/v1", "kind": "Widget", **one}],
+        )
+        assert [e.object async for e in inside.watch(widgets)] == [one]
+        assert await inside.get(widgets, Key("shop", "one")) == one
+        with pytest.raises(errors.Conflict, match="not so"):
+            await inside.delete(widgets, Key("shop", "one"))
+        await inside.delete_collection(widgets, "shop")
+        asked = w.backend.asked[-1]
+        assert (asked.method, asked.path) == ("DELETE", f"{GROUP}/namespaces/shop/widgets")
+        assert asked.header("x-remote-user") == "ann"
+        with pytest.raises(errors.Forbidden):
+            await w.server.transport_for(User("tim")).list(widgets)
 
 
 ODD: list[Any] = [
