@@ -148,7 +148,7 @@ class _Parser:
         following = self.tokens[min(self.at + 1, len(self.tokens) - 1)]
         if token.kind != EOF and following.kind == kind:
             raise self.stop(token.pos, f"Syntax error: extraneous input '{token.text}' expecting {expecting}")
-        if kind in ")]}" and not also and token.kind in _AFTER:
+        if not also and token.kind in (_START if kind == ":" else _AFTER if kind in (")", "]", "}") else ()):
             raise self.stop(token.pos, f"Syntax error: missing '{kind}' at '{token.text}'")
         raise self.stop(token.pos, f"Syntax error: mismatched input '{token.text}' expecting {expecting}")
 
@@ -247,13 +247,8 @@ class _Parser:
         optional = self.accept("?") is not None
         name = self.tokens[self.at]
         if name.kind != "IDENTIFIER":
-            wanted = ("IDENTIFIER",) if optional else ("?", "IDENTIFIER")
-            expecting = _expecting(frozenset(wanted))
-            if name.text.isidentifier() or name.kind == EOF or optional:
-                raise self.stop(
-                    name.pos, f"Syntax error: mismatched input '{name.text}' expecting {expecting}"
-                )
-            raise self.stop(name.pos, f"Syntax error: no viable alternative at input '.{name.text}'")
+            seen = f".{'?' if optional else ''}{'' if name.kind == EOF else name.text}"
+            raise self.stop(name.pos, f"Syntax error: no viable alternative at input '{seen}'")
         self.at += 1
         if optional:
             return Call(dot.pos, "_?._", [operand, Const(name.pos, name.text, types.STRING)])
@@ -278,7 +273,7 @@ class _Parser:
         while True:
             args.append(self.expression((")",) if not args else ()))
             if self.accept(",") is None:
-                self.expect(")", also=(",",))
+                self.expect(")")
                 return args
 
     def primary(self, also: tuple[str, ...]) -> Node:
