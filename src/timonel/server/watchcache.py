@@ -170,7 +170,8 @@ class Kind:
 
     def entry(self, record: Record, obj: Object | None = None) -> Entry:
         value = record.value if self.decrypt is None else self.decrypt(record.key, record.value)
-        if not value.startswith(self.opening):  # written by upstream, or by a version of ours that had another form
+        # Written by upstream, or by a version of ours that had another form?
+        if not value.startswith(self.opening):
             decode = self.decode if value.startswith(PROTOBUF) else None
             tree = decode(value) if decode is not None else orjson.loads(value)
             value = self.encode(tree)
