@@ -183,6 +183,7 @@ def test_claims_are_held_against_rules(claims: dict[str, Any], problem: str) -> 
         ("https://id -> http://id", "jwt[0].issuer.url: Invalid value"),
         ("audiences: [me, you] -> audiences: []", "jwt[0].issuer.audiences: Required value"),
         (", audienceMatchPolicy: MatchAny -> ", "audienceMatchPolicy must be MatchAny"),
+        ("claims.name + '!' -> claims.email", "claims.email_verified must be used in"),
         ("claims.name + -> claims.name +* ", "jwt[0].claimMappings.username.expression: Invalid value"),
         ("claims.tenant == 'us' -> claims.tenant", "claimValidationRules[0].expression"),
         (', prefix: "r:" -> ', "prefix is required when claim is set"),

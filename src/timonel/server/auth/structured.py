@@ -5,7 +5,8 @@ Upstream: apiserver/pkg/apis/apiserver/{types.go,validation/validation.go}.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -23,6 +24,8 @@ VERSIONS = {
 }
 MOST_AUTHENTICATORS = 64
 TYPES = ("ABAC", "AlwaysAllow", "AlwaysDeny", "Node", "RBAC", "Webhook")
+
+_MAIL, _VERIFIED = (re.compile(rf"claims\s*\.\s*\??\s*{name}\b") for name in ("email", "email_verified"))
 
 Causes = list[errors.Cause]
 
@@ -62,18 +65,36 @@ def _authenticator(entry: Any, path: str, causes: Causes) -> jwtclaims.Authentic
     username = _mapped(mappings, "username", at, causes, prefixed=True)
     if not username.is_given:
         causes.append(field.required(f"{at}.username", "claim or expression is required"))
+    extra = tuple(_extra(mappings, at, causes))
+    causes += _mail_causes(username, (*(e for _, e in extra), *(r.expression for r in rules)), at)
     return jwtclaims.Authenticator(
         issuer=_text(issuer, "url"),
         audiences=tuple(map(str, issuer.get("audiences") or ())),
         username=username,
         groups=_mapped(mappings, "groups", at, causes, prefixed=True),
         uid=_mapped(mappings, "uid", at, causes, prefixed=False),
-        extra=tuple(_extra(mappings, at, causes)),
+        extra=extra,
         claim_rules=tuple(rules),
         user_rules=tuple(user_rules),
         discovery_url=_text(issuer, "discoveryURL"),
         certificate_authority=_text(issuer, "certificateAuthority"),
     )
+
+
+def _mail_causes(
+    username: jwtclaims.Mapped, others: Iterable[jwtclaims.Expression | None], at: str
+) -> Iterator[errors.Cause]:
+    """Who is known by an address must have proved that it is theirs."""
+    if username.expression is None or not _MAIL.search(username.expression.text):
+        return
+    expressions = (username.expression, *others)
+    if not any(_VERIFIED.search(e.text) for e in expressions if e is not None):
+        text = (
+            "claims.email_verified must be used in claimMappings.username.expression or"
+            " claimMappings.extra[*].valueExpression or claimValidationRules[*].expression when claims.email is used"
+            " in claimMappings.username.expression"
+        )
+        yield field.invalid(f"{at}.username.expression", username.expression.text, text)
 
 
 def _issuer_causes(issuer: Any, path: str) -> Iterator[errors.Cause]:
