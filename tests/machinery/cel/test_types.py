@@ -95,6 +95,17 @@ def test_what_the_schema_does_not_declare_is_out_of_reach(rule: str) -> None:
         check(rule)
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("3 days", 259200), ("1 week 2 hours", 612000), ("-2 min", -120), ("1h", 3600)],
+)
+def test_a_duration_may_be_written_in_words(text: str, seconds: int) -> None:
+    of = types.of_schema({"type": "string", "format": "duration"})
+    assert of is not None
+
+    assert Environment({"self": of}).compile("self.getSeconds()").evaluate({"self": text}) == seconds
+
+
 def test_the_root_of_a_resource_has_its_meta_fields() -> None:
     of = types.of_schema({"type": "object", "properties": {"spec": {"type": "object"}}}, root=True)
     assert of is not None

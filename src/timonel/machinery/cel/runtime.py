@@ -125,7 +125,7 @@ def _as_timestamp(value: Any) -> Any:
 def _as_duration(value: Any) -> Any:
     if type(value) is not str:
         return value
-    duration = times.parse_duration(value)
+    duration = times.parse_worded_duration(value)
     if duration is None:
         raise EvaluationError(f"failed to parse duration: {value}")
     return duration

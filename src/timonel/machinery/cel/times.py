@@ -79,6 +79,39 @@ def parse_duration(text: str) -> Duration | None:
     return Duration(-total if text[0] == "-" else total)
 
 
+_WORDS = (
+    (("ns", "nano"), 1),
+    (("us", "µs", "micro"), 1000),
+    (("ms", "milli"), 10**6),
+    (("s", "sec"), SECOND),
+    (("m", "min"), 60 * SECOND),
+    (("h", "hr", "hour"), 3600 * SECOND),
+    (("d", "day"), 86400 * SECOND),
+    (("w", "wk", "week"), 604800 * SECOND),
+)
+_in_words = re.compile(r"(-?)(\d{1,18})\s*([A-Za-zµ]+)", re.ASCII)
+
+
+def parse_worded_duration(text: str) -> Duration | None:
+    """As schemas' format `duration` allows beyond Go's: `3 days`, `1 week 2 hours` (kube-openapi's strfmt)."""
+    exact = parse_duration(text)
+    if exact is not None:
+        return exact
+    total = 0
+    negative = known = False
+    for sign, count, word in _in_words.findall(text):
+        unit = word.lower()
+        for variants, nanos in _WORDS:
+            if unit in variants or unit.startswith(variants[-1]):
+                total += int(count) * nanos
+                known = True
+                break
+        negative = negative or bool(sign)
+    if not known or total > INT_MAX:
+        return None
+    return Duration(-total if negative else total)
+
+
 def format_timestamp(moment: Timestamp) -> str:
     seconds, nanos = divmod(moment.nanos, SECOND)
     local = _civil(seconds + moment.offset)
