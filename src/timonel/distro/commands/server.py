@@ -83,7 +83,8 @@ def explained(error: BaseException, where: Paths) -> Failure:
     if isinstance(error, processes.Held):
         return Failure(f"the server of cluster {name} runs already", f"See: timonel status --name {name}")
     if isinstance(error, Corrupt):
-        return Failure(str(error), f"Restore {where.database} from a backup, {anew}")
+        command = f"timonel restore --force FILE --name {name} --data-dir {folder}"
+        return Failure(str(error), f"Restore it from a backup ({command}), {anew}")
     if isinstance(error, Unreadable):
         hint = f"It was written with other keys than those in {where.root / 'pki'}: put them there"
         return Failure(error.message, hint)
