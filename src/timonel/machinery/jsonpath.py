@@ -10,6 +10,7 @@ Upstream: client-go/util/jsonpath/{parser,jsonpath}.go.
 
 from __future__ import annotations
 
+import itertools
 import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -154,7 +155,7 @@ def _literal(value: Any) -> Path:
 # ---- reading
 
 _NAME = re.compile(r"(?:\\.|[^\s.\[\](){}|,])+")
-_NUMBERS = re.compile(r"(-?\d*)(?::(-?\d*))?(?::(-?\d*))?$")
+_NUMBERS = re.compile(r"(-?\d+)?(:(-?\d+)?(?::(-?\d+)?)?)?$", re.ASCII)
 _OPERATION = re.compile(r"(==|!=|<=|>=|<|>)")
 _QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*\"""")
 
@@ -226,7 +227,7 @@ def _split(text: str) -> list[str]:
     """At commas outside of quotes."""
     plain = _QUOTED.sub(lambda m: "_" * len(m[0]), text)
     cuts = [-1, *(i for i, c in enumerate(plain) if c == ","), len(text)]
-    return [text[a + 1 : b] for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [text[a + 1 : b] for a, b in itertools.pairwise(cuts)]
 
 
 def _selector(text: str) -> Step:
@@ -237,8 +238,8 @@ def _selector(text: str) -> Step:
     match = _NUMBERS.match(text)
     if match is None or not text:
         raise JsonPathError(f"invalid array index {text}")
-    start, end, stride = match.groups()
-    if end is None:
+    start, is_slice, end, stride = match.groups()
+    if not is_slice:
         return _index(int(start))
     numbers = [int(n) if n else None for n in (start, end, stride)]
     if numbers[2] is not None and numbers[2] <= 0:
