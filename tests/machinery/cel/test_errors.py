@@ -105,6 +105,23 @@ def test_every_mistake_is_listed_by_place() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "places"),
+    [
+        ("1 + +", [4, 5]),
+        ("* x", [0]),
+        ("x + * y +", [4, 9]),
+        ("(x +", [4]),
+        ("[x, , 1]", [4]),
+        ("x ? : 1", [4]),
+    ],
+)
+def test_reading_goes_on_after_an_operand_that_is_not_there(text: str, places: list[int]) -> None:
+    with pytest.raises(CompileError) as failure:
+        ENVIRONMENT.compile(text)
+    assert [issue.offset for issue in failure.value.issues] == places
+
+
 def test_a_place_on_a_later_line_shows_that_line() -> None:
     with pytest.raises(CompileError) as failure:
         ENVIRONMENT.compile("x > 1 &&\n\tself.high > 2")

@@ -1,7 +1,7 @@
 """From tokens to nodes: operator precedence in one loop, macros expanded where they are called.
 
-The messages are those of the ANTLR parser that upstream uses, for the first mistake of a text: what else it would say
-after recovering from one is not said.
+The messages are those of the ANTLR parser that upstream uses. It goes on after a token that is missing or too many, and
+after an operand that is not there; other mistakes end the reading, though ANTLR might find more.
 
 Upstream: cel-go parser/{parser,helper}.go, parser/gen/CEL.g4; ANTLR's DefaultErrorStrategy.
 """
@@ -124,6 +124,8 @@ class _Parser:
         self.macros = macros
         self.at = 0
         self.depth = 0
+        self.lost = False
+        """Whether nothing has fitted since the last syntax error."""
 
     def say(self, pos: int, message: str) -> None:
         self.issues.append(Issue(pos, message))
@@ -137,29 +139,48 @@ class _Parser:
         if token.kind != kind:
             return None
         self.at += 1
+        self.lost = False
         return token
 
+    def complain(self, pos: int, message: str) -> None:
+        """Note a syntax error, unless it only follows from the one before: nothing has fitted since."""
+        if not self.lost:
+            self.say(pos, f"Syntax error: {message}")
+        self.lost = True
+
     def expect(self, kind: str, *, also: tuple[str, ...] = ()) -> Token:
+        """The token of this kind; one that is missing, or stands behind one too many, is noted and taken as there."""
         token = self.tokens[self.at]
         if token.kind == kind:
             self.at += 1
+            self.lost = False
             return token
         expecting = _expecting(frozenset((kind, *also)))
         following = self.tokens[min(self.at + 1, len(self.tokens) - 1)]
         if token.kind != EOF and following.kind == kind:
-            raise self.stop(token.pos, f"Syntax error: extraneous input '{token.text}' expecting {expecting}")
+            self.complain(token.pos, f"extraneous input '{token.text}' expecting {expecting}")
+            self.at += 2
+            self.lost = False
+            return following
         if not also and token.kind in (_START if kind == ":" else _AFTER if kind in (")", "]", "}") else ()):
-            raise self.stop(token.pos, f"Syntax error: missing '{kind}' at '{token.text}'")
-        raise self.stop(token.pos, f"Syntax error: mismatched input '{token.text}' expecting {expecting}")
+            self.complain(token.pos, f"missing '{kind}' at '{token.text}'")
+            return Token(kind, kind, token.pos)
+        self.complain(token.pos, f"mismatched input '{token.text}' expecting {expecting}")
+        raise _Stop
 
-    def unexpected(self, also: tuple[str, ...] = ()) -> _Stop:
+    def no_operand(self, also: tuple[str, ...]) -> Node:
+        """Note that no operand starts here; go on behind one token too many, or at what may follow an operand."""
         token = self.tokens[self.at]
         following = self.tokens[min(self.at + 1, len(self.tokens) - 1)]
         wanted = _START | frozenset(also)
-        how = "extraneous" if token.kind != EOF and following.kind in wanted else "mismatched"
-        return self.stop(
-            token.pos, f"Syntax error: {how} input '{token.text}' expecting {_expecting(wanted)}"
-        )
+        if token.kind != EOF and following.kind in wanted:
+            self.complain(token.pos, f"extraneous input '{token.text}' expecting {_expecting(wanted)}")
+            self.at += 1
+            return self.member(also)
+        self.complain(token.pos, f"mismatched input '{token.text}' expecting {_expecting(wanted)}")
+        while self.tokens[self.at].kind not in _AFTER:
+            self.at += 1
+        return Const(token.pos, False, types.BOOL)
 
     def deeper(self) -> None:
         self.depth += 1
@@ -204,6 +225,7 @@ class _Parser:
             if self.depth + levels > MAX_DEPTH:
                 raise self.stop(-1, f"expression recursion limit exceeded: {MAX_DEPTH}")
             self.at += 1
+            self.lost = False
             self.deeper()
             right = self.binary(strength + 1, ())
             self.depth -= 1
@@ -288,7 +310,7 @@ class _Parser:
         if kind in ("IDENTIFIER", "."):
             return self.name(token)
         if kind not in _START or kind == "!":
-            raise self.unexpected(also)
+            return self.no_operand(also)
         return self.literal(token)
 
     def name(self, token: Token) -> Node:
@@ -355,7 +377,8 @@ class _Parser:
             sign = "-"
             token = self.tokens[self.at]
             if token.kind not in ("NUM_INT", "NUM_FLOAT"):
-                raise self.unexpected()
+                self.at -= 1
+                return self.no_operand(())
             self.at += 1
         kind, text = token.kind, token.text
         if kind in ("true", "false"):
