@@ -9,6 +9,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -16,6 +17,7 @@ import click
 from timonel.cli.main import Failure
 from timonel.distro import processes
 from timonel.distro.commands import options
+from timonel.distro.commands.etcdoptions import changed, store_options
 from timonel.distro.config import ClusterConfig, ConfigError, Paths
 
 logger = logging.getLogger(__name__)
@@ -23,11 +25,23 @@ logger = logging.getLogger(__name__)
 
 @click.command()
 @options.cluster_options
+@store_options
 @click.option("--report-fd", type=int, hidden=True, help="Where to write what happens, as JSON lines.")
 @click.option("--verbose", is_flag=True, help="Log more.")
-def server(name: str, data_dir: Path | None, report_fd: int | None, verbose: bool) -> None:
-    """Run the server of a cluster that `timonel up` has prepared. Ends on SIGTERM; boxed nodes go on."""
+def server(
+    name: str,
+    data_dir: Path | None,
+    store: str | None,
+    etcd: dict[str, str],
+    report_fd: int | None,
+    verbose: bool,
+) -> None:
+    """Run the server of a cluster that `timonel up` has prepared. Ends on SIGTERM; boxed nodes go on.
+
+    What is said of the store holds for this run; `timonel up` remembers it.
+    """
     where, config = options.existing(data_dir, name)
+    config = replace(config, store=store or config.store, etcd=changed(config.etcd, etcd))
     serve(where, config, report_fd=report_fd, verbose=verbose)
 
 
