@@ -479,3 +479,25 @@ async def test_a_server_that_speaks_no_http_harms_nobody(tmp_path: Path) -> None
         await w.register(insecureSkipTLSVerify=True)
         condition = await w.until("FailedDiscoveryCheck")
         assert condition["status"] == "False"
+
+
+@pytest.mark.parametrize("host", ["a" * 63 + ".example.com", "localhost", "nowhere.invalid"])
+async def test_what_goes_wrong_on_the_way_is_told(tmp_path: Path, host: str) -> None:
+    async with world(tmp_path) as w:
+
+        def broken(context: ssl.SSLContext) -> None:
+            raise FileNotFoundError(2, "No such file", "client.crt")
+
+        if host == "localhost":
+            assert w.server._aggregator is not None
+            w.server._aggregator.routes._backends._identify = broken
+        spec = {"type": "ExternalName", "externalName": host}
+        await w.ask(
+            "POST", "/api/v1/namespaces/default/services", {"metadata": {"name": "widgets"}, "spec": spec}
+        )
+        await w.register(insecureSkipTLSVerify=True)
+
+        condition = await w.until("FailedDiscoveryCheck")
+
+        assert condition["message"]
+        assert (await w.ask("GET", "/api/v1/pods")).status == 200

@@ -31,6 +31,26 @@ def test_flags_of_oidc_make_an_authenticator() -> None:
         user_of(made, {**claims, "a": "c"})
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        "clusters: 5",
+        "current-context: x",
+        "current-context: x\ncontexts: [{name: x, context: {cluster: c}}]\nclusters: [{name: c, cluster: {}}]",
+        "current-context: x\ncontexts: [{name: x, context: {cluster: c, user: u}}]\n"
+        "clusters: [{name: c, cluster: {server: 'https://h'}}]\nusers: [{name: u, user: {client-certificate: /none}}]",
+    ],
+)
+def test_kubeconfig_files_that_cannot_be_used(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "kubeconfig"
+    file.write_text(text)
+
+    with pytest.raises(ConfigError, match=str(file)):
+        flags.read({"authentication-token-webhook-config-file": str(file)}, BASE)
+
+
 def test_id_tokens_need_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flags, "find_spec", lambda name: None)
 

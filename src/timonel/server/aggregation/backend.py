@@ -71,6 +71,8 @@ class Backends:
             raise Unreachable(f"dial tcp {address.shown}: i/o timeout") from e
         except ssl.SSLCertVerificationError as e:
             raise Unreachable(f"tls: failed to verify certificate: x509: {e.verify_message}") from e
+        except ValueError as e:  # a name that cannot be one of a host
+            raise Unreachable(f"dial tcp {address.shown}: {e}") from e
         except ssl.SSLError as e:
             raise Unreachable(f"tls: {e.reason or e}") from e
         except OSError as e:
@@ -84,7 +86,10 @@ class Backends:
         if found is None:
             found = _made(bundle, insecure=insecure)
             if self._identify is not None:
-                self._identify(found)
+                try:
+                    self._identify(found)
+                except OSError as e:
+                    raise ValueError(f"our certificate for other servers cannot be read: {e}") from e
             if len(self._contexts) >= MOST_CONTEXTS:
                 self._contexts.clear()
             self._contexts[key] = found

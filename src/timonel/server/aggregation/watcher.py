@@ -147,6 +147,8 @@ class Watcher:
         except TimeoutError:
             why = f'Get "{url}": context deadline exceeded'
             return availability.failed_check(f"failing or missing response from {url}: {why}")
+        except ValueError as e:  # of certificates
+            return availability.failed_check(str(e))
         except Unreachable as e:
             return availability.failed_check(f'failing or missing response from {url}: Get "{url}": {e}')
         if not 200 <= head.status < 300:

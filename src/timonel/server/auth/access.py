@@ -66,11 +66,11 @@ class Access:
         self.apply(settings)
 
     def apply(self, settings: AuthSettings) -> None:
-        """Raises ConfigError, ValueError: then nothing has changed."""
+        """Raises ValueError (ConfigError is one) and, where TLS takes no certificate, OSError."""
         before, self._settings = self._settings, settings
         try:
             self._apply(settings, before)
-        except ValueError:
+        except (ValueError, OSError):
             self._settings = before
             raise
 
@@ -89,7 +89,7 @@ class Access:
                     self.apply(found)
                     self.changed()
                     logger.info("Read the configuration of authentication and authorization again")
-            except ValueError as e:
+            except (ValueError, OSError) as e:
                 logger.error("Could not use the changed configuration, kept the last one: %s", e)
 
     def _apply(self, settings: AuthSettings, before: AuthSettings | None) -> None:

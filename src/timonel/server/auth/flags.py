@@ -233,7 +233,7 @@ def document_of(path: str) -> Any:
 def endpoint_of(path: str) -> Endpoint:
     try:
         return kubeconfig.load(path).endpoint(user_agent="kube-apiserver")
-    except (kubeconfig.ConfigError, ValueError, KeyError, TypeError) as e:
+    except (kubeconfig.ConfigError, OSError, ValueError, KeyError, TypeError) as e:
         raise ConfigError(f"{path}: {e}") from e
 
 
