@@ -566,6 +566,12 @@ class Connection(asyncio.Protocol):
 
     def _head(self, request: Request | None, response: Response | Upgraded, extra: bytes) -> bytes:
         line = STATUS_LINES.get(response.status) or b"HTTP/1.1 %d \r\n" % response.status  # of a proxy: any
+        if request is not None and response.__class__ is Response and not response.headers:  # most of them
+            audit_id = request.audit_id = request.audit_id or self._server.audit_id()
+            kind = b"Content-Type: %b\r\n" % response.content_type if response.content_type else b""
+            return b"%bAudit-Id: %b\r\n%b%b%b%b\r\n" % (
+                line, audit_id, self._server.standard_headers(), request.head, kind, extra,
+            )  # fmt: skip
         if request is None:
             lines = [line, self._server.standard_headers()]
         else:
@@ -754,6 +760,8 @@ class HttpServer:
     connections: dict[Connection, None] = field(default_factory=dict)  # in the order in which they came
     _group: asyncio.TaskGroup | None = None
     _loop: asyncio.AbstractEventLoop | None = None
+    _date: bytes = b""
+    _standard: bytes = b""
 
     def spawn(self, work: Any) -> asyncio.Task[None]:
         assert self._group is not None
@@ -764,7 +772,12 @@ class HttpServer:
         self._loop.call_soon(callback, *args)
 
     def standard_headers(self) -> bytes:
-        return b"Cache-Control: no-cache, private\r\nDate: %b\r\n" % self.date()
+        """Those that all answers have, until the date is another one."""
+        date = self.date()
+        if date is not self._date:
+            self._date = date
+            self._standard = b"Cache-Control: no-cache, private\r\nDate: %b\r\n" % date
+        return self._standard
 
     async def run(self, listening: Callable[[int], None], wait: Callable[[float], Awaitable[None]]) -> None:
         """Serve until cancelled; `listening` gets the port. `wait` sleeps."""

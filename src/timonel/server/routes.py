@@ -5,8 +5,7 @@ Upstream: apiserver/pkg/endpoints/installer.go (the routes that it registers for
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from timonel.machinery import errors
 from timonel.server import bodies, fieldmanager
@@ -20,8 +19,7 @@ from timonel.server.verbs.call import Call, Core, Result, check_namespace
 STATUS_VERBS = ("get", "update", "patch")
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(NamedTuple):
     """At most one of `action` and `connect` is set; else a verb of the endpoint is meant."""
 
     endpoint: Endpoint
