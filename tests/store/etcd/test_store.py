@@ -234,11 +234,16 @@ async def test_tls_and_client_certificates(tmp_path: Path) -> None:
         store = await EtcdStore.open(settings, SystemClock())
         a = await store.create("/r/a", b"1")
         found = await store.get("/r/a")
+        async with asyncio.TaskGroup() as group:  # more at once than a server of TLS takes
+            for n in range(800):
+                group.create_task(store.create(f"/many/{n:03}", b"x" * 3000))
+        many = await store.list("/many/")
         await store.close()
         with pytest.raises(Unreachable):
             await EtcdStore.open(Settings((server.url,), ca_file=authority.certificate_file), SystemClock())
 
     assert found == a
+    assert len(many.records) == 800
 
 
 async def test_an_object_that_is_too_large_for_etcd_is_an_error_of_its_own(server: EtcdServer) -> None:

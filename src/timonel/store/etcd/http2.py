@@ -194,7 +194,12 @@ class Http2Connection(asyncio.Protocol):
         while self.usable and len(self._streams) >= self._max_streams:
             waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._room.append(waiter)
-            await waiter
+            try:
+                await waiter
+            except asyncio.CancelledError:
+                if waiter.done() and not waiter.cancelled():  # the room that it was given is somebody else's
+                    self._make_room()
+                raise
         if not self.usable:
             raise RpcError("UNAVAILABLE", "the connection is closed", received=False)
         stream = Stream(self, self._next_id, self._stream_window, unary=unary)
