@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import unquote
 
 from cryptography.x509.oid import NameOID
@@ -16,6 +17,7 @@ from timonel.server.auth.certificates import Bundle, load
 from timonel.server.request import User
 
 Header = tuple[bytes, bytes]
+_REMEMBERED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +31,20 @@ class HeaderNames:
     allowed: tuple[str, ...] = ()  # common names; empty: all that the authority signs
 
 
+class _Known(NamedTuple):
+    """What was found out about a certificate: until when it is a proxy's, or why it is none."""
+
+    until: float = 0.0
+    problem: str = ""
+
+
 class FrontProxy:
     """Nobody is a proxy while `authorities` is empty."""
 
     def __init__(self, clock: Clock, authorities: Bundle, names: HeaderNames | None = None) -> None:
         self._clock = clock
         self._authorities = authorities
-        self._trusted: dict[bytes, float] = {}  # certificates -> until when
+        self._known: dict[bytes, _Known] = {}  # certificates
         self.use(names or HeaderNames())
 
     def speaks(self, headers: Sequence[Header]) -> bool:
@@ -49,15 +58,18 @@ class FrontProxy:
         """From now on; certificates are looked at anew."""
         self._names = names
         self._user_headers = frozenset(name.lower().encode() for name in names.users)
-        self._trusted = {}
+        self._known.clear()
 
     def user(self, der: bytes, headers: Sequence[Header]) -> User | None:
         """None where the headers name nobody. Raises ValueError for a certificate that is no proxy's."""
-        until = self._trusted.get(der)
-        if until is None:
-            until = self._check(der)
-            self._trusted = {der: until} if len(self._trusted) > 100 else {**self._trusted, der: until}
-        if self._clock.now() >= until:
+        known = self._known.get(der)
+        if known is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            known = self._known[der] = self._look_at(der)
+        if known.problem:
+            raise ValueError(known.problem)
+        if self._clock.now() >= known.until:
             raise ValueError("the proxy's certificate has expired")
         name = next((v for v in _values(headers, self._names.users) if v), "")
         if not name:
@@ -65,15 +77,18 @@ class FrontProxy:
         uid = next((v for v in _values(headers, self._names.uids) if v), "")
         return User(name, tuple(_values(headers, self._names.groups)), uid, self._extra(headers))
 
-    def _check(self, der: bytes) -> float:
-        found = load(der)
+    def _look_at(self, der: bytes) -> _Known:
+        try:
+            found = load(der)
+        except ValueError as e:
+            return _Known(problem=str(e))
         if not self._authorities.issued(found):
-            raise ValueError("the certificate is signed by an unknown authority")
+            return _Known(problem="the certificate is signed by an unknown authority")
         names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         name = str(names[-1].value) if names else ""
         if self._names.allowed and name not in self._names.allowed:
-            raise ValueError(f"x509: subject with cn={name} is not in the allowed list")
-        return found.not_valid_after_utc.timestamp()
+            return _Known(problem=f"x509: subject with cn={name} is not in the allowed list")
+        return _Known(until=found.not_valid_after_utc.timestamp())
 
     def _extra(self, headers: Sequence[Header]) -> dict[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}
