@@ -20,6 +20,7 @@ from timonel.distro import encryption, pki, processes
 from timonel.distro.commands import options
 from timonel.distro.config import ClusterConfig, ConfigError, Paths
 from timonel.server.atrest.configuration import Configuration
+from timonel.server.atrest.reencryption import PLAIN, UNNAMED
 
 KINDS = ("aesgcm", "chacha20poly1305", "aescbc", "secretbox")
 COLUMNS = (("RESOURCE", "resource"), ("KEY", "key"), ("OBJECTS", "objects"), ("STATE", "state"))
@@ -150,14 +151,14 @@ def status(name: str, data_dir: Path | None, output: str) -> None:
     for resource, counts in usage.items():
         rule = configuration.rule_of(*resource.partition(".")[::2])
         keys = [f"{k.kind}/{k.name}" for k in rule.keys if k.kind != "identity"] if rule is not None else []
-        first = rule.keys[0] if rule is not None else None
         for key in dict.fromkeys([*keys, *counts]):
-            writes = first is not None and key == f"{first.kind}/{first.name}"
-            state = "writes" if writes else "reads" if key in keys else ""
-            if key not in keys and key.startswith("aesgcm/(") is False and key != "(not encrypted)":
-                state = "key is missing"
             rows.append(
-                {"resource": resource, "key": key, "objects": str(counts.get(key, 0)), "state": state}
+                {
+                    "resource": resource,
+                    "key": key,
+                    "objects": str(counts.get(key, 0)),
+                    "state": _state(key, keys, encrypts=rule is not None and rule.keys[0].kind != "identity"),
+                }
             )
     click.echo(render(rows, output, columns=COLUMNS))
 
@@ -239,7 +240,7 @@ def drop_keys(force: bool, name: str, data_dir: Path | None) -> None:
         rule = configuration.rule_of(*resource.partition(".")[::2])
         if rule is None:
             continue
-        mine = (f"{rule.keys[0].kind}/{rule.keys[0].name}", "(not encrypted)")
+        mine = (f"{rule.keys[0].kind}/{rule.keys[0].name}", PLAIN)
         others = sum(count for key, count in counts.items() if key not in mine)
         if others and not force:
             raise Failure(
@@ -265,6 +266,15 @@ def resources(resource: tuple[str, ...], name: str, data_dir: Path | None) -> No
     written, unreadable = operator.reencrypt()
     click.echo(f"{_objects(written)} written anew.")
     _refuse(unreadable)
+
+
+def _state(key: str, keys: list[str], *, encrypts: bool) -> str:
+    """What becomes of objects under a key, of those that there are."""
+    if encrypts and key == keys[0]:
+        return "writes"
+    if key in keys or key == UNNAMED:
+        return "reads"
+    return "" if key == PLAIN else "key is missing"
 
 
 def _objects(count: int) -> str:

@@ -17,6 +17,7 @@ from timonel.store.base import KeyMissing, Record, RevisionConflict, Store
 
 PAGE = 500
 PLAIN = "(not encrypted)"
+UNNAMED = "aesgcm/(unnamed)"  # the key of versions that had but one
 
 
 def resources_of(configuration: Configuration, known: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -64,7 +65,7 @@ async def usage(store: Store, plural: str, group: str) -> Counter[str]:
 
 def key_of(value: bytes) -> str:
     if value.startswith(LEGACY):
-        return "aesgcm/(unnamed)"
+        return UNNAMED
     for mark in (UPSTREAM, OURS):
         if value.startswith(mark):
             kind, _, name, _ = (*value[len(mark) : len(mark) + 300].split(b":", 3), b"", b"", b"")[:4]
