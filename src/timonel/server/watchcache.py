@@ -317,7 +317,9 @@ class ResourceCache:
         self.loading = asyncio.Lock()
         self.unreadable: dict[str, Unreadable] = {}  # what no key opens
         self.early: list[Event] | None = None  # what comes while it is being loaded, or has to be waited for
-        self.received = self.delivered = self.cut_off = 0  # events, the same to watchers, watchers that were too slow
+        self.received = self.delivered = self.cut_off = (
+            0  # events, the same to watchers, watchers that were too slow
+        )
         self.shared = False  # clients in this process read this resource: trees are worth keeping
         self.others_write = False  # as other servers do: see Caches.fresh
         self.hints: dict[str, tuple[bytes, Entry]] = {}  # what this server itself is writing
@@ -613,6 +615,9 @@ class Caches:
             try:
                 await self._catch_up(cache)
             except StatusError:  # who reads next tries again, and is told what is wrong
+                cache.reset()
+            except Exception:
+                logger.exception("Failed to follow %s", cache.kind.prefix)
                 cache.reset()
             finally:
                 cache.early = None

@@ -250,3 +250,19 @@ async def test_a_built_in_resource_is_not_taken_over_by_a_definition() -> None:
 
     assert made.status == 201
     assert found.body == left.body == made.body
+
+
+@pytest.mark.parametrize("value", [b"{", b"[1]", b"7", b'{"apiVersion": 1, "metadata": []}', b""])
+async def test_what_is_stored_and_no_object_hurts_nobody_else(value: bytes) -> None:
+    store = MemoryStore()
+    async with started(store=store) as server:
+        await install(server, definition())
+        await send(server, "POST", THINGS, thing("a"))
+        await store.create(f"/{GROUP}/things/default/bad", value)
+        await send(server, "POST", THINGS, thing("b"))
+        one = await send(server, "GET", f"{THINGS}/b")
+        other = await send(server, "GET", "/api/v1/namespaces")
+    async with started(store=store) as again:
+        after = await send(again, "GET", f"{THINGS}/a")
+
+    assert [a.status for a in (one, other, after)] == [200, 200, 200]

@@ -88,8 +88,11 @@ class CustomKind(Kind):
     def _is_own(self, value: bytes) -> bool:
         if value.startswith(self.opening):
             return True
-        version: str = orjson.loads(value).get("apiVersion", "")
-        return version == self.rtype.api_version
+        try:
+            version = _tree(value).get("apiVersion", "")
+        except ValueError:
+            return True  # nothing that could be converted: `entry` refuses it
+        return bool(version == self.rtype.api_version)
 
     async def prepare(self, records: Sequence[Record]) -> Sequence[Record]:
         """Raises ConversionFailed."""
@@ -111,7 +114,10 @@ class CustomKind(Kind):
         if isinstance(value, Ready):
             entry_type = OutdatedEntry if value.outdated else CustomEntry
             return entry_type(self, record.key, value, record.modified)
-        tree = self._forms.settled(orjson.loads(value))
+        try:
+            tree = self._forms.settled(_tree(value))
+        except ValueError as error:
+            raise Unreadable(record.key, str(error)) from error
         stored = self._stored.encode(tree)
         outdated = stored != value
         own = stored if self.stores_as_it_is else self.encode(self._forms.renamed(tree, self.rtype.version))
@@ -127,3 +133,11 @@ class CustomKind(Kind):
     @property
     def stores_as_it_is(self) -> bool:
         return self.opening == self._stored.opening
+
+
+def _tree(value: bytes) -> Object:
+    """Raises ValueError."""
+    tree = orjson.loads(value)
+    if not isinstance(tree, dict):
+        raise ValueError("what is stored is no object")
+    return tree

@@ -66,6 +66,8 @@ class Forms:
         own = self.versions.get(_version_of(tree))
         if own is not None:
             own.settle(tree)
+        elif not isinstance(tree.get("metadata"), dict):
+            tree["metadata"] = {}
         return tree
 
     def renamed(self, tree: Object, version: str) -> Object:
@@ -93,8 +95,7 @@ class Forms:
 
 
 def _version_of(tree: Object) -> str:
-    version: str = tree.get("apiVersion", "").rpartition("/")[2]
-    return version
+    return str(tree.get("apiVersion", "")).rpartition("/")[2]
 
 
 def webhook_of(definition: Definition, outbound: Outbound) -> Convert | None:
