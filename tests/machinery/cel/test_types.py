@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from timonel.machinery.cel import CompileError, Environment, types
+from timonel.machinery.cel import CompileError, Environment, EvaluationError, types
 from timonel.machinery.cel.declared import escape, unescape
 
 SCHEMA: dict[str, Any] = {
@@ -104,6 +104,29 @@ def test_a_duration_may_be_written_in_words(text: str, seconds: int) -> None:
     assert of is not None
 
     assert Environment({"self": of}).compile("self.getSeconds()").evaluate({"self": text}) == seconds
+
+
+@pytest.mark.parametrize(
+    "rule", ["!has(self.n)", "!self.?n.hasValue()", "!has(self.p)", "self.?s.orValue('x') == 'x'"]
+)
+def test_a_declared_field_that_is_null_counts_as_absent(rule: str) -> None:
+    of = types.of_schema(
+        {
+            "type": "object",
+            "properties": {
+                "n": {"type": "integer", "nullable": True},
+                "p": {"x-kubernetes-int-or-string": True, "nullable": True},
+                "s": {"type": "string", "nullable": True},
+            },
+        }
+    )
+    assert of is not None
+    environment = Environment({"self": of})
+
+    assert environment.compile(rule).evaluate({"self": {"n": None, "p": None, "s": None}}) is True
+    assert environment.compile("has(self.n) && self.n == 1").evaluate({"self": {"n": 1}}) is True
+    with pytest.raises(EvaluationError, match="no such key: n"):
+        environment.compile("self.n == 1").evaluate({"self": {"n": None}})
 
 
 def test_the_root_of_a_resource_has_its_meta_fields() -> None:

@@ -103,7 +103,7 @@ def of_call(node: Call, operands: list[Node]) -> Cost:
     if function in ("containsIP", "containsCIDR"):
         return lambda of, other: f"contains_cost({of}, {other}, {function == 'containsCIDR'})"
     if function == "validate":
-        return lambda of, text: f"validate_cost({text})"
+        return lambda of, text: f"validate_cost({of}, {text})"
     if function in ("fieldSelector", "labelSelector"):
         return lambda of, text: f"selector_cost({text})"
     if function == "lists.range":
@@ -173,9 +173,9 @@ def of_values(function: str, values: list[Any]) -> int:
     return ceil(size_of(values[0]) * TEXT) if function in _ONCE else 1
 
 
-def validate_cost(text: Any) -> int:
-    """`validate` of a named format, as if by a long pattern."""
-    return (size_of(text) + 10) // 10 * 15
+def validate_cost(of: Any, text: Any) -> int:
+    """`validate` of a named format, as if by a pattern."""
+    return tenth(1 + size_of(text)) * ceil(getattr(of, "pattern_size", 60) * REGEX)
 
 
 def selector_cost(text: Any) -> int:

@@ -148,12 +148,21 @@ class Generator(Emitter):
         known = of.unwrapped().field(key)
         if known is not None:
             key = known.key
+        if known is not None and known.type.nullable:
+            return self.nullable(node, operand, key)
         if node.test:
             if of.kind in ("object", "map"):
                 return f"({key!r} in {operand})"
             return f"{self.constant(inline.has, 'has')}({operand}, {key!r})"
         self.charge(1 + self.starts_path(node.operand))
         return self.converted(f"{operand}[{key!r}]", node.type)
+
+    def nullable(self, node: Select, operand: str, key: str) -> str:
+        """A declared field that may be null: null is as good as absent."""
+        if node.test:
+            return f"{self.constant(runtime.has_value, 'has_value')}({operand}, {key!r})"
+        self.charge(1 + self.starts_path(node.operand))
+        return self.converted(f"{self.constant(runtime.value_of, 'value_of')}({operand}, {key!r})", node.type)
 
     def starts_path(self, operand: Node) -> int:
         """What it costs to go on from a value that is no variable: a path of its own begins."""

@@ -62,8 +62,10 @@ def call(code: Generator, node: Call) -> str:
         name = node.args[1]
         key = _field_key(node.args[0].type, name.value) if isinstance(name, Const) else ""
         operand = code.settled(code.emit(node.args[0]))
-        select = code.constant(operators.optional_select, "optional_select")
-        return code.converted(f"{select}({operand}, {key!r})", node.type)
+        selected = f"{code.constant(operators.optional_select, 'optional_select')}({operand}, {key!r})"
+        if node.type.unwrapped().nullable:
+            selected = f"{code.constant(runtime.without_null, 'without_null')}({selected})"
+        return code.converted(selected, node.type)
     folded = _folded(code, node, operands)
     if folded is not None:
         return folded

@@ -99,6 +99,27 @@ def exceeded() -> CostExceeded:
     return CostExceeded()
 
 
+def has_value(tree: Any, key: str) -> bool:
+    """`has` of a declared field that may be null: null counts as absent."""
+    if isinstance(tree, Optional):
+        return tree is not NOTHING and has_value(tree.value, key)
+    return tree.get(key) is not None
+
+
+def value_of(tree: Any, key: str) -> Any:
+    """A declared field that may be null."""
+    if isinstance(tree, Optional):
+        return without_null(tree[key])
+    value = tree[key]
+    if value is None:
+        raise KeyError(key)
+    return value
+
+
+def without_null(optional: Optional) -> Optional:
+    return NOTHING if optional.value is None else optional
+
+
 def as_bool(value: Any) -> bool:
     if value is True or value is False:
         return bool(value)

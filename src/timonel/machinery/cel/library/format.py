@@ -27,13 +27,15 @@ Check = Callable[[str], list[str]]
 
 
 class FormatValue:
-    __slots__ = ("check", "name")
+    __slots__ = ("check", "name", "pattern_size")
 
     cel_type = "kubernetes.NamedFormat"
 
-    def __init__(self, name: str, check: Check) -> None:
+    def __init__(self, name: str, check: Check, pattern_size: int) -> None:
         self.name = name
         self.check = check
+        self.pattern_size = pattern_size
+        """How long a pattern of the format would be: what a check costs follows from it."""
 
     def __eq__(self, other: builtins.object) -> bool:
         return isinstance(other, FormatValue) and self.name == other.name
@@ -64,26 +66,28 @@ def _uri(text: str) -> list[str]:
 
 
 FORMATS: dict[str, FormatValue] = {
-    "dns1123Label": FormatValue("DNS1123Label", names.name_is_dns_label),
-    "dns1123Subdomain": FormatValue("DNS1123Subdomain", names.name_is_dns_subdomain),
-    "dns1035Label": FormatValue("DNS1035Label", names.dns1035_label),
-    "qualifiedName": FormatValue("QualifiedName", names.qualified_name),
+    "dns1123Label": FormatValue("DNS1123Label", names.name_is_dns_label, 30),
+    "dns1123Subdomain": FormatValue("DNS1123Subdomain", names.name_is_dns_subdomain, 60),
+    "dns1035Label": FormatValue("DNS1035Label", names.dns1035_label, 30),
+    "qualifiedName": FormatValue("QualifiedName", names.qualified_name, 60),
     "dns1123LabelPrefix": FormatValue(
-        "DNS1123LabelPrefix", lambda text: names.name_is_dns_label(text, prefix=True)
+        "DNS1123LabelPrefix", lambda text: names.name_is_dns_label(text, prefix=True), 30
     ),
     "dns1123SubdomainPrefix": FormatValue(
-        "DNS1123SubdomainPrefix", lambda text: names.name_is_dns_subdomain(text, prefix=True)
+        "DNS1123SubdomainPrefix", lambda text: names.name_is_dns_subdomain(text, prefix=True), 60
     ),
-    "dns1035LabelPrefix": FormatValue("DNS1035LabelPrefix", _dns1035_label_prefix),
-    "labelValue": FormatValue("LabelValue", names.label_value),
-    "uri": FormatValue("URI", _uri),
+    "dns1035LabelPrefix": FormatValue("DNS1035LabelPrefix", _dns1035_label_prefix, 30),
+    "labelValue": FormatValue("LabelValue", names.label_value, 40),
+    "uri": FormatValue("URI", _uri, 1000),
     "uuid": FormatValue(
-        "uuid", _unless("does not match the UUID format", lambda text: _uuid(text) is not None)
+        "uuid", _unless("does not match the UUID format", lambda text: _uuid(text) is not None), 80
     ),
-    "byte": FormatValue("byte", _unless("invalid base64", _is_base64)),
-    "date": FormatValue("date", _unless("invalid date", lambda text: times.parse_date(text) is not None)),
+    "byte": FormatValue("byte", _unless("invalid base64", _is_base64), 72),
+    "date": FormatValue(
+        "date", _unless("invalid date", lambda text: times.parse_date(text) is not None), 135
+    ),
     "datetime": FormatValue(
-        "datetime", _unless("invalid datetime", lambda text: times.parse_timestamp(text) is not None)
+        "datetime", _unless("invalid datetime", lambda text: times.parse_timestamp(text) is not None), 135
     ),
 }
 
