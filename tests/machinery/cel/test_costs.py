@@ -60,6 +60,11 @@ ENTRIES = (
     {"type": "object", "properties": {"listMap": LIST_MAP}},
     {"listMap": [{"k": "a1", "v": "b1"}, {"k": "a2", "v": "b2"}, {"k": "a3", "v": "b3", "v2": "z"}]},
 )
+EIGHT = (
+    {"type": "object", "properties": {"array": {"type": "array", "items": INTEGER}}},
+    {"array": [1, 1, 2, 2, 3, 3, 4, 5]},
+)
+PERCENT = (fields({"x-kubernetes-int-or-string": True}), values("25%"))
 
 ROWS = [
     (INTS, "self.val1 == self.val2", 5),
@@ -143,6 +148,25 @@ ROWS = [
     (ENTRIES, "self.listMap.map(m, m.v).exists(v, v == 'b1')", 55),
     (ENTRIES, "self.listMap.exists(m, has(m.v2) && m.v2 == 'z')", 21),
     (ENTRIES, "!self.listMap.all(m, has(m.v2) && m.v2 != 'z')", 10),
+    (ENTRIES, "self.listMap.exists_one(m, has(m.v2) && m.v2 == 'z')", 12),
+    (ENTRIES, "self.listMap.filter(m, has(m.v2) && m.v2 == 'z').size() == 1", 24),
+    (ENTRIES, "self.listMap.map(m, has(m.v2) && m.v2 == 'z', m.v2).size() == 1", 25),
+    (ENTRIES, "self.listMap.filter(m, has(m.v2) && m.v2 == 'z').map(m, m.v2).size() == 1", 39),
+    (ENTRIES, "self.listMap.exists(m, m.v2 == 'z')", 24),
+    (ENTRIES, "!self.listMap.all(m, m.v2 != 'z')", 22),
+    (EIGHT, "2 in self.array", 10),
+    (EIGHT, "self.array.all(e, e > 0)", 43),
+    (EIGHT, "self.array.exists(e, e > 2)", 36),
+    (EIGHT, "self.array.exists_one(e, e > 4)", 22),
+    (EIGHT, "!self.array.all(e, e < 2)", 21),
+    (EIGHT, "!self.array.exists(e, e < 0)", 52),
+    (EIGHT, "size(self.array.filter(e, e%2 == 0)) == 3", 68),
+    (EIGHT, "self.array.map(e, e * 20).filter(e, e > 50).exists(e, e == 60)", 194),
+    (PERCENT, "type(self.val1) == int ? self.val1 == 1 : self.val1 == '25%'", 7),
+    (PERCENT, "type(self.val1) == string && self.val1 == '25%'", 7),
+    (PERCENT, "self.val1 == 1 || self.val1 == '25%'", 6),
+    (PERCENT, "self.val1 == '25%' || self.val1 == 1", 3),
+    (PERCENT, "self.val1 != ['anything']", 3),
 ]
 
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from timonel.machinery.cel import Environment, types
+from timonel.machinery.cel import MUTATION, Environment, types
+from timonel.machinery.cel.library import authz
 
 
 def scalar(of: str, limit: int | None = None) -> dict[str, Any]:
@@ -123,3 +124,45 @@ def test_the_most_that_a_schema_can_ask_for_does_not_overflow() -> None:
     schema = array(array(array(scalar("string"), None), None), None)
 
     assert most(schema, "self.all(a, a.all(b, b.all(c, c.contains(c))))") == 2**64 - 1
+
+
+# Library functions on literals: the estimate, and what evaluation takes (literal lists are free then).
+LITERALS = [
+    ("'ABCDEFGHIJ abcdefghij'.lowerAscii() == 'abcdefghij ABCDEFGHIJ'.lowerAscii()", 7, 9, 9),
+    ("strings.quote('ABCDEFGHIJ abcdefghij') == strings.quote('ABCDEFGHIJ abcdefghij')", 7, 11, 9),
+    ("'abc 123 def 123'.replace('', 'x')", 3, 3, 3),
+    ("'abc 123 def 123'.split(' ', 1)", 3, 3, 3),
+    ("'abc 123 def 123'.findAll('123', 1)", 2, 2, 2),
+    ("'01234567890123456789012345678901234567890123456789'.indexOf('123')", 5, 5, 5),
+    ("[1, 2, 3, 4, 5].sum()", 15, 15, 5),
+    ("sets.contains([1, 2, 3, 4], [2, 3])", 29, 29, 9),
+    ("quantity('200M') == quantity('0.2G') && quantity('0.2G') == quantity('200M')", 3, 6, 6),
+    ("quantity('50k').add(20).sub(quantity('100k')).sub(-50000).asInteger() > 0", 7, 7, 7),
+    ("quantity('50.703k').asApproximateFloat() > 0.0", 3, 3, 3),
+    ("format.named('dns1123Subdomain').value().validate('my-name')", 34, 34, 17),
+    ("format.named('dns1123Label').value().validate('my-name')", 34, 34, 10),
+    ("format.named('dns1123Label').value() == format.named('dns1123Label').value()", 5, 11, 5),
+    ("url('https://kubernetes.io/').getHost()", 4, 4, 4),
+    ("ip('192.168.0.1') == ip('192.168.0.1')", 5, 5, 5),
+    ("ip.isCanonical('2001:db8:3333:4444:5555:6666:7777:8888')", 8, 8, 8),
+    ("cidr('192.168.0.0/16').containsCIDR(cidr('192.0.0.0/30'))", 7, 11, 7),
+    ("cidr('192.168.0.0/16').containsIP('192.169.0.1')", 5, 8, 5),
+    ("cidr('192.168.0.0/16').masked()", 3, 3, 3),
+    ("jsonpatch.escapeKey('abc/def~ abc/def~')", 2, 2, 2),
+    (
+        "authorizer.group('').resource('pods').labelSelector('a=b').check('get').allowed()",
+        350065,
+        350065,
+        350065,
+    ),
+    ("authorizer.path('/healthz').check('get').allowed()", 350003, 350003, 350003),
+]
+
+
+@pytest.mark.parametrize(("text", "least", "most", "cost"), LITERALS)
+def test_a_library_function_costs_what_it_costs_upstream(text: str, least: int, most: int, cost: int) -> None:
+    program = Environment({"authorizer": authz.AUTHORIZER}, libraries=MUTATION).compile(text)
+    estimate = program.estimate()
+
+    assert (estimate.min, estimate.max) == (least, most)
+    assert program.cost({"authorizer": authz.AuthorizerValue(lambda question: authz.Answer(True))}) == cost
