@@ -136,6 +136,29 @@ class TestSqliteStore(StoreContract):
 
         assert path.stat().st_size < 1_000_000
 
+    async def test_the_log_stays_short_under_constant_load(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sqlite, "WAL_LIMIT", 300_000)
+        monkeypatch.setattr(sqlite, "CHECKPOINT_EVERY", 100)
+        path = tmp_path / "busy.db"
+        store = await SqliteStore.open(path)
+        longest = 0
+
+        async def change(key: str) -> None:
+            nonlocal longest
+            record = await store.create(key, b"x" * 3000)
+            for _ in range(60):
+                record = await store.update(key, b"x" * 3000, expected=record.modified)
+                longest = max(longest, path.with_name("busy.db-wal").stat().st_size)
+
+        async with asyncio.TaskGroup() as group:
+            for n in range(32):
+                group.create_task(change(f"/r/{n}"))
+        await store.close()
+
+        assert longest < 6_000_000  # 18 MB are written
+
     async def test_writers_go_on_while_history_is_forgotten(self, tmp_path: Path) -> None:
         store = await SqliteStore.open(tmp_path / "busy.db")
 

@@ -120,6 +120,7 @@ FREE_PAGES = "PRAGMA freelist_count"
 CHECK = "PRAGMA quick_check(1)"
 SIZE = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
 CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
+BEGIN_LOG_ANEW = ("PRAGMA busy_timeout = 0", "PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA busy_timeout = 5000")
 NO_LIMIT = -1
 MANY = 10_000  # records that are not looked up one by one
 
@@ -410,19 +411,40 @@ class SqliteStore:
         self._since_checkpoint = 0
         self._checkpointing = True
 
+        def copied(result: asyncio.Future[bool]) -> None:
+            failed = result.cancelled() or told(result)
+            if not failed and result.result() and not self._closed:
+                self._writer_threads.submit(self._begin_log_anew).add_done_callback(done)
+            else:
+                self._checkpointing = False
+
         def done(result: asyncio.Future[None]) -> None:
             self._checkpointing = False
-            if not result.cancelled() and (error := result.exception()) is not None:
+            told(result)
+
+        def told(result: asyncio.Future[Any]) -> bool:
+            error = result.exception()
+            if error is not None:
                 logger.warning("Failed to checkpoint the database", extra={"error": str(error)})
+            return error is not None
 
-        self._reader_threads.submit(self._checkpoint).add_done_callback(done)
+        self._reader_threads.submit(self._checkpoint).add_done_callback(copied)
 
-    def _checkpoint(self) -> None:
+    def _checkpoint(self) -> bool:
+        """Whether the log has become long: while others write it is never all copied, and so goes on growing."""
         connection = self._readers.get()
         try:
             connection.execute(CHECKPOINT).fetchall()
         finally:
             self._readers.put(connection)
+        log = self._path.with_name(f"{self._path.name}-wal")
+        return log.exists() and log.stat().st_size > WAL_LIMIT
+
+    def _begin_log_anew(self) -> None:
+        """In the writer's thread: copies the little that is left. Not now if somebody reads from the log; nobody is
+        waited for."""
+        for statement in BEGIN_LOG_ANEW:
+            self._connection.execute(statement).fetchall()
 
     async def compact(self, revision: int) -> None:
         target = min(revision, self._revision)
@@ -476,9 +498,9 @@ class SqliteStore:
             self._checker.interrupt()
         while self._writing:
             await self._writer_threads.run(lambda: None)
+        self._reader_threads.close()  # first: then all connections are back
         await self._writer_threads.run(self._close)
         self._writer_threads.close()
-        self._reader_threads.close()
 
     def _close(self) -> None:
         while not self._readers.empty():
