@@ -171,3 +171,65 @@ async def test_a_watcher_that_leaves_large_objects_lying_is_cut_off() -> None:
     assert not reads.expired
     assert sleeps.expired
     assert not sleeps._mail
+
+
+async def test_a_watch_of_a_cache_that_was_taken_away_ends_at_once() -> None:
+    caches = Caches(MemoryStore())
+    cache = caches.add(KIND)
+    caches.remove(cache)
+    late = cache.watch(None, None)
+
+    assert list(await late.take()) == []
+    assert late.ended
+
+
+async def test_a_cold_cache_begins_with_the_past_that_is_asked_for() -> None:
+    store = MemoryStore()
+    caches = Caches(store)
+    first = await store.create(KIND.key("default", "a"), KIND.encode(config_map("a")))
+    await store.create(KIND.key("default", "b"), KIND.encode(config_map("b", kept="yes")))
+    await store.delete(KIND.key("default", "a"), expected=first.modified)
+    cache = caches.add(KIND)
+    await caches.ensure(cache, first.modified)
+    watcher = cache.watch(None, first.modified)
+    watcher.end()
+    seen = [(type_, entry.name) for type_, entry, _ in await watcher.take()]
+
+    assert seen == [(ADDED, "b"), (DELETED, "a")]
+    assert list(cache.entries) == [KIND.key("default", "b")]
+
+
+async def test_several_caches_hold_the_same_keys_until_they_are_taken_away() -> None:
+    store = MemoryStore()
+    caches = Caches(store)
+    one, two = caches.add(KIND), caches.add(KIND)
+    ready = asyncio.Event()
+    following = asyncio.ensure_future(caches.follow(ready.set))
+    await ready.wait()
+    await caches.ensure(one)
+    await caches.ensure(two)
+    made = await store.create(KIND.key("default", "a"), KIND.encode(config_map("a")))
+    await caches.reached(made.modified)
+    both = [len(cache.entries) for cache in (one, two)]
+    caches.remove(two)
+    made = await store.create(KIND.key("default", "b"), KIND.encode(config_map("b")))
+    await caches.reached(made.modified)
+    following.cancel()
+
+    assert both == [1, 1]
+    assert [len(cache.entries) for cache in (one, two)] == [2, 1]
+
+
+def test_a_long_past_of_large_objects_goes_when_it_is_looked_at_again() -> None:
+    cache = cache_with()
+    large = "x" * (3 * 512 * 1024)
+    for number in range(5):
+        cache.apply(written(record("a", 11 + number, large=large)))
+    cache.forget_past()
+    kept = len(cache.window)
+    cache.forget_past()
+
+    assert kept == 5
+    assert len(cache.window) == 2
+    with pytest.raises(Compacted):
+        cache.watch(None, 11)

@@ -314,6 +314,7 @@ class ResourceCache:
         self._marked = 0  # where it ended when its large past was last looked at
         self._window_size = 0  # bytes of the objects in it
         self.loaded = False
+        self.closed = False
         self.loading = asyncio.Lock()
         self.unreadable: dict[str, Unreadable] = {}  # what no key opens
         self.early: list[Event] | None = None  # what comes while it is being loaded, or has to be waited for
@@ -358,7 +359,8 @@ class ResourceCache:
         self.loaded = False
 
     def close(self) -> None:
-        """The resource is no longer served in this form: its watches end."""
+        """The resource is no longer served in this form: its watches end, and those that were about to begin."""
+        self.closed = True
         for watcher in tuple(self.watchers):
             watcher.end()
         self.loaded = False
@@ -432,6 +434,8 @@ class ResourceCache:
             for change in self.window:
                 watcher.offer(change)
         self.watchers.add(watcher)
+        if self.closed:
+            watcher.end()
         return watcher
 
 
