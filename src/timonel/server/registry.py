@@ -84,6 +84,8 @@ class Custom(Protocol):
 
     @property
     def forms(self) -> CustomForms: ...
+    async def note_owners(self, old: Object, new: Object, *, force: bool) -> None:
+        """See to the managers of `new` that wrote in other versions. Raises Conflict unless `force`."""
 
 
 @dataclass(slots=True)

@@ -165,6 +165,30 @@ async def test_a_stored_version_that_moves_is_converted_too(tmp_path: Path) -> N
     assert b'"host":"x"' in record.value
 
 
+async def test_owners_of_the_same_value_meet_across_versions(tmp_path: Path) -> None:
+    async def owners() -> dict[str, Object]:
+        found = await send(server, "GET", f"{THINGS}/a")
+        return {e["manager"]: e["fieldsV1"] for e in found.body["metadata"]["managedFields"]}
+
+    async with converting(tmp_path) as (server, _):
+        one = thing("a", spec={"address": "x:80"})
+        await patch(server, f"{THINGS}/a?fieldManager=one", one, "apply")
+        two = thing("a", "v2", spec={"host": "x", "port": "81"})
+        refused = await patch(server, f"{NEWER}/a?fieldManager=two", two, "apply")
+        before = await owners()
+        forced = await patch(server, f"{NEWER}/a?fieldManager=two&force=true", two, "apply")
+        after = await owners()
+        await patch(server, f"{THINGS}/a?fieldManager=three", {"spec": {"address": "y:82"}})
+        last = await owners()
+
+    assert refused.status == 409
+    assert 'conflict with "one": .spec.address' in refused.body["message"]
+    assert before == {"one": {"f:spec": {"f:address": {}}}}
+    assert forced.status == 200
+    assert after == {"two": {"f:spec": {"f:host": {}, "f:port": {}}}}
+    assert last == {"three": {"f:spec": {"f:address": {}}}}
+
+
 OLD: Object = {
     "apiVersion": f"{GROUP}/v1",
     "kind": "Thing",

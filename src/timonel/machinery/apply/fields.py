@@ -95,6 +95,13 @@ class Fields:
         self._memory = managing.Memory()
         self._remembered: dict[bytes, Object] = {}  # fieldsV1 of new objects, by what they say
 
+    def changes(self, old: Object, new: Object) -> tuple[Set, Set]:
+        """The fields that were added or modified, and those that went."""
+        changed: Set = {}
+        removed: Set = {}
+        self._root.compare(_unmanaged(old), _unmanaged(new), changed, removed)
+        return sets.difference(changed, _UNOWNED), sets.difference(removed, _UNOWNED)
+
     # ---- updates
 
     def record_update(

@@ -14,6 +14,7 @@ from timonel.server.custom.caching import CustomKind
 from timonel.server.custom.conversion import Forms, Outbound, webhook_of
 from timonel.server.custom.definition import Definition, schema_of
 from timonel.server.custom.kinds import CustomMachinery, Metadata
+from timonel.server.custom.owners import across_versions
 from timonel.server.registry import Endpoint, Registry
 from timonel.server.watchcache import Entry
 
@@ -53,6 +54,10 @@ class CustomEndpoint:
     @property
     def forms(self) -> Forms:
         return self._live.forms
+
+    async def note_owners(self, old: Object, new: Object, *, force: bool) -> None:
+        if self._live.forms.waits:
+            await across_versions(self._live.forms, self._kind.rtype.version, old, new, force=force)
 
 
 class Live:

@@ -205,6 +205,8 @@ async def _attempt(
         fieldmanager.updated(
             endpoint, old_served, new, manager=manager, now=now, subresource=part.subresource
         )
+    if endpoint.custom is not None:
+        await endpoint.custom.note_owners(old_served, new, force=managed or options.force)
     endpoint.to_work(new)
     admission = AdmissionCall(
         operation=Operation.UPDATE,
