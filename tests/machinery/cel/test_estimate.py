@@ -151,9 +151,9 @@ LITERALS = [
     ("jsonpatch.escapeKey('abc/def~ abc/def~')", 2, 2, 2),
     (
         "authorizer.group('').resource('pods').labelSelector('a=b').check('get').allowed()",
-        350065,
-        350065,
-        350065,
+        350115,
+        350115,
+        350115,
     ),
     ("authorizer.path('/healthz').check('get').allowed()", 350003, 350003, 350003),
 ]
