@@ -48,7 +48,8 @@ COMPACT_BATCH = 1000  # revisions forgotten in one transaction, so that writers 
 CHECKPOINT_EVERY = 2000  # writes after which the write-ahead log is copied into the database
 VACUUM_PAGES = 500  # pages given back to the file system in one transaction; what a writer may wait for
 SPARE_PAGES = 2000  # free pages that are kept for what comes next
-WAL_LIMIT = 64 << 20  # bytes that the write-ahead log keeps once it is copied into the database
+WAL_LIMIT = 64 << 20  # bytes in the write-ahead log after which it is begun anew
+PAGE_SIZE = 4096
 CHECKED_AT_START = (
     128 << 20
 )  # bytes of a database that is looked through before anything is served from it (0.2 s)
@@ -60,7 +61,7 @@ PRAGMAS = (
     "PRAGMA busy_timeout = 5000",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA wal_autocheckpoint = 0",  # a checkpoint in the writer would stall all who wait for it: see `_checkpoint`
-    f"PRAGMA journal_size_limit = {WAL_LIMIT}",
+    f"PRAGMA journal_size_limit = {2 * WAL_LIMIT}",  # of a log that has been longer; one that keeps its size is faster
 )
 SCHEMA = (
     "CREATE TABLE IF NOT EXISTS log (revision INTEGER PRIMARY KEY, key TEXT NOT NULL, created INTEGER NOT NULL, "
@@ -120,7 +121,7 @@ FREE_PAGES = "PRAGMA freelist_count"
 CHECK = "PRAGMA quick_check(1)"
 SIZE = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size"
 CHECKPOINT = "PRAGMA wal_checkpoint(PASSIVE)"
-BEGIN_LOG_ANEW = ("PRAGMA busy_timeout = 0", "PRAGMA wal_checkpoint(TRUNCATE)", "PRAGMA busy_timeout = 5000")
+BEGIN_LOG_ANEW = ("PRAGMA busy_timeout = 0", "PRAGMA wal_checkpoint(RESTART)", "PRAGMA busy_timeout = 5000")
 NO_LIMIT = -1
 MANY = 10_000  # records that are not looked up one by one
 
@@ -434,15 +435,14 @@ class SqliteStore:
         """Whether the log has become long: while others write it is never all copied, and so goes on growing."""
         connection = self._readers.get()
         try:
-            connection.execute(CHECKPOINT).fetchall()
+            _, pages, _ = connection.execute(CHECKPOINT).fetchone()
         finally:
             self._readers.put(connection)
-        log = self._path.with_name(f"{self._path.name}-wal")
-        return log.exists() and log.stat().st_size > WAL_LIMIT
+        return bool(pages * PAGE_SIZE > WAL_LIMIT)
 
     def _begin_log_anew(self) -> None:
-        """In the writer's thread: copies the little that is left. Not now if somebody reads from the log; nobody is
-        waited for."""
+        """In the writer's thread: copies the little that is left, and writes over what was copied. Not now if somebody
+        reads from the log; nobody is waited for."""
         for statement in BEGIN_LOG_ANEW:
             self._connection.execute(statement).fetchall()
 
