@@ -13,6 +13,7 @@ from typing import Any
 
 from timonel.control import actions as a
 from timonel.control.declare import AnyControllerType
+from timonel.control.questions import Inquiry, Question
 from timonel.machinery.errors import AlreadyExists, Conflict, NotFound
 from timonel.objects.meta import (
     Key,
@@ -28,6 +29,10 @@ START = 1_800_000_000.0
 ROUNDS = 60
 
 
+def _unanswered(question: Question) -> Any:
+    raise AssertionError(f"nobody answers {question}")
+
+
 class World:
     def __init__(self, *objects: tuple[str, Object]) -> None:
         self.time = START
@@ -35,6 +40,8 @@ class World:
         self.vanished: dict[tuple[str, Key], float] = {}
         self.events: list[tuple[str, str, str]] = []
         self.applied: list[a.Action] = []
+        self.answer: Callable[[Question], Any] = _unanswered
+        self._memories: dict[str, Any] = {}
         self._serial = itertools.count(1)
         self._objects: dict[tuple[str, Key], Object] = {}
         for resource, obj in objects:
@@ -142,6 +149,10 @@ class World:
                     if action.exists_ok:
                         return None
                     raise
+            case a.Update(subresource="scale"):
+                target = self._present(action.resource, key_of(action.obj))
+                size = action.obj["spec"]["replicas"]
+                return self.put(action.resource, merged(target, {"spec": {"replicas": size}}))
             case a.Update():
                 current = self._present(action.resource, key_of(action.obj))
                 if current["metadata"]["resourceVersion"] != action.obj["metadata"]["resourceVersion"]:
@@ -216,9 +227,13 @@ class World:
             seen = None
         else:
             seen = what.observe(desired, self)
+            if what.inquiry is not None:
+                seen = self._asked(what.inquiry, desired, seen)
             plan = what.reconcile(desired, seen)
         assert self._objects == before, f"{what.name} changed what it was shown"
         outcome = self._outcome(desired, plan)
+        if what.inquiry is not None and desired is not None:
+            self._memories[desired["metadata"]["uid"]] = what.inquiry.remember(desired, seen, outcome)
         busy = any(not isinstance(action, a.Record) for action in plan.actions)
         if desired is not None and what.status is not None:
             status = what.status(desired, seen, outcome)
@@ -228,6 +243,15 @@ class World:
                     self.put(resource, {**current, "status": copy.deepcopy(status)})
                 busy = True
         return busy
+
+    def _asked(self, inquiry: Inquiry[Any], desired: Object, seen: Any) -> Any:
+        if desired["metadata"]["uid"] in self._memories:
+            seen = inquiry.recall(seen, self._memories[desired["metadata"]["uid"]])
+        answers: dict[Question, Any] = {}
+        while fresh := [q for q in inquiry.questions(desired, seen) if q not in answers]:
+            answers.update({question: self.answer(question) for question in fresh})
+            seen = inquiry.told(seen, dict(answers))
+        return seen
 
     def _outcome(self, desired: Object | None, plan: a.Plan) -> a.Outcome:
         results: dict[int, Any] = {}

@@ -19,6 +19,7 @@ from timonel.client.informer import Handler, Informer, InformerFactory, Lister
 from timonel.client.rest import Client
 from timonel.client.transport import Transport
 from timonel.control.actions import Outcome, Plan
+from timonel.control.asking import Inquirer
 from timonel.control.declare import AnyControllerType, Watch
 from timonel.control.executors import Authority, Executor
 from timonel.control.others import NEEDED_VERBS, Others
@@ -53,6 +54,7 @@ class Controller:
         self._client = Client(transport, index)
         self._cache = Lister(informers, clock, dict.fromkeys(w.resource for w in what.watches))
         self._index, self._clock = index, clock
+        self._inquirer = Inquirer(what.inquiry, self._client, index) if what.inquiry is not None else None
         self._others = Others(index, informers, self._is_other, self._came, self._went)
         self._resting: dict[Key, float] = {}  # until when
         self._written: dict[Key, dict[str, str]] = {}  # the newest version that a pass wrote, by resource
@@ -123,14 +125,21 @@ class Controller:
         desired = self._cache.get(self.resource, key)
         if desired is None:
             self._resting.pop(key, None)
+            if self._inquirer is not None:
+                self._inquirer.forget(key)
             plan = self.what.absent(key, self._cache) if self.what.absent is not None else Plan()
             outcome = await self._apply(key, None, plan)
         else:
             started = self._clock.monotonic()
             observed = self.what.observe(desired, self._cache)
+            if self._inquirer is not None:
+                observed = await self._inquirer.complete(desired, key, observed)
+                started = self._clock.monotonic()
             plan = self.what.reconcile(desired, observed)
             self._rest(key, self._clock.monotonic() - started)
             outcome = await self._apply(key, desired, plan)
+            if self._inquirer is not None:
+                self._inquirer.remember(desired, key, observed, outcome)
             if self.what.status is not None:
                 await self._update_status(key, desired, self.what.status(desired, observed, outcome))
         if outcome.error is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from timonel.control.actions import Outcome, Plan, Status
+from timonel.control.questions import Inquiry
 from timonel.objects.meta import Key, Object, controller_of, key_of, labels_of
 from timonel.objects.workloads import selector_of
 
@@ -126,6 +127,8 @@ class ControllerType(Generic[Seen]):
     # whom a change of a namespaced resource wakes that `watches` does not name, by the resource: custom ones and those
     # of other servers come and go. Only their metadata is known. Whoever asks for this is woken when there are others
     others: Callable[[str], Wakes] | None = None
+    # what must be asked of the cluster beside the cache, between `observe` and `reconcile`
+    inquiry: Inquiry[Seen] | None = None
 
 
 AnyControllerType = ControllerType[Any]

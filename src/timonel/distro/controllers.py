@@ -14,6 +14,7 @@ from timonel.controllers.disruption import DISRUPTION
 from timonel.controllers.endpoints import ENDPOINTS
 from timonel.controllers.endpointslice import ENDPOINTSLICE
 from timonel.controllers.garbage_collector import GARBAGE_COLLECTOR
+from timonel.controllers.horizontal_pod_autoscaler import HORIZONTAL_POD_AUTOSCALER
 from timonel.controllers.job import JOB
 from timonel.controllers.namespace import NAMESPACE
 from timonel.controllers.node_ipam import node_ipam
@@ -45,6 +46,7 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         ENDPOINTS,
         ENDPOINTSLICE,
         GARBAGE_COLLECTOR,
+        HORIZONTAL_POD_AUTOSCALER,
         JOB,
         NAMESPACE,
         node_ipam([config.cluster_cidr]),

@@ -72,7 +72,9 @@ class LocalTransport:
             resourceVersion=resource_version,
             **{"continue": continue_token},
         )
-        info = self._info("GET", "list", resource, namespace, query=query)
+        return await self._listed(self._info("GET", "list", resource, namespace, query=query))
+
+    async def _listed(self, info: Info) -> ObjectList:
         async with self._recorded(info):
             await self._decided(info)
             if (abroad := self._abroad(info)) is not None:
@@ -214,8 +216,14 @@ class LocalTransport:
     # ---- parts
 
     async def _raw_resource(self, info: Info, body: Any) -> Any:
-        if info.verb in ("list", "deletecollection", "watch"):
-            raise errors.BadRequest("lists have a method of their own")
+        if info.verb in ("deletecollection", "watch"):
+            raise errors.BadRequest("collections have methods of their own")
+        if info.verb == "list":
+            await self._decided(info)
+            if (abroad := self._abroad(info)) is not None:
+                return await abroad.object(info)  # what it lists may be no objects
+            found = await self._listed(info)
+            return {"metadata": {"resourceVersion": found.resource_version}, "items": list(found.items)}
         return await self._carry_out(info, body=_copied(body) if body is not None else b"")
 
     def _info(

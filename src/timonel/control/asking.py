@@ -1,0 +1,80 @@
+"""Answers the questions of `control.questions` with a controller's own client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from timonel.client.discovery import ResourceIndex, ResourceInfo, split_api_version
+from timonel.client.rest import Client
+from timonel.client.transport import Unreachable
+from timonel.control.actions import Outcome
+from timonel.control.questions import Answers, Inquiry, Question, Read, ResourceOf, Scaled, ScaleOf
+from timonel.machinery.errors import NotFound, StatusError
+from timonel.objects.meta import Key, Object
+
+MOST_ROUNDS = 5  # of questions; a controller that goes on asking is not told any more
+
+
+class Inquirer:
+    """Asks for one controller, and keeps what it wants to remember of each object."""
+
+    def __init__(self, inquiry: Inquiry[Any], client: Client, index: ResourceIndex) -> None:
+        self._inquiry, self._client, self._index = inquiry, client, index
+        self._memories: dict[Key, tuple[str, Any]] = {}  # with the uid of whom they are about
+
+    async def complete(self, desired: Object, key: Key, seen: Any) -> Any:
+        """What was observed, with the answers to all that is asked for."""
+        uid, memory = self._memories.get(key, ("", None))
+        if uid == desired["metadata"]["uid"]:
+            seen = self._inquiry.recall(seen, memory)
+        answers: dict[Question, Any] = {}
+        for _ in range(MOST_ROUNDS):
+            fresh = [q for q in self._inquiry.questions(desired, seen) if q not in answers]
+            if not fresh:
+                break
+            answers.update(await self._answers(fresh))
+            seen = self._inquiry.told(seen, answers)
+        return seen
+
+    def remember(self, desired: Object, key: Key, seen: Any, outcome: Outcome) -> None:
+        self._memories[key] = desired["metadata"]["uid"], self._inquiry.remember(desired, seen, outcome)
+
+    def forget(self, key: Key) -> None:
+        self._memories.pop(key, None)
+
+    async def _answers(self, questions: Iterable[Question]) -> Answers:
+        found: dict[Question, Any] = {}
+        for question in questions:
+            try:
+                found[question] = await self._answer(question)
+            except (StatusError, Unreachable, LookupError) as exc:
+                found[question] = exc
+        return found
+
+    async def _answer(self, question: Question) -> Any:
+        match question:
+            case ResourceOf():
+                return self._find(question.api_version, question.kind).resource
+            case ScaleOf():
+                info = self._find(question.api_version, question.kind)
+                resource = f"{info.resource.plural}.{info.resource.version}.{info.resource.group}"
+                scale = await self._client.get(resource, question.key, subresource="scale")
+                return Scaled(resource, scale)
+            case Read():
+                try:
+                    return await self._client.transport.raw("GET", question.path, query=dict(question.query))
+                except NotFound as exc:
+                    if not question.what or "name" in exc.details:
+                        raise
+                    # Nobody serves this: clients say what they had asked for.
+                    text = f"the server could not find the requested resource ({question.what})"
+                    raise NotFound(text) from exc
+
+    def _find(self, api_version: str, kind: str) -> ResourceInfo:
+        info = self._index.by_kind(api_version, kind)
+        if info is None:
+            group, version = split_api_version(api_version)
+            where = f'in version "{group}/{version}"' if group else f'in version "{version}"'
+            raise LookupError(f'no matches for kind "{kind}" {where}')
+        return info
