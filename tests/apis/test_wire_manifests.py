@@ -1,4 +1,7 @@
-"""The recorded answers for pods, apps, batch and definitions, against defaulting and validation alone: a floor that never falls."""
+"""The recorded answers for pods, apps, batch and definitions, against defaulting and validation alone.
+
+A floor that never falls.
+"""
 
 from __future__ import annotations
 

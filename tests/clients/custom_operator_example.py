@@ -17,7 +17,7 @@ def start(settings: kopf.OperatorSettings, **_: Any) -> None:
 
 
 @kopf.on.create(GROUP, VERSION, PLURAL)
-def created(spec: Any, name: str, namespace: str, **_: Any) -> dict[str, int]:
+def created(spec: Any, name: str, namespace: str | None, **_: Any) -> dict[str, int]:
     child = {"metadata": {"name": f"{name}-legs"}, "data": {"legs": str(spec["legs"])}}
     kopf.adopt(child)
     client.CoreV1Api().create_namespaced_config_map(namespace, child)

@@ -11,7 +11,22 @@ from hypothesis import strategies as st
 from timonel.machinery.linear import Guarded, Machine, guarded
 from timonel.machinery.patterns import PatternError, compile_pattern
 
-ATOMS = ("a", "b", ".", "[ab]", "[^a]", "(a|b)", "(?:ab|a)", "(a*)", "(a+b?)", r"\b", "^", "$", "(?i:A)", "(?m:^b)")
+ATOMS = (
+    "a",
+    "b",
+    ".",
+    "[ab]",
+    "[^a]",
+    "(a|b)",
+    "(?:ab|a)",
+    "(a*)",
+    "(a+b?)",
+    r"\b",
+    "^",
+    "$",
+    "(?i:A)",
+    "(?m:^b)",
+)
 MORE = ("(?m:a$)", "(?s:.)", r"\n", "(?i)B", r"\B", r"\w", "é", "[[:upper:]]")
 REPEATS = ("", "", "*", "+", "?", "*?", "+?", "{1,2}", "{2}", "{0,3}?")
 PATTERNS = st.lists(
@@ -46,7 +61,9 @@ def test_the_first_match_is_the_one_that_backtracking_finds(pattern: str, text: 
         ("^(.+.+)+$", "q" * 20_000, True),
     ],
 )
-def test_what_would_take_backtracking_forever_is_answered_at_once(pattern: str, text: str, is_there: bool) -> None:
+def test_what_would_take_backtracking_forever_is_answered_at_once(
+    pattern: str, text: str, is_there: bool
+) -> None:
     compiled = compile_pattern(pattern)
     start = time.process_time()
 

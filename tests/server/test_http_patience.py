@@ -97,7 +97,8 @@ async def test_a_quiet_watch_is_not_taken_for_idle() -> None:
 
 @pytest.mark.parametrize(
     ("head", "status"),
-    [(b"GET /" + b"a" * (HEAD_LIMIT + 1), 414), (b"GET /healthz HTTP/1.1\r\nX-A: " + b"a" * (HEAD_LIMIT + 300_000), 431),
+    [(b"GET /" + b"a" * (HEAD_LIMIT + 1), 414),
+     (b"GET /healthz HTTP/1.1\r\nX-A: " + b"a" * (HEAD_LIMIT + 300_000), 431),
      (b"GET /healthz HTTP/1.1\r\n" + b"a:\r\n" * (HEAD_LIMIT // 64), 431)],
     ids=["target", "one header", "many headers"],
 )  # fmt: skip

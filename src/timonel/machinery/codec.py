@@ -249,7 +249,9 @@ class Codecs:
 
     def _compile_settler(self, data: TypeData) -> Settle | None:
         fields = data["fields"].items()
-        nullable = [k for k, f in fields if f.get("emit") and not f.get("empty") and f["t"] in ("list", "map")]
+        nullable = [
+            k for k, f in fields if f.get("emit") and not f.get("empty") and f["t"] in ("list", "map")
+        ]
         inner = [(k, run) for k, f in fields if (run := self._inner_settler(f)) is not None]
         if not nullable and not inner:
             return None
