@@ -35,7 +35,10 @@ JOB_WARNING = (
     "child pods are preserved by default when jobs are deleted; set propagationPolicy=Background to remove them or set "
     "propagationPolicy=Orphan to suppress this warning"
 )
-WITHOUT_GRACE = ("Namespace", "CustomResourceDefinition")  # kinds whose deletion upstream marks in ways of their own
+WITHOUT_GRACE = (
+    "Namespace",
+    "CustomResourceDefinition",
+)  # kinds whose deletion upstream marks in ways of their own
 DEPENDENTS_FINALIZERS = ("orphan", "foregroundDeletion")
 
 
