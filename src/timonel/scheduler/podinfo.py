@@ -7,14 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+from timonel.machinery import codec
 from timonel.machinery.quantity import Quantity
-from timonel.objects.meta import Key, Object, key_of
+from timonel.objects.meta import Key, Object, controller_of, is_deleting, key_of, labels_of
 from timonel.scheduler.affinityterms import NONE, Terms, terms_of
 
 DEFAULT_CPU = 100  # milli; what scoring takes a container without a request to need
 DEFAULT_MEMORY = 200 << 20
+
+_HARMLESS = frozenset({"projected", "configMap", "secret", "emptyDir", "downwardAPI", "hostPath", "image"})
+_TELLING = (
+    "nodeName", "nodeSelector", "tolerations", "topologySpreadConstraints", "priority", "preemptionPolicy",
+    "schedulerName", "schedulingGates", "hostNetwork",
+)  # fmt: skip
 
 Requests = dict[str, int]
 HostPort = tuple[str, str, int]  # protocol, address, port
@@ -32,6 +40,9 @@ class PodInfo:
     ports: tuple[HostPort, ...]
     images: tuple[str, ...]
     claims: tuple[str, ...]
+    group: tuple[Any, ...]  # what selectors and terms of other pods can tell it by
+    likeness: bytes | None  # pods of the same likeness are decided alike; None: each is decided on its own
+    deleting: bool = False
     terms: Terms = NONE
 
     @property
@@ -45,21 +56,49 @@ def pod_info(pod: Object) -> PodInfo:
     requests = pod_requests(spec)
     scored = pod_requests(spec, defaults={"cpu": DEFAULT_CPU, "memory": DEFAULT_MEMORY})
     containers = [*(spec.get("initContainers") or ()), *spec["containers"]]
+    key, terms, deleting = key_of(pod), terms_of(pod), is_deleting(pod)
+    labels = tuple(sorted(labels_of(pod).items()))
+    affinity = codec.encode(spec["affinity"]) if terms is not NONE else b""
+    claims = tuple(_claims(pod))
+    asked = {name: amount for name, amount in requests.items() if amount}
+    ports = tuple(dict.fromkeys(_host_ports(containers)))
+    images = tuple(c.get("image", "") for c in containers)
     return PodInfo(
         pod=pod,
-        key=key_of(pod),
+        key=key,
         uid=pod["metadata"].get("uid", ""),
         priority=spec.get("priority") or 0,
-        requests={name: amount for name, amount in requests.items() if amount},
+        requests=asked,
         scored_cpu=scored.get("cpu", 0),
         scored_memory=scored.get("memory", 0),
-        ports=tuple(dict.fromkeys(_host_ports(containers))),
-        images=tuple(c.get("image", "") for c in containers),
-        claims=tuple(_claims(pod)),
-        terms=terms_of(pod),
+        ports=ports,
+        images=images,
+        claims=claims,
+        group=(key.namespace, labels, affinity, deleting),
+        likeness=None
+        if claims or spec.get("resourceClaims")
+        else _likeness(pod, labels, affinity, asked, scored),
+        deleting=deleting,
+        terms=terms,
     )
 
 
+def _likeness(pod: Object, labels: Any, affinity: bytes, asked: Requests, scored: Requests) -> bytes:
+    """All that a decision can depend on; the names of a pod and of its volumes are left out."""
+    spec, owner = pod["spec"], controller_of(pod) or {}
+    asking = [
+        (c.get("image", ""), [p for p in c.get("ports") or () if p.get("hostPort")])
+        for c in (*(spec.get("initContainers") or ()), *spec["containers"])
+    ]
+    volumes = [v for v in spec.get("volumes") or () if not (v.keys() & _HARMLESS)]
+    told = {name: spec[name] for name in _TELLING if name in spec}
+    namespace = pod["metadata"].get("namespace", "")
+    return codec.encode(
+        {"a": [namespace, labels, asked, scored, asking, volumes, told, owner.get("uid", "")]}
+    ) + (affinity or codec.encode(spec.get("affinity") or {}))
+
+
+@lru_cache(4096)
 def amount_of(name: str, text: Any) -> int:
     """A quantity as the scheduler counts it."""
     quantity = Quantity.parse(text)
@@ -127,3 +166,10 @@ def _claims(pod: Object) -> Iterable[str]:
             yield volume["persistentVolumeClaim"]["claimName"]
         elif "ephemeral" in volume:
             yield f"{pod['metadata']['name']}-{volume['name']}"
+
+
+def is_scalar(resource: str) -> bool:
+    """Resources that score only the pods that ask for them: extended ones, huge pages, attachable volumes."""
+    if resource.startswith(("hugepages-", "attachable-volumes-")):
+        return True
+    return "/" in resource or resource.startswith("requests.")

@@ -1,17 +1,22 @@
-"""Which plugins a scheduler runs: upstream's default profile, in its order and with its weights.
+"""Which plugins a scheduler runs, at which extension points, in which order and with which weights.
 
-Upstream: pkg/scheduler/apis/config/v1/default_plugins.go.
+Upstream: pkg/scheduler/apis/config/v1/default_plugins.go, pkg/scheduler/framework/runtime/framework.go.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
+import numpy as np
+
+from timonel.objects.meta import Object
 from timonel.scheduler import framework
-from timonel.scheduler.framework import Plugin
+from timonel.scheduler.framework import MAX_SCORE, Plugin, State
+from timonel.scheduler.nodes import Ints
 from timonel.scheduler.plugins.default_binder import DefaultBinder
 from timonel.scheduler.plugins.default_preemption import DefaultPreemption
+from timonel.scheduler.plugins.dynamic_resources import DynamicResources
 from timonel.scheduler.plugins.image_locality import ImageLocality
 from timonel.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from timonel.scheduler.plugins.node_affinity import NodeAffinity
@@ -20,34 +25,85 @@ from timonel.scheduler.plugins.node_ports import NodePorts
 from timonel.scheduler.plugins.node_resources_balanced import NodeResourcesBalancedAllocation
 from timonel.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from timonel.scheduler.plugins.node_unschedulable import NodeUnschedulable
+from timonel.scheduler.plugins.node_volume_limits import NodeVolumeLimits
 from timonel.scheduler.plugins.pod_topology_spread import PodTopologySpread
 from timonel.scheduler.plugins.priority_sort import PrioritySort
 from timonel.scheduler.plugins.scheduling_gates import SchedulingGates
 from timonel.scheduler.plugins.taint_toleration import TaintToleration
 from timonel.scheduler.plugins.volume_binding import VolumeBinding
 from timonel.scheduler.plugins.volume_restrictions import VolumeRestrictions
+from timonel.scheduler.plugins.volume_zone import VolumeZone
+from timonel.scheduler.podinfo import PodInfo
 
+DEFAULT_NAME = "default-scheduler"
 WEIGHTS = {"TaintToleration": 3, "NodeAffinity": 2, "PodTopologySpread": 2, "InterPodAffinity": 2}
+
+# The points by upstream's names; what normalizes, follows or forgets goes with the point it serves.
+POINTS: Mapping[str, type] = {
+    "preEnqueue": framework.PreEnqueuePlugin,
+    "queueSort": framework.QueueSortPlugin,
+    "preFilter": framework.PreFilterPlugin,
+    "filter": framework.FilterPlugin,
+    "postFilter": framework.PostFilterPlugin,
+    "preScore": framework.PreScorePlugin,
+    "score": framework.ScorePlugin,
+    "reserve": framework.ReservePlugin,
+    "permit": framework.PermitPlugin,
+    "preBind": framework.PreBindPlugin,
+    "bind": framework.BindPlugin,
+    "postBind": framework.PostBindPlugin,
+}
+
+P = TypeVar("P")
+MayHelp = Callable[[PodInfo, str, Object | None, Object | None], bool]
 
 
 class Profile:
-    """An ordered set of plugins, sorted by extension point once."""
+    """An ordered set of plugins, sorted by extension point once.
 
-    def __init__(self, plugins: Sequence[Plugin], *, scheduler_name: str = "default-scheduler") -> None:
+    `points` names the plugins of a point and their order; a point that is left out has all that can serve it.
+    """
+
+    def __init__(
+        self,
+        plugins: Sequence[Plugin],
+        *,
+        scheduler_name: str = DEFAULT_NAME,
+        weights: Mapping[str, int] | None = None,
+        points: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
         self.scheduler_name = scheduler_name
         self.plugins = tuple(plugins)
-        self.sort = next(p for p in self.plugins if isinstance(p, PrioritySort))
-        found = self.plugins
-        self.pre_enqueue = [p for p in found if isinstance(p, framework.PreEnqueuePlugin)]
-        self.pre_filter = [p for p in found if isinstance(p, framework.PreFilterPlugin)]
-        self.filter = [p for p in found if isinstance(p, framework.FilterPlugin)]
-        self.post_filter = [p for p in found if isinstance(p, framework.PostFilterPlugin)]
-        self.score = [p for p in found if isinstance(p, framework.ScorePlugin)]
-        self.reserve = [p for p in found if isinstance(p, framework.ReservePlugin)]
-        self.permit = [p for p in found if isinstance(p, framework.PermitPlugin)]
-        self.pre_bind = [p for p in found if isinstance(p, framework.PreBindPlugin)]
-        self.bind = [p for p in found if isinstance(p, framework.BindPlugin)]
-        self.post_bind = [p for p in found if isinstance(p, framework.PostBindPlugin)]
+        self._weights = WEIGHTS if weights is None else weights
+        self._points = points or {}
+        self.sort = self._serving("queueSort", framework.QueueSortPlugin)[0]
+        self.pre_enqueue = self._serving("preEnqueue", framework.PreEnqueuePlugin)
+        self.pre_filter = self._serving("preFilter", framework.PreFilterPlugin)
+        self.filter = self._serving("filter", framework.FilterPlugin)
+        self.post_filter = self._serving("postFilter", framework.PostFilterPlugin)
+        self.pre_score = self._serving("preScore", framework.PreScorePlugin)
+        self.score = self._serving("score", framework.ScorePlugin)
+        self.reserve = self._serving("reserve", framework.ReservePlugin)
+        self.permit = self._serving("permit", framework.PermitPlugin)
+        self.pre_bind = self._serving("preBind", framework.PreBindPlugin)
+        self.bind = self._serving("bind", framework.BindPlugin)
+        self.post_bind = self._serving("postBind", framework.PostBindPlugin)
+        self.following = _of(self.pre_filter, framework.FollowingPlugin)
+        self.forgetting = _of(self.plugins, framework.ForgettingPlugin)
+        asked = (*self.pre_filter, *self.filter, *self.score)
+        self.remembers = all(
+            self.scope_of(plugin) for plugin in asked
+        )  # a plugin that says nothing may know anything
+        self._interested: dict[str, list[tuple[str, MayHelp]]] = {}
+        self.normalizing = {self.name_of(p): p for p in _of(self.score, framework.NormalizePlugin)}
+
+    def _serving(self, point: str, protocol: Callable[..., P]) -> list[P]:
+        able = _of(self.plugins, protocol)
+        wanted = self._points.get(point)
+        if wanted is None:
+            return able
+        by_name = {self.name_of(plugin): plugin for plugin in able}
+        return [by_name[name] for name in wanted if name in by_name]
 
     @staticmethod
     def name_of(plugin: Any) -> str:
@@ -55,12 +111,38 @@ class Profile:
         return name
 
     @staticmethod
-    def weight_of(plugin: Any) -> int:
-        return WEIGHTS.get(plugin.name, 1)
+    def scope_of(plugin: Any) -> str:
+        """How long an answer is good; empty where nothing is said."""
+        scope: str = getattr(plugin, "scope", "")
+        return scope
 
-    def events_of(self, names: set[str]) -> frozenset[str]:
-        """The events that may help a pod which these plugins refused."""
-        return frozenset().union(*(p.events for p in self.plugins if p.name in names))
+    def weight_of(self, plugin: Any) -> int:
+        return self._weights.get(plugin.name) or 1
+
+    def normalized(self, plugin: Any, state: State, rows: Ints, scores: Any) -> Ints:
+        normalizing = self.normalizing.get(plugin.name)
+        found = scores if normalizing is None else normalizing.normalize(state, rows, scores)
+        return np.clip(np.asarray(found).astype(np.int64), 0, MAX_SCORE)
+
+    def interested_in(self, event: str) -> list[tuple[str, MayHelp]]:
+        """The plugins that an event may cause to change their mind, and what they say about it for a pod."""
+        found = self._interested.get(event)
+        if found is None:
+            found = self._interested[event] = [
+                (p.name, p.may_help if isinstance(p, framework.QueueingHintPlugin) else _always)
+                for p in self.plugins
+                if event in p.events
+            ]
+        return found
+
+
+def _of(plugins: Iterable[Any], protocol: Callable[..., P]) -> list[P]:
+    kind: Any = protocol  # mypy would have a concrete class
+    return [plugin for plugin in plugins if isinstance(plugin, kind)]
+
+
+def _always(info: PodInfo, event: str, old: Object | None, new: Object | None) -> bool:
+    return True
 
 
 def default_plugins() -> list[Plugin]:
@@ -74,9 +156,12 @@ def default_plugins() -> list[Plugin]:
         NodePorts(),
         NodeResourcesFit(),
         VolumeRestrictions(),
+        NodeVolumeLimits(),
         VolumeBinding(),
+        VolumeZone(),
         PodTopologySpread(),
         InterPodAffinity(),
+        DynamicResources(),
         DefaultPreemption(),
         NodeResourcesBalancedAllocation(),
         ImageLocality(),

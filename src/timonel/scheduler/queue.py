@@ -1,10 +1,10 @@
 """Which pod is scheduled next: active, backing off, or set aside until something changes that may help it.
 
-A pod that failed is set aside with the events that its refusing plugins wait for. Such an event moves it on: to the
-active pods once its back-off (1 s, doubled up to 10 s) is over. One that nothing moves is tried again after five
-minutes.
+A pod that failed is set aside with the plugins that refused it. An event that one of them waits for moves it on: to
+those that back off (1 s, doubled up to 10 s), of which the first may go on at once while no pod is active. After an
+error, back-off is waited out. A pod that nothing moves is tried again after five minutes.
 
-Upstream: pkg/scheduler/backend/queue/scheduling_queue.go.
+Upstream: pkg/scheduler/backend/queue/scheduling_queue.go, backoff_queue.go.
 """
 
 from __future__ import annotations
@@ -12,16 +12,19 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from timonel.aio.clock import Clock, Timer
-from timonel.scheduler.plugins.priority_sort import PrioritySort
 from timonel.scheduler.podinfo import PodInfo
 
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 10.0
 SET_ASIDE_AT_MOST = 300.0
+
+Rank = Callable[[PodInfo, float], Any]
+Helps = Callable[["Queued"], bool]
 
 
 @dataclass(slots=True)
@@ -29,23 +32,30 @@ class Queued:
     info: PodInfo
     since: float
     attempts: int = 0
+    failures: int = 0  # errors in a row
     failed_at: float = 0.0
-    events: frozenset[str] = frozenset()  # that may help; empty: any
-    state: str = "active"  # active, backoff, aside, gated
+    plugins: frozenset[str] = frozenset()  # that refused it; empty: anything may help
+    state: str = "active"  # active, backoff, erring, aside, gated, held
+    was_moved: bool = False  # while it was held
+    turn: int = 0  # entries of heaps from former turns no longer count
     timer: Timer | None = field(default=None, repr=False)
-
-    @property
-    def backoff(self) -> float:
-        return (
-            float(min(FIRST_BACKOFF * 2.0 ** (self.attempts - 1), LONGEST_BACKOFF)) if self.attempts else 0.0
-        )
 
 
 class SchedulingQueue:
-    def __init__(self, clock: Clock, sort: PrioritySort) -> None:
-        self._clock, self._sort = clock, sort
+    def __init__(
+        self,
+        clock: Clock,
+        rank: Rank,
+        *,
+        first_backoff: float = FIRST_BACKOFF,
+        longest_backoff: float = LONGEST_BACKOFF,
+    ) -> None:
+        self._clock, self._rank = clock, rank
+        self._first, self._longest = first_backoff, longest_backoff
         self._pods: dict[str, Queued] = {}  # by uid: all that wait
-        self._active: list[tuple[Any, int, str, Queued]] = []
+        self._aside: dict[str, Queued] = {}
+        self._active: list[tuple[Any, int, int, Queued]] = []
+        self._backing_off: list[tuple[float, int, int, Queued]] = []
         self._numbers = itertools.count()
         self._wake = asyncio.Event()
 
@@ -55,12 +65,23 @@ class SchedulingQueue:
     def __contains__(self, uid: str) -> bool:
         return uid in self._pods
 
+    def counts(self) -> dict[str, int]:
+        """How many pods wait in each part, by upstream's names."""
+        found = {"active": 0, "backoff": 0, "unschedulable": 0, "gated": 0}
+        names = {"erring": "backoff", "aside": "unschedulable", "held": "unschedulable"}
+        for queued in self._pods.values():
+            found[names.get(queued.state, queued.state)] += 1
+        return found
+
+    # ---- pods come, change and go
+
     def add(self, info: PodInfo) -> None:
         self._activate(Queued(info, self._clock.now()))
 
     def gate(self, info: PodInfo) -> None:
         """Keep, but do not look at it until it is added."""
-        self._put(Queued(info, self._clock.now(), state="gated"))
+        self._forget(info.uid)
+        self._pods[info.uid] = Queued(info, self._clock.now(), state="gated")
 
     def update(self, info: PodInfo) -> None:
         """The pod changed while it waits; what it asks for may have changed with it."""
@@ -69,66 +90,133 @@ class SchedulingQueue:
             queued.info = info
 
     def remove(self, uid: str) -> None:
+        self._forget(uid)
+
+    def _forget(self, uid: str) -> None:
         queued = self._pods.pop(uid, None)
         if queued is not None:
-            self._cancel(queued)
+            self._leave(queued)
             queued.state = "gone"
 
+    # ---- pods are tried
+
     async def pop(self) -> Queued:
-        """The next pod; its caller schedules it, or puts it back with `set_aside` or `back_off`."""
+        """The next pod; its caller schedules it, or puts it back with `set_aside`, `hold` or `back_off`."""
         while True:
-            while self._active:
-                queued = heapq.heappop(self._active)[-1]
-                if queued.state == "active" and self._pods.get(queued.info.uid) is queued:
-                    del self._pods[queued.info.uid]
-                    queued.attempts += 1
-                    return queued
+            queued = self._next()
+            if queued is not None:
+                del self._pods[queued.info.uid]
+                queued.attempts += 1
+                return queued
             self._wake.clear()
             await self._wake.wait()
 
-    def set_aside(self, queued: Queued, events: frozenset[str]) -> None:
-        queued.events, queued.state, queued.failed_at = events, "aside", self._clock.monotonic()
-        self._put(queued)
+    def _next(self) -> Queued | None:
+        for heap, state in ((self._active, "active"), (self._backing_off, "backoff")):
+            while heap:
+                _, _, turn, queued = heapq.heappop(heap)
+                if (
+                    queued.state == state
+                    and queued.turn == turn
+                    and self._pods.get(queued.info.uid) is queued
+                ):
+                    self._leave(queued)
+                    return queued
+        return None
+
+    def set_aside(self, queued: Queued, plugins: Iterable[str]) -> None:
+        """No node will do."""
+        queued.failures = 0
+        self._lay_aside(queued, plugins, "aside")
+        self._aside[queued.info.uid] = queued
+
+    def hold(self, queued: Queued, plugins: Iterable[str]) -> None:
+        """As `set_aside`, but whatever happens counts only once it is let go."""
+        self._lay_aside(queued, plugins, "held")
+        queued.was_moved = False
+
+    def let_go(self, uid: str, *, at_once: bool = False) -> None:
+        queued = self._pods.get(uid)
+        if queued is None or queued.state != "held":
+            return
+        self.set_aside(queued, queued.plugins)
+        if at_once:
+            self._activate(queued)
+        elif queued.was_moved:
+            self._wait_out(queued)
+
+    def _lay_aside(self, queued: Queued, plugins: Iterable[str], state: str) -> None:
+        self._leave(queued)
+        queued.plugins, queued.failed_at = frozenset(plugins), self._clock.monotonic()
+        queued.state = state
+        self._pods[queued.info.uid] = queued
         queued.timer = self._clock.call_later(SET_ASIDE_AT_MOST, lambda: self._activate(queued))
 
     def back_off(self, queued: Queued) -> None:
         """After an error that has nothing to do with the pod."""
         queued.failed_at = self._clock.monotonic()
-        self._put(queued)
-        self._wait_out(queued)
+        queued.failures += 1
+        self._leave(queued)
+        self._pods[queued.info.uid] = queued
+        queued.state = "erring"
+        queued.timer = self._clock.call_later(self._backoff(queued.failures), lambda: self._activate(queued))
 
-    def moved(self, event: str, uid: str = "") -> None:
-        """Something happened in the cluster; `uid` where it concerns one pod alone."""
-        for queued in [self._pods[uid]] if uid in self._pods else () if uid else list(self._pods.values()):
-            if queued.state == "aside" and (not queued.events or event in queued.events):
-                self._wait_out(queued)
+    # ---- something happens in the cluster
+
+    def moved(self, helps: Helps, uid: str = "") -> None:
+        """An event; `helps` says whether it may help a pod. `uid` where it concerns one pod alone."""
+        if uid:
+            queued = self._pods.get(uid)
+            concerned = [queued] if queued is not None else []
+        else:
+            concerned = [q for q in self._pods.values() if q.state == "held"] if self._holds() else []
+            concerned += self._aside.values()
+        for queued in concerned:
+            if queued.state in ("aside", "held") and helps(queued):
+                if queued.state == "held":
+                    queued.was_moved = True
+                else:
+                    self._wait_out(queued)
+
+    def _holds(self) -> bool:
+        return len(self._pods) > len(self._aside)
+
+    def activate(self, uid: str) -> None:
+        queued = self._pods.get(uid)
+        if queued is not None and queued.state in ("aside", "backoff", "erring", "held"):
+            self._activate(queued)
 
     def close(self) -> None:
         for queued in self._pods.values():
-            self._cancel(queued)
+            self._leave(queued)
+
+    def _backoff(self, attempts: int) -> float:
+        return float(min(self._first * 2.0 ** min(attempts - 1, 32), self._longest)) if attempts else 0.0
 
     def _wait_out(self, queued: Queued) -> None:
-        self._cancel(queued)
-        left = queued.failed_at + queued.backoff - self._clock.monotonic()
+        self._leave(queued)
+        until = queued.failed_at + self._backoff(queued.attempts)
+        left = until - self._clock.monotonic()
         if left <= 0:
             self._activate(queued)
-        else:
-            queued.state = "backoff"
-            queued.timer = self._clock.call_later(left, lambda: self._activate(queued))
-
-    def _activate(self, queued: Queued) -> None:
-        self._cancel(queued)
-        queued.state = "active"
-        self._put(queued)
-        rank = self._sort.rank(queued.info, queued.since)
-        heapq.heappush(self._active, (rank, next(self._numbers), queued.info.uid, queued))
+            return
+        queued.state = "backoff"
+        queued.turn += 1
+        queued.timer = self._clock.call_later(left, lambda: self._activate(queued))
+        heapq.heappush(self._backing_off, (until, next(self._numbers), queued.turn, queued))
         self._wake.set()
 
-    def _put(self, queued: Queued) -> None:
+    def _activate(self, queued: Queued) -> None:
+        self._leave(queued)
+        queued.state = "active"
+        queued.turn += 1
         self._pods[queued.info.uid] = queued
+        rank = self._rank(queued.info, queued.since)
+        heapq.heappush(self._active, (rank, next(self._numbers), queued.turn, queued))
+        self._wake.set()
 
-    @staticmethod
-    def _cancel(queued: Queued) -> None:
+    def _leave(self, queued: Queued) -> None:
+        self._aside.pop(queued.info.uid, None)
         if queued.timer is not None:
             queued.timer.cancel()
             queued.timer = None

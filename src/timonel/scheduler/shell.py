@@ -10,25 +10,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from timonel.aio.clock import Clock
 from timonel.client.discovery import ResourceIndex
 from timonel.client.events import EventRecorder
-from timonel.client.informer import InformerFactory, Lister
+from timonel.client.informer import InformerFactory
 from timonel.client.rest import Client
 from timonel.client.transport import Transport, Unreachable
-from timonel.machinery.errors import StatusError
+from timonel.machinery.errors import NotFound, StatusError
 from timonel.objects.meta import Key, Object, format_time, is_deleting, labels_of
 from timonel.scheduler import cycle
-from timonel.scheduler.framework import Rejected, State
+from timonel.scheduler.framework import ActingPlugin, Nomination, Rejected, State
+from timonel.scheduler.memory import Memory
 from timonel.scheduler.nodes import Nodes
-from timonel.scheduler.plugins.default_binder import DefaultBinder
-from timonel.scheduler.plugins.volume_binding import CLAIMS, CLASSES, VOLUMES, VolumeBinding
 from timonel.scheduler.podinfo import PodInfo, pod_info
-from timonel.scheduler.profile import Profile, default_plugins
+from timonel.scheduler.profile import DEFAULT_NAME, Profile, default_plugins
 from timonel.scheduler.queue import Queued, SchedulingQueue
+from timonel.scheduler.watched import AFTER_NOTHING, EVENTS, SELECTING, WATCHED, Readings, served
 
 logger = logging.getLogger(__name__)
 
@@ -46,43 +46,44 @@ class Scheduler:
         index: ResourceIndex,
         clock: Clock,
         informers: InformerFactory | None = None,
-        profile: Profile | None = None,
+        profiles: Sequence[Profile] = (),
     ) -> None:
-        self.profile = profile or Profile(default_plugins())
-        self.name = self.profile.scheduler_name
+        self.profiles = {p.scheduler_name: p for p in profiles or (Profile(default_plugins()),)}
+        self.name = next(iter(self.profiles))
         self.nodes = Nodes()
-        self.queue = SchedulingQueue(clock, self.profile.sort)
+        self.queue = SchedulingQueue(clock, next(iter(self.profiles.values())).sort.rank)
         self.recorder = EventRecorder(transport, clock, self.name)
         self._client, self._clock = Client(transport, index), clock
         self._owns_informers = informers is None
         self._informers = informers or InformerFactory(transport, clock, index)
-        self._cache = Lister(
-            self._informers, clock, ("pods", "nodes", "namespaces", CLAIMS, VOLUMES, CLASSES)
-        )
+        self._cache = Readings(self._informers, clock, served(index, WATCHED))
+        self._memories = {n: Memory(p, self.nodes, self._cache) for n, p in self.profiles.items()}
         self._placed: dict[str, str] = {}  # uid -> node: what the columns count, assumed pods included
+        self._assumed: set[str] = set()  # uids of pods whose binding has not been seen yet
+        self._permitting: dict[str, asyncio.Task[None]] = {}
         self._bindings = asyncio.Semaphore(MOST_BINDINGS)
-        for plugin in self.profile.plugins:
-            if isinstance(plugin, VolumeBinding):
-                plugin.writes = self
-            elif isinstance(plugin, DefaultBinder):
-                plugin.cluster = self
+        for profile in self.profiles.values():
+            for plugin in profile.plugins:
+                if isinstance(plugin, ActingPlugin):
+                    plugin.attach(self)
 
     async def run(self, ready: asyncio.Event) -> None:
-        handlers: list[tuple[str, Callable[[Object | None, Object | None], None]]] = [
-            ("nodes", self._node_changed),
-            ("pods", self._pod_changed),
-            (CLAIMS, lambda old, new: self.queue.moved("claim")),
-            (VOLUMES, lambda old, new: self.queue.moved("volume")),
-            (CLASSES, lambda old, new: self.queue.moved("class")),
-        ]
+        handlers: dict[str, Callable[[Object | None, Object | None], None]] = {
+            "nodes": self._node_changed,
+            "pods": self._pod_changed,
+            "namespaces": self._namespace_changed,
+            **{resource: self._tells_all(event) for resource, event in EVENTS.items()},
+            **dict.fromkeys(SELECTING, self._selecting_changed),
+        }
         async with asyncio.TaskGroup() as group:
             if self._owns_informers:
                 group.create_task(self._informers.run(asyncio.Event()), name=self._informers.name)
             group.create_task(self.recorder.run(asyncio.Event()), name=self.recorder.name)
             for informer in self._cache.informers.values():
                 await informer.synced.wait()
+            known = [(r, h) for r, h in handlers.items() if r in self._cache.informers]
             try:
-                for resource, handler in handlers:
+                for resource, handler in known:
                     self._cache.informers[resource].add_handler(handler)
                 ready.set()
                 while True:
@@ -91,55 +92,124 @@ class Scheduler:
                     self._schedule(queued, group)
                     await self._clock.sleep(0)  # others have their turn between two decisions
             finally:
-                for resource, handler in handlers:
+                for resource, handler in known:
                     self._cache.informers[resource].remove_handler(handler)
                 self.queue.close()
 
     # ---- what happens in the cluster
 
+    def _tells_all(self, event: str) -> Callable[[Object | None, Object | None], None]:
+        return lambda old, new: self._happened(event, old, new)
+
+    def _happened(
+        self, event: str, old: Object | None = None, new: Object | None = None, uid: str = ""
+    ) -> None:
+        """Moves on the pods that an event may help."""
+        interested = {name: profile.interested_in(event) for name, profile in self.profiles.items()}
+
+        def helps(queued: Queued) -> bool:
+            plugins = interested[self._profile_name(queued.info)]
+            if not queued.plugins:
+                return event in AFTER_NOTHING
+            return any(
+                name in queued.plugins and may_help(queued.info, event, old, new)
+                for name, may_help in plugins
+            )
+
+        self.queue.moved(helps, uid)
+
+    def _profile_name(self, info: PodInfo) -> str:
+        found: str = info.spec.get("schedulerName") or DEFAULT_NAME
+        return found if found in self.profiles else self.name
+
     def _node_changed(self, old: Object | None, new: Object | None) -> None:
         if new is None:
             assert old is not None
             self.nodes.remove(old["metadata"]["name"])
+            self._happened("node-deleted", old, None)
             return
         if old is not None and not _matters(old, new):
             return
         self.nodes.put(new)
-        self.queue.moved("node-added" if old is None else "node-changed")
+        self._happened("node-added" if old is None else "node-changed", old, new)
+
+    def _namespace_changed(self, old: Object | None, new: Object | None) -> None:
+        if old is not None and new is not None and labels_of(old) != labels_of(new):
+            self.nodes.epoch += 1  # selectors of namespaces mean others now
+            self._happened("pod-labels-changed")
+
+    def _selecting_changed(self, old: Object | None, new: Object | None) -> None:
+        """Services and controllers say which pods are spread by default."""
+        if old is None or new is None or old["spec"].get("selector") != new["spec"].get("selector"):
+            self.nodes.epoch += 1
 
     def _pod_changed(self, old: Object | None, new: Object | None) -> None:
         pod = new or old
         assert pod is not None
         uid = pod["metadata"]["uid"]
         if new is None or (new.get("status") or {}).get("phase") in FINISHED:
-            self.queue.remove(uid)
-            node = self._placed.pop(uid, None)
-            if node is not None:
-                self.nodes.remove_pod(node, uid)
-                self.queue.moved("pod-deleted")
+            self._pod_gone(uid, pod)
             return
         node = new["spec"].get("nodeName")
         if node:
-            self.queue.remove(uid)
-            if self._placed.get(uid) != node or (old is not None and old["spec"] != new["spec"]):
-                self._place(uid, node, pod_info(new))
-                self.queue.moved("pod-added")
-        elif new["spec"].get("schedulerName", self.name) == self.name and uid not in self._placed:
+            self._bound_pod_changed(uid, node, old, new)
+        elif self._is_ours(new) and uid not in self._placed:
             self._waiting_pod_changed(old, new)
+
+    def _is_ours(self, pod: Object) -> bool:
+        return (pod["spec"].get("schedulerName") or DEFAULT_NAME) in self.profiles
+
+    def _pod_gone(self, uid: str, pod: Object) -> None:
+        self.queue.remove(uid)
+        self._assumed.discard(uid)
+        was_nominated = uid in self.nodes.nominated
+        self.nodes.withdraw(uid)
+        node = self._placed.pop(uid, None)
+        if node is not None:
+            self.nodes.remove_pod(node, uid)
+        if node is not None or was_nominated:
+            self._happened("pod-deleted", pod, None)
+
+    def _bound_pod_changed(self, uid: str, node: str, old: Object | None, new: Object) -> None:
+        self.queue.remove(uid)
+        self.nodes.withdraw(uid)
+        if uid in self._assumed and self._placed.get(uid) == node:
+            self._assumed.discard(uid)
+            self._happened("pod-added", None, new)
+            if old is not None and _looks_alike(old, new):
+                return
+        if old is not None and self._placed.get(uid) == node:
+            if _looks_alike(old, new):
+                return
+            self._place(uid, node, pod_info(new))
+            if labels_of(old) != labels_of(new):
+                self._happened("pod-labels-changed", old, new)
+            elif old["spec"] != new["spec"]:
+                self._happened("pod-deleted", old, new)  # it may ask for less now
+            return
+        self._place(uid, node, pod_info(new))
+        self._happened("pod-added", None, new)
 
     def _waiting_pod_changed(self, old: Object | None, new: Object) -> None:
         uid = new["metadata"]["uid"]
         if is_deleting(new):
             self.queue.remove(uid)
-        elif old is None or (uid in self.queue and _is_gated(old) != _is_gated(new)):
-            self._enqueue(pod_info(new))
+            self.nodes.withdraw(uid)
+            return
+        info = pod_info(new)
+        nominated = (new.get("status") or {}).get("nominatedNodeName")
+        if old is None and nominated:
+            self.nodes.nominate(info, nominated)
+        if old is None or (uid in self.queue and _is_gated(old) != _is_gated(new)):
+            self._enqueue(info)
         elif uid in self.queue:
-            self.queue.update(pod_info(new))
+            self.queue.update(info)
             if old["spec"] != new["spec"] or labels_of(old) != labels_of(new):
-                self.queue.moved("pod-changed", uid)
+                self._happened("pod-changed", old, new, uid)
 
     def _enqueue(self, info: PodInfo) -> None:
-        if any(plugin.pre_enqueue(info.pod) is not None for plugin in self.profile.pre_enqueue):
+        profile = self.profiles[self._profile_name(info)]
+        if any(plugin.pre_enqueue(info.pod) is not None for plugin in profile.pre_enqueue):
             self.queue.gate(info)
         else:
             self.queue.add(info)
@@ -155,50 +225,84 @@ class Scheduler:
 
     def _schedule(self, queued: Queued, group: asyncio.TaskGroup) -> None:
         """Decide about one pod; what is left to do goes to a task, which gives the binding slot back."""
-        state = State(queued.info, self.nodes, self._cache)
+        name = self._profile_name(queued.info)
+        profile = self.profiles[name]
         try:
-            row = cycle.choose(self.profile, state)
+            state, row = self._memories[name].choose(queued.info)
         except cycle.Unschedulable as exc:
-            group.create_task(self._tell(self._put_back(queued, exc), exc))
+            self._not_scheduled(queued, exc, group)
             return
         except Exception as exc:  # the queue goes on
             logger.exception("Could not decide about a pod", extra={"pod": str(queued.info.key)})
-            group.create_task(self._tell(self._put_back(queued, exc), exc))
+            self._not_scheduled(queued, exc, group)
             return
         node = self.nodes.name(row)
-        for plugin in self.profile.reserve:
-            plugin.reserve(state, row)
+        try:
+            for plugin in profile.reserve:
+                plugin.reserve(state, row)
+        except Exception as exc:  # of any plugin
+            for plugin in reversed(profile.reserve):
+                plugin.unreserve(state)
+            self._not_scheduled(queued, exc, group)
+            return
+        self.nodes.withdraw(queued.info.uid)
+        self._assumed.add(queued.info.uid)
         self._place(queued.info.uid, node, queued.info)
-        group.create_task(self._bind(queued, state, node))
+        group.create_task(self._bind(profile, queued, state, node))
 
-    async def _bind(self, queued: Queued, state: State, node: str) -> None:
+    def _not_scheduled(self, queued: Queued, exc: Exception, group: asyncio.TaskGroup) -> None:
+        nomination = exc.diagnosis.nomination if isinstance(exc, cycle.Unschedulable) else None
+        pod = self._put_back(queued, exc, nomination)
+        group.create_task(self._tell(pod, exc, nomination))
+        if pod is not None and nomination is not None and nomination.node:
+            group.create_task(self._preempt(queued.info, nomination))
+
+    async def _bind(self, profile: Profile, queued: Queued, state: State, node: str) -> None:
         info = queued.info
         try:
-            for permit in self.profile.permit:
-                await permit.permit(state, node)
-            for pre_bind in self.profile.pre_bind:
+            if profile.permit:
+                await self._permit(profile, info, state, node)
+            for pre_bind in profile.pre_bind:
                 await pre_bind.pre_bind(state, node)
-            await self.profile.bind[0].bind(state, node)
+            for bind in profile.bind:
+                if await bind.bind(state, node) is not False:
+                    break
         except Exception as exc:  # of any plugin: the pod is tried again, and the next one is not held up
-            self._forget(info, state)
-            await self._tell(self._put_back(queued, exc), exc)
+            self._forget(profile, info, state)
+            await self._tell(self._put_back(queued, exc, None), exc, None)
             return
         self._bindings.release()
-        for post_bind in self.profile.post_bind:
+        for post_bind in profile.post_bind:
             post_bind.post_bind(state, node)
         self.recorder.record(info.pod, "Normal", "Scheduled", f"Successfully assigned {info.key} to {node}")
 
-    def _forget(self, info: PodInfo, state: State) -> None:
-        for plugin in self.profile.reserve:
+    async def _permit(self, profile: Profile, info: PodInfo, state: State, node: str) -> None:
+        """Plugins may let the pod wait; a pod of higher priority that needs its place ends that."""
+        waiting = asyncio.current_task()
+        assert waiting is not None
+        self._permitting[info.uid] = waiting
+        try:
+            for permit in profile.permit:
+                await permit.permit(state, node)
+        except asyncio.CancelledError:
+            if info.uid in self._permitting or waiting.uncancel():
+                raise
+            raise Rejected("preempted") from None
+        finally:
+            self._permitting.pop(info.uid, None)
+
+    def _forget(self, profile: Profile, info: PodInfo, state: State) -> None:
+        for plugin in reversed(profile.reserve):
             plugin.unreserve(state)
         current = self._cache.get("pods", info.key)
         if current is None or current["metadata"]["uid"] != info.uid or not current["spec"].get("nodeName"):
+            self._assumed.discard(info.uid)
             node = self._placed.pop(info.uid, None)
             if node is not None:
                 self.nodes.remove_pod(node, info.uid)
-                self.queue.moved("pod-deleted")
+                self._happened("pod-deleted", info.pod, None)
 
-    def _put_back(self, queued: Queued, exc: Exception) -> Object | None:
+    def _put_back(self, queued: Queued, exc: Exception, nomination: Nomination | None) -> Object | None:
         """Queue a pod that was not bound, at once, lest an event be missed; the pod as it is now, if it still waits."""
         info = queued.info
         current = self._cache.get("pods", info.key)
@@ -207,44 +311,114 @@ class Scheduler:
         if is_deleting(current) or current["spec"].get("nodeName"):
             return None
         queued.info = pod_info(current)
+        if nomination is not None:
+            if nomination.node:
+                self.nodes.nominate(queued.info, nomination.node)
+            else:
+                self.nodes.withdraw(info.uid)
         if isinstance(exc, cycle.Unschedulable):
-            plugins = exc.diagnosis.plugins
-            self.queue.set_aside(
-                queued, self.profile.events_of(plugins) if plugins else frozenset({"node-added"})
-            )
+            if nomination is not None and _still_there(nomination):
+                self.queue.hold(queued, exc.diagnosis.plugins)
+            else:
+                self.queue.set_aside(queued, exc.diagnosis.plugins)
         else:
             self.queue.back_off(queued)
         return current
 
-    async def _tell(self, pod: Object | None, exc: Exception) -> None:
+    # ---- making room
+
+    async def _preempt(self, info: PodInfo, nomination: Nomination) -> None:
+        """Removes the victims, the last one once the others are on their way; meanwhile the pod is held."""
+        victims, failed = _still_there(nomination), False
+        try:
+            await self._withdraw_lower(info, nomination.node)
+            async with asyncio.TaskGroup() as group:
+                for victim in victims[:-1]:
+                    group.create_task(self._evict(info, victim, nomination.node))
+            for victim in victims[-1:]:
+                await self._evict(info, victim, nomination.node)
+        except* (StatusError, Unreachable) as failures:
+            failed = True
+            logger.info(
+                "Could not make room for a pod: %s", failures.exceptions[0], extra={"pod": str(info.key)}
+            )
+        finally:
+            self.queue.let_go(info.uid, at_once=failed)
+
+    async def _withdraw_lower(self, info: PodInfo, node: str) -> None:
+        """Pods of lower priority nominated to the node will hardly fit there any more."""
+        for other in list((self.nodes.nominations.get(node) or {}).values()):
+            if other.priority < info.priority:
+                self.nodes.withdraw(other.uid)
+                self.queue.activate(other.uid)
+                patch = {"metadata": {"uid": other.uid}, "status": {"nominatedNodeName": None}}
+                try:
+                    await self._client.patch("pods", other.key, patch, kind="strategic", subresource="status")
+                except (StatusError, Unreachable) as failure:
+                    logger.info("Could not withdraw a nomination: %s", failure)
+
+    async def _evict(self, info: PodInfo, victim: PodInfo, node: str) -> None:
+        waiting = self._permitting.pop(victim.uid, None)
+        if waiting is not None:
+            waiting.cancel()
+        else:
+            try:
+                await self._update_condition(victim.pod, self._disruption(info), None)
+            except NotFound:
+                return
+            if await self._client.delete("pods", victim.key, uid=victim.uid) is None:
+                return
+        self.recorder.record(victim.pod, "Normal", "Preempted", f"Preempted by pod {info.uid} on node {node}")
+
+    def _disruption(self, info: PodInfo) -> dict[str, Any]:
+        whose = info.spec.get("schedulerName") or DEFAULT_NAME
+        return {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "PreemptionByScheduler",
+            "message": f"{whose}: preempting to accommodate a higher priority pod",
+        }
+
+    # ---- telling
+
+    async def _tell(self, pod: Object | None, exc: Exception, nomination: Nomination | None) -> None:
         """Say in an Event and in the condition why a pod is not scheduled."""
         try:
             if pod is None:
                 return
             expected = isinstance(exc, cycle.Unschedulable | Rejected)
             self.recorder.record(pod, "Warning", "FailedScheduling", str(exc))
-            await self._update_condition(pod, "Unschedulable" if expected else "SchedulerError", str(exc))
+            reason = "Unschedulable" if expected else "SchedulerError"
+            wanted = {"type": "PodScheduled", "status": "False", "reason": reason, "message": str(exc)}
+            await self._update_condition(pod, wanted, nomination)
         except (StatusError, Unreachable) as failure:
             logger.info("Could not tell why a pod is not scheduled: %s", failure)
         finally:
             self._bindings.release()
 
-    async def _update_condition(self, pod: Object, reason: str, message: str) -> None:
-        conditions = (pod.get("status") or {}).get("conditions") or []
-        known = next((c for c in conditions if c["type"] == "PodScheduled"), None)
-        wanted = {"type": "PodScheduled", "status": "False", "reason": reason, "message": message}
-        if known is not None and all(known.get(k) == v for k, v in wanted.items()):
+    async def _update_condition(
+        self, pod: Object, wanted: dict[str, Any], nomination: Nomination | None
+    ) -> None:
+        """Patches a condition and the nomination, where they are not as they should be."""
+        status = pod.get("status") or {}
+        known = next((c for c in status.get("conditions") or () if c["type"] == wanted["type"]), None)
+        told: dict[str, Any] = {}
+        if known is None or any(known.get(k) != v for k, v in wanted.items()):
+            since = known["lastTransitionTime"] if known and known["status"] == wanted["status"] else None
+            condition = {
+                **wanted,
+                "lastProbeTime": None,
+                "lastTransitionTime": since or format_time(self._clock.now()),
+            }
+            generation = pod["metadata"].get("generation")
+            if generation:
+                condition["observedGeneration"] = generation
+            told["conditions"] = [condition]
+        if nomination is not None and (status.get("nominatedNodeName") or "") != nomination.node:
+            told["nominatedNodeName"] = nomination.node or None
+        if not told:
             return
-        since = known["lastTransitionTime"] if known and known["status"] == "False" else None
-        condition = {
-            **wanted,
-            "lastProbeTime": None,
-            "lastTransitionTime": since or format_time(self._clock.now()),
-        }
-        generation = pod["metadata"].get("generation")
-        if generation:
-            condition["observedGeneration"] = generation
-        patch = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": {"conditions": [condition]}}
+        patch = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": told}
         key = Key(pod["metadata"].get("namespace", ""), pod["metadata"]["name"])
         await self._client.patch("pods", key, patch, kind="strategic", subresource="status")
 
@@ -260,8 +434,10 @@ class Scheduler:
         }
         await self._client.create("pods", binding, name=meta["name"], subresource="binding")
 
-    async def patch(self, resource: str, key: Key, patch: Mapping[str, Any]) -> Object:
-        return await self._client.patch(resource, key, patch)
+    async def patch(
+        self, resource: str, key: Key, patch: Mapping[str, Any], *, subresource: str = ""
+    ) -> Object:
+        return await self._client.patch(resource, key, patch, subresource=subresource)
 
     async def until_changed(self, resource: str, key: Key) -> None:
         changed = asyncio.Event()
@@ -288,6 +464,26 @@ def _matters(old: Object, new: Object) -> bool:
         return True
     before, after = old.get("status") or {}, new.get("status") or {}
     return any(before.get(k) != after.get(k) for k in ("allocatable", "images"))
+
+
+def _looks_alike(old: Object, new: Object) -> bool:
+    """Whether a pod on its node changed in nothing that scheduling looks at."""
+    if labels_of(old) != labels_of(new) or is_deleting(old) != is_deleting(new):
+        return False
+    if _started(old) != _started(new):
+        return False
+    return bool(
+        old["spec"] == new["spec"] or {**old["spec"], "nodeName": new["spec"].get("nodeName")} == new["spec"]
+    )
+
+
+def _started(pod: Object) -> Any:
+    return (pod.get("status") or {}).get("startTime")
+
+
+def _still_there(nomination: Nomination) -> list[PodInfo]:
+    """Victims that nobody has begun to remove."""
+    return [victim for victim in nomination.victims if not victim.deleting]
 
 
 def _is_gated(pod: Object) -> bool:

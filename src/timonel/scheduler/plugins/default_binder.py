@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
-
-from timonel.objects.meta import Object
-from timonel.scheduler.framework import State
-
-
-class Binds(Protocol):
-    async def bind(self, pod: Object, node: str) -> None: ...
+from timonel.scheduler.framework import Cluster, State
 
 
 class DefaultBinder:
@@ -17,8 +10,12 @@ class DefaultBinder:
     events: frozenset[str] = frozenset()
 
     def __init__(self) -> None:
-        self.cluster: Binds | None = None  # set by the shell before anything is bound
+        self._cluster: Cluster | None = None
 
-    async def bind(self, state: State, node: str) -> None:
-        assert self.cluster is not None
-        await self.cluster.bind(state.info.pod, node)
+    def attach(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+
+    async def bind(self, state: State, node: str) -> bool | None:
+        assert self._cluster is not None
+        await self._cluster.bind(state.info.pod, node)
+        return True

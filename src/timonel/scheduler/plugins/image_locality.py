@@ -16,6 +16,7 @@ MOST_PER_CONTAINER = 1000 << 20
 
 class ImageLocality:
     name = "ImageLocality"
+    scope = "nodes"
     events: frozenset[str] = frozenset()
 
     def score(self, state: State, rows: Ints) -> Ints | None:

@@ -10,19 +10,31 @@ from typing import Any
 
 import numpy as np
 
-from timonel.scheduler.framework import Refusal, Rejected, State, normalized
+from timonel.scheduler.framework import Refusal, Rejected, Skip, State, normalized
 from timonel.scheduler.nodematch import match_labels, match_term, match_terms
-from timonel.scheduler.nodes import Ints
+from timonel.scheduler.nodes import Ints, Mask
 
+REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
+PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
+ENFORCED = "node(s) didn't match scheduler-enforced node affinity"
 REASON = "node(s) didn't match Pod's node affinity/selector"
 
 
 class NodeAffinity:
     name = "NodeAffinity"
+    scope = "nodes"
     events = frozenset({"node-added", "node-changed"})
+
+    def __init__(self, added: Mapping[str, Any] | None = None) -> None:
+        """`added`: a node affinity that all pods of the profile get besides their own."""
+        required = (added or {}).get(REQUIRED)
+        self._added_required = None if required is None else required.get("nodeSelectorTerms") or ()
+        self._added_preferred = tuple((added or {}).get(PREFERRED) or ())
 
     def pre_filter(self, state: State) -> set[str] | None:
         terms = _required(state)
+        if terms is None and not state.info.spec.get("nodeSelector") and self._added_required is None:
+            raise Skip
         if not terms:
             return None
         named: set[str] = set()
@@ -35,29 +47,41 @@ class NodeAffinity:
             raise Rejected("pod affinity terms conflict")
         return named
 
-    def filter(self, state: State) -> Iterable[Refusal]:
+    def filter(self, state: State, rows: Ints) -> Iterable[Refusal]:
+        enforced = np.ones(len(rows), dtype=np.bool_)
+        added = self._added_required
+        if added is not None:
+            enforced = state.once("NodeAffinity.added", lambda: match_terms(state.nodes, added))[rows]
+            yield Refusal(~enforced, ENFORCED)
         selector, terms = state.info.spec.get("nodeSelector"), _required(state)
-        if not selector and terms is None:
-            return
-        matches = match_labels(state.nodes, selector or {})
-        if terms is not None:
-            matches &= match_terms(state.nodes, terms)
-        yield Refusal(~matches, REASON)
+        if selector or terms is not None:
+            matches = state.once("NodeAffinity", lambda: _matches(state, selector or {}, terms))
+            yield Refusal(~matches[rows] & enforced, REASON)
 
     def score(self, state: State, rows: Ints) -> Ints | None:
         affinity = (state.info.spec.get("affinity") or {}).get("nodeAffinity") or {}
-        preferred = affinity.get("preferredDuringSchedulingIgnoredDuringExecution")
+        preferred = [*self._added_preferred, *(affinity.get(PREFERRED) or ())]
         if not preferred:
             return None
         scores = np.zeros(state.count, dtype=np.int64)
         for term in preferred:
             scores += term["weight"] * match_term(state.nodes, term["preference"])
-        return normalized(scores[rows])
+        return scores[rows]
+
+    def normalize(self, state: State, rows: Ints, scores: Ints) -> Ints:
+        return normalized(scores)
+
+
+def _matches(state: State, selector: Mapping[str, str], terms: Sequence[Mapping[str, Any]] | None) -> Mask:
+    matches = match_labels(state.nodes, selector)
+    if terms is not None:
+        matches &= match_terms(state.nodes, terms)
+    return matches
 
 
 def _required(state: State) -> Sequence[Mapping[str, Any]] | None:
     affinity = (state.info.spec.get("affinity") or {}).get("nodeAffinity") or {}
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+    required = affinity.get(REQUIRED)
     return None if required is None else required.get("nodeSelectorTerms") or ()
 
 

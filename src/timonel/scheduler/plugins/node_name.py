@@ -4,21 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-import numpy as np
-
 from timonel.scheduler.framework import Refusal, State
+from timonel.scheduler.nodes import Ints
 
 
 class NodeName:
     name = "NodeName"
+    scope = "nodes"
     events = frozenset({"node-added"})
 
-    def filter(self, state: State) -> Iterable[Refusal]:
+    def filter(self, state: State, rows: Ints) -> Iterable[Refusal]:
         wanted = state.info.spec.get("nodeName")
         if not wanted:
             return
-        mask = np.ones(state.count, dtype=np.bool_)
-        row = state.nodes.row.get(wanted)
-        if row is not None:
-            mask[row] = False
-        yield Refusal(mask, "node(s) didn't match the requested node name")
+        yield Refusal(rows != state.nodes.row.get(wanted, -1), "node(s) didn't match the requested node name")

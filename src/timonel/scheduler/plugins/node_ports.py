@@ -6,22 +6,28 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from timonel.scheduler.framework import Refusal, State
+from timonel.scheduler.framework import Refusal, Skip, State
+from timonel.scheduler.nodes import Ints
 from timonel.scheduler.podinfo import HostPort
 
+REASON = "node(s) didn't have free ports for the requested pod ports"
 ANY = "0.0.0.0"
 
 
 class NodePorts:
     name = "NodePorts"
+    scope = "row"
     events = frozenset({"node-added", "node-changed", "pod-deleted"})
 
-    def filter(self, state: State) -> Iterable[Refusal]:
+    def pre_filter(self, state: State) -> set[str] | None:
+        if not state.info.ports:
+            raise Skip
+        return None
+
+    def filter(self, state: State, rows: Ints) -> Iterable[Refusal]:
         wanted = state.info.ports
-        if wanted:
-            busy = [_conflict(wanted, state.nodes.used_ports(row)) for row in range(state.count)]
-            reason = "node(s) didn't have free ports for the requested pod ports"
-            yield Refusal(np.array(busy, dtype=np.bool_), reason, resolvable=True)
+        busy = [_conflict(wanted, state.nodes.used_ports(row)) for row in rows.tolist()]
+        yield Refusal(np.array(busy, dtype=np.bool_), REASON, resolvable=True)
 
 
 def _conflict(wanted: Iterable[HostPort], used: set[HostPort]) -> bool:

@@ -1,26 +1,61 @@
-"""NodeResourcesBalancedAllocation: prefers nodes whose cpu and memory would be used to the same degree."""
+"""NodeResourcesBalancedAllocation: prefers nodes that the pod brings nearer to an even use of their resources.
+
+Upstream: pkg/scheduler/framework/plugins/noderesources/balanced_allocation.go.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from timonel.scheduler.framework import MAX_SCORE, State
 from timonel.scheduler.nodes import CPU, MEMORY, Ints
+from timonel.scheduler.podinfo import is_scalar
 
 
 class NodeResourcesBalancedAllocation:
     name = "NodeResourcesBalancedAllocation"
+    scope = "row"
     events: frozenset[str] = frozenset()
 
+    def __init__(self, resources: Sequence[str] = (CPU, MEMORY)) -> None:
+        self._resources = tuple(resources)
+
     def score(self, state: State, rows: Ints) -> Ints | None:
-        nodes, info = state.nodes, state.info
-        if not info.requests.get(CPU) and not info.requests.get(MEMORY):
-            return None  # a pod that asks for neither changes no balance
-        fractions = []
-        for resource in (CPU, MEMORY):
-            capacity = nodes.capacity(resource)[rows]
-            used = nodes.requested[rows, nodes.column_of(resource)] + info.requests.get(resource, 0)
-            fractions.append(np.minimum(used / np.maximum(capacity, 1), 1.0))
-        deviation = np.abs(fractions[0] - fractions[1]) / 2
-        scores: Ints = ((1 - deviation) * MAX_SCORE).astype(np.int64)
-        return scores
+        info = state.info
+        if not any(info.requests.get(r) for r in self._resources):
+            return None  # a pod that asks for none of them changes no balance
+        considered = [r for r in self._resources if info.requests.get(r) or not is_scalar(r)]
+        capacity = np.stack([state.nodes.capacity(r, rows) for r in considered])
+        used = np.stack([state.nodes.requested[rows, state.nodes.column_of(r)] for r in considered])
+        asked = np.array([[info.requests.get(r, 0)] for r in considered], dtype=np.int64)
+        half = MAX_SCORE // 2
+        return half + _truncated_half(half + _evenness(used + asked, capacity) - _evenness(used, capacity))
+
+
+def _truncated_half(numbers: Ints) -> Ints:
+    found: Ints = np.trunc(numbers / 2).astype(np.int64)
+    return found
+
+
+def _evenness(used: Ints, capacity: Ints) -> Ints:
+    """100 where all resources are used to the same degree, less by the deviation; one row per resource."""
+    there = capacity > 0
+    count = np.maximum(there.sum(axis=0), 1)
+    fractions = np.where(there, np.minimum(used / np.maximum(capacity, 1), 1.0), 0.0)
+    if len(fractions) == 2:
+        deviation = np.where(there.all(axis=0), np.abs(fractions[0] - fractions[1]) / 2, 0.0)
+    else:
+        mean = fractions.sum(axis=0) / count
+        deviation = np.sqrt((np.where(there, fractions - mean, 0.0) ** 2).sum(axis=0) / count)
+    found: Ints = ((1 - deviation) * MAX_SCORE).astype(np.int64)
+    return found
+
+
+def from_arguments(arguments: Mapping[str, Any]) -> NodeResourcesBalancedAllocation:
+    """From NodeResourcesBalancedAllocationArgs; weights have no say here."""
+    return NodeResourcesBalancedAllocation(
+        [r["name"] for r in arguments.get("resources") or ()] or (CPU, MEMORY)
+    )

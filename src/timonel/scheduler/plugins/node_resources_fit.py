@@ -1,40 +1,120 @@
-"""NodeResourcesFit: what the pod asks for must be left on the node; the emptier node scores better (LeastAllocated)."""
+"""NodeResourcesFit: what the pod asks for must be left on the node; how full a node is decides how it scores.
+
+Upstream: pkg/scheduler/framework/plugins/noderesources/{fit,least_allocated,most_allocated,
+requested_to_capacity_ratio}.go.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from timonel.scheduler.framework import MAX_SCORE, Refusal, State
-from timonel.scheduler.nodes import CPU, MEMORY, PODS, Ints
+from timonel.scheduler.nodes import CPU, MEMORY, PODS, Ints, Nodes
+from timonel.scheduler.podinfo import is_scalar
+
+LEAST, MOST, RATIO = "LeastAllocated", "MostAllocated", "RequestedToCapacityRatio"
+MOST_CUSTOM_SCORE = 10  # of a shape's points
+
+Weights = Sequence[tuple[str, int]]
 
 
 class NodeResourcesFit:
     name = "NodeResourcesFit"
+    scope = "row"
     events = frozenset({"node-added", "node-changed", "pod-deleted", "pod-changed"})
 
-    def filter(self, state: State) -> Iterable[Refusal]:
+    def __init__(
+        self,
+        *,
+        strategy: str = LEAST,
+        resources: Weights = ((CPU, 1), (MEMORY, 1)),
+        shape: Sequence[tuple[int, int]] = (),
+        ignored: Iterable[str] = (),
+        ignored_groups: Iterable[str] = (),
+    ) -> None:
+        self._strategy, self._resources = strategy, tuple(resources)
+        self._shape = [(used, points * MAX_SCORE // MOST_CUSTOM_SCORE) for used, points in shape]
+        self._ignored, self._ignored_groups = frozenset(ignored), frozenset(ignored_groups)
+
+    def filter(self, state: State, rows: Ints) -> Iterable[Refusal]:
         nodes = state.nodes
-        full = nodes.free(PODS) < 1
+        full = nodes.free(PODS, rows) < 1
         if full.any():
             yield Refusal(full, "Too many pods", resolvable=True)
         for resource, amount in state.info.requests.items():
-            short = nodes.free(resource) < amount
+            if self._is_ignored(resource):
+                continue
+            short = nodes.free(resource, rows) < amount
             if not short.any():
                 continue
-            hopeless = nodes.capacity(resource) < amount
+            hopeless = nodes.capacity(resource, rows) < amount
             yield Refusal(short & ~hopeless, f"Insufficient {resource}", resolvable=True)
             yield Refusal(short & hopeless, f"Insufficient {resource}")
 
+    @property
+    def ignores_some(self) -> bool:
+        return bool(self._ignored or self._ignored_groups)
+
+    def _is_ignored(self, resource: str) -> bool:
+        return resource in self._ignored or resource.partition("/")[0] in self._ignored_groups
+
     def score(self, state: State, rows: Ints) -> Ints | None:
-        nodes, info = state.nodes, state.info
         total = np.zeros(len(rows), dtype=np.int64)
         weights = np.zeros(len(rows), dtype=np.int64)
-        for column, (resource, asked) in enumerate(((CPU, info.scored_cpu), (MEMORY, info.scored_memory))):
-            capacity = nodes.capacity(resource)[rows]
-            used = nodes.scored[rows, column] + asked
-            fits = (capacity > 0) & (used <= capacity)
-            total += np.where(fits, (capacity - used) * MAX_SCORE // np.maximum(capacity, 1), 0)
-            weights += capacity > 0
+        for resource, weight in self._resources:
+            asked = _asked(state, resource)
+            if not asked and is_scalar(resource):
+                continue
+            capacity = state.nodes.capacity(resource, rows)
+            points = self._points(_used(state.nodes, resource, rows) + asked, capacity)
+            counts = (capacity > 0) & (points > 0 if self._strategy == RATIO else True)
+            total += np.where(counts, points * weight, 0)
+            weights += np.where(counts, weight, 0)
+        if self._strategy == RATIO:
+            return np.rint(total / np.maximum(weights, 1)).astype(np.int64)
         return total // np.maximum(weights, 1)
+
+    def _points(self, used: Ints, capacity: Ints) -> Ints:
+        room = np.maximum(capacity, 1)
+        if self._strategy == LEAST:
+            return np.where(used <= capacity, (capacity - used) * MAX_SCORE // room, 0)
+        if self._strategy == MOST:
+            return np.minimum(used, capacity) * MAX_SCORE // room
+        share = np.where(used <= capacity, MAX_SCORE - (capacity - used) * MAX_SCORE // room, MAX_SCORE)
+        found = np.interp(share, [u for u, _ in self._shape], [p for _, p in self._shape])
+        return np.trunc(found).astype(np.int64)
+
+
+def _asked(state: State, resource: str) -> int:
+    if resource == CPU:
+        return state.info.scored_cpu
+    return state.info.scored_memory if resource == MEMORY else state.info.requests.get(resource, 0)
+
+
+def _used(nodes: Nodes, resource: str, rows: Ints) -> Ints:
+    found: Ints
+    if resource in (CPU, MEMORY):
+        found = nodes.scored[rows, 0 if resource == CPU else 1]
+    else:
+        found = nodes.requested[rows, nodes.column_of(resource)]
+    return found
+
+
+def from_arguments(arguments: Mapping[str, Any]) -> NodeResourcesFit:
+    """From NodeResourcesFitArgs, which were checked before."""
+    strategy = arguments.get("scoringStrategy") or {}
+    ratio = strategy.get("requestedToCapacityRatio") or {}
+    return NodeResourcesFit(
+        strategy=strategy.get("type") or LEAST,
+        resources=weights_of(strategy.get("resources")),
+        shape=[(p.get("utilization", 0), p.get("score", 0)) for p in ratio.get("shape") or ()],
+        ignored=arguments.get("ignoredResources") or (),
+        ignored_groups=arguments.get("ignoredResourceGroups") or (),
+    )
+
+
+def weights_of(resources: Any) -> Weights:
+    return [(r["name"], r.get("weight") or 1) for r in resources or ()] or ((CPU, 1), (MEMORY, 1))

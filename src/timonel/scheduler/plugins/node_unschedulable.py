@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from timonel.scheduler.framework import Refusal, State
+from timonel.scheduler.nodes import Ints
 from timonel.scheduler.tolerations import tolerates
 
 TAINT = ("node.kubernetes.io/unschedulable", "", "NoSchedule")
@@ -12,9 +13,10 @@ TAINT = ("node.kubernetes.io/unschedulable", "", "NoSchedule")
 
 class NodeUnschedulable:
     name = "NodeUnschedulable"
+    scope = "nodes"
     events = frozenset({"node-added", "node-changed", "pod-changed"})
 
-    def filter(self, state: State) -> Iterable[Refusal]:
-        mask = state.nodes.unschedulable[: state.count]
+    def filter(self, state: State, rows: Ints) -> Iterable[Refusal]:
+        mask = state.nodes.unschedulable[rows]
         if mask.any() and not tolerates(state.info.spec.get("tolerations") or (), TAINT):
             yield Refusal(mask, "node(s) were unschedulable")

@@ -16,9 +16,10 @@ from timonel.scheduler.tolerations import tolerates
 
 class TaintToleration:
     name = "TaintToleration"
+    scope = "nodes"
     events = frozenset({"node-added", "node-changed", "pod-changed"})
 
-    def filter(self, state: State) -> Iterable[Refusal]:
+    def filter(self, state: State, rows: Ints) -> Iterable[Refusal]:
         tolerations = state.info.spec.get("tolerations") or ()
         refused = [
             any(effect != "PreferNoSchedule" and not tolerates(tolerations, (key, value, effect))
@@ -26,7 +27,7 @@ class TaintToleration:
             for taints in state.nodes.taint_sets
         ]  # fmt: skip
         if any(refused):
-            mask = np.array(refused, dtype=np.bool_)[state.nodes.taints[: state.count]]
+            mask = np.array(refused, dtype=np.bool_)[state.nodes.taints[rows]]
             yield Refusal(mask, "node(s) had untolerated taint(s)")
 
     def score(self, state: State, rows: Ints) -> Ints | None:
@@ -42,4 +43,8 @@ class TaintToleration:
         ]  # fmt: skip
         if not any(counts):
             return None
-        return normalized(np.array(counts, dtype=np.int64)[state.nodes.taints[rows]], reverse=True)
+        found: Ints = np.array(counts, dtype=np.int64)[state.nodes.taints[rows]]
+        return found
+
+    def normalize(self, state: State, rows: Ints, scores: Ints) -> Ints:
+        return normalized(scores, reverse=True)

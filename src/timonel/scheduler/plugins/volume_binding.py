@@ -9,18 +9,17 @@ Upstream: pkg/scheduler/framework/plugins/volumebinding, component-helpers/stora
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
 
 import numpy as np
 
 from timonel.machinery.quantity import Quantity
 from timonel.machinery.selectors import from_label_selector
 from timonel.objects.meta import Key, Object, annotations_of, is_deleting, key_of, labels_of
-from timonel.scheduler.framework import Refusal, Rejected, State
+from timonel.scheduler.framework import Cluster, Refusal, Rejected, Skip, State
 from timonel.scheduler.nodematch import match_terms
-from timonel.scheduler.nodes import Mask, Nodes
+from timonel.scheduler.nodes import Ints, Mask, Nodes
 
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
@@ -30,20 +29,16 @@ NO_PROVISIONER = "kubernetes.io/no-provisioner"
 NODE_CONFLICT = "node(s) didn't match PersistentVolume's node affinity"
 NO_VOLUME = "node(s) didn't find available persistent volumes to bind"
 
+NO_SUCH_VOLUME = "node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)"
+TOO_LITTLE = "node(s) did not have enough free storage"
+
+DRIVERS, CAPACITIES = "csidrivers.storage.k8s.io", "csistoragecapacities.storage.k8s.io"
 CLAIMS, VOLUMES, CLASSES = "persistentvolumeclaims", "persistentvolumes", "storageclasses.storage.k8s.io"
-
-
-class Writes(Protocol):
-    """What binding a volume needs from the shell."""
-
-    async def patch(self, resource: str, key: Key, patch: Mapping[str, Any]) -> Object: ...
-    async def until_changed(self, resource: str, key: Key) -> None:
-        """Wait for the next change of an object, or for its absence."""
 
 
 @dataclass(slots=True)
 class _Wanted:
-    bound: list[Object] = field(default_factory=list)  # volumes
+    bound: list[Object | None] = field(default_factory=list)  # volumes, None where one is gone
     delayed: list[Object] = field(default_factory=list)  # claims
     static: dict[int, dict[str, Object]] = field(default_factory=dict)  # row -> claim -> volume
     reserved: tuple[str, ...] = ()
@@ -51,15 +46,19 @@ class _Wanted:
 
 class VolumeBinding:
     name = "VolumeBinding"
-    events = frozenset({"claim", "volume", "class", "node-added", "node-changed"})
+    scope = "nodes"
+    events = frozenset({"claim", "volume", "class", "node-added", "node-changed", "capacity", "pod-changed"})
 
     def __init__(self) -> None:
-        self.writes: Writes | None = None  # set by the shell before anything is bound
+        self._cluster: Cluster | None = None
         self._assumed: set[str] = set()  # volumes promised to pods that are being bound
+
+    def attach(self, cluster: Cluster) -> None:
+        self._cluster = cluster
 
     def pre_filter(self, state: State) -> set[str] | None:
         if not state.info.claims:
-            return None
+            raise Skip
         wanted = _Wanted()
         waits_for_controller = False
         for name in state.info.claims:
@@ -67,11 +66,7 @@ class VolumeBinding:
             _check(claim, name, state)
             assert claim is not None
             if _is_bound(claim):
-                volume = state.reads.get(VOLUMES, Key("", claim["spec"]["volumeName"]))
-                if volume is None:
-                    missing = claim["spec"]["volumeName"]
-                    raise Rejected(f'persistentvolume "{missing}" not found')
-                wanted.bound.append(volume)
+                wanted.bound.append(state.reads.get(VOLUMES, Key("", claim["spec"]["volumeName"])))
             elif _is_delayed(state, claim) and not claim["spec"].get("volumeName"):
                 wanted.delayed.append(claim)
             else:
@@ -81,23 +76,37 @@ class VolumeBinding:
         state.notes[self.name] = wanted
         return None
 
-    def filter(self, state: State) -> Iterable[Refusal]:
-        wanted: _Wanted | None = state.notes.get(self.name)
-        if wanted is None:
-            return
+    def filter(self, state: State, rows: Ints) -> Iterable[Refusal]:
+        for refusal in state.once("VolumeBinding.refusals", lambda: list(self._refusals(state))):
+            yield Refusal(refusal.mask[rows], refusal.reason)
+
+    def _refusals(self, state: State) -> Iterable[Refusal]:
+        wanted: _Wanted = state.notes[self.name]
         conflicting = np.zeros(state.count, dtype=np.bool_)
         for volume in wanted.bound:
-            conflicting |= ~reachable(state.nodes, volume)
-        if conflicting.any():
-            yield Refusal(conflicting, NODE_CONFLICT)
+            if volume is None:
+                yield Refusal(np.ones(state.count, dtype=np.bool_), NO_SUCH_VOLUME)
+            else:
+                conflicting |= ~reachable(state.nodes, volume)
+        yield Refusal(conflicting, NODE_CONFLICT)
         if wanted.delayed:
-            yield Refusal(self._without_volume(state, wanted), NO_VOLUME)
+            without, too_little = self._without_volume(state, wanted)
+            yield Refusal(without, NO_VOLUME)
+            yield Refusal(too_little & ~without, TOO_LITTLE)
 
-    def _without_volume(self, state: State, wanted: _Wanted) -> Mask:
-        """Nodes on which some delayed claim can neither be matched nor provisioned; notes the matches."""
+    def _without_volume(self, state: State, wanted: _Wanted) -> tuple[Mask, Mask]:
+        """Nodes on which some delayed claim can neither be matched nor provisioned, or not for want of storage.
+
+        Notes the matches.
+        """
         refused = np.zeros(state.count, dtype=np.bool_)
+        too_little = np.zeros(state.count, dtype=np.bool_)
         taken: dict[int, set[str]] = {}
         for claim in wanted.delayed:
+            provisionable = _provisionable(state, claim)
+            if SELECTED_NODE in annotations_of(claim):  # a provisioner is at work
+                refused |= ~provisionable
+                continue
             matched = np.zeros(state.count, dtype=np.bool_)
             for volume in self._candidates(state, claim):
                 name = volume["metadata"]["name"]
@@ -107,8 +116,9 @@ class VolumeBinding:
                         taken[at].add(name)
                         matched[at] = True
                         wanted.static.setdefault(at, {})[claim["metadata"]["name"]] = volume
-            refused |= ~(matched | _provisionable(state, claim))
-        return refused
+            refused |= ~(matched | provisionable)
+            too_little |= ~matched & provisionable & ~_roomy(state, claim)
+        return refused, too_little
 
     def _candidates(self, state: State, claim: Object) -> list[Object]:
         fitting = [
@@ -134,21 +144,21 @@ class VolumeBinding:
         wanted: _Wanted | None = state.notes.get(self.name)
         if wanted is None or not wanted.delayed:
             return
-        assert self.writes is not None
+        assert self._cluster is not None
         static = next(iter(wanted.static.values()), {})
         for claim in wanted.delayed:
             volume = static.get(claim["metadata"]["name"])
             if volume is not None:
-                await self.writes.patch(VOLUMES, key_of(volume), _promise(volume, claim))
+                await self._cluster.patch(VOLUMES, key_of(volume), _promise(volume, claim))
             elif annotations_of(claim).get(SELECTED_NODE) != node:
                 patch = {"metadata": {"annotations": {SELECTED_NODE: node}}}
-                await self.writes.patch(CLAIMS, key_of(claim), patch)
+                await self._cluster.patch(CLAIMS, key_of(claim), patch)
         for claim in wanted.delayed:
             await self._until_bound(state, key_of(claim), node, chosen=claim["metadata"]["name"] in static)
         self.unreserve(state)
 
     async def _until_bound(self, state: State, key: Key, node: str, *, chosen: bool) -> None:
-        assert self.writes is not None
+        assert self._cluster is not None
         seen_selected = False
         while True:
             claim = state.reads.get(CLAIMS, key)
@@ -163,7 +173,7 @@ class VolumeBinding:
                 )  # its provisioner gave the node up
             seen_selected = seen_selected or selected == node
             async with asyncio.timeout(BIND_TIMEOUT):
-                await self.writes.until_changed(CLAIMS, key)
+                await self._cluster.until_changed(CLAIMS, key)
 
 
 BIND_TIMEOUT = 600.0  # seconds
@@ -219,6 +229,27 @@ def _provisionable(state: State, claim: Object) -> Mask:
         if selected in state.nodes.row:
             only[state.nodes.row[selected]] = True
         mask = mask & only
+    return mask
+
+
+def _roomy(state: State, claim: Object) -> Mask:
+    """Nodes for which the driver has told that it can make a volume of this size, if it tells at all."""
+    everywhere: Mask = np.ones(state.count, dtype=np.bool_)
+    found = _class_of(state, claim)
+    driver = state.reads.get(DRIVERS, Key("", found["provisioner"])) if found else None
+    if found is None or driver is None or not driver["spec"].get("storageCapacity"):
+        return everywhere
+    asked = Quantity.parse(claim["spec"]["resources"]["requests"]["storage"]).value()
+    mask: Mask = np.zeros(state.count, dtype=np.bool_)
+    for capacity in state.reads.list(CAPACITIES):
+        if capacity.get("storageClassName") != found["metadata"]["name"]:
+            continue
+        told = capacity.get("maximumVolumeSize") or capacity.get("capacity")
+        topology = capacity.get("nodeTopology")
+        if told is None or topology is None or Quantity.parse(told).value() < asked:
+            continue
+        selector = from_label_selector(topology)
+        mask |= np.array([selector.matches(labels_of(n)) for n in state.nodes.objects], dtype=np.bool_)
     return mask
 
 

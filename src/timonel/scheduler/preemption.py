@@ -1,0 +1,138 @@
+"""Which pods must go so that one fits on a node, and which node is the cheapest. Pure.
+
+Upstream: pkg/scheduler/framework/plugins/defaultpreemption/default_preemption.go (SelectVictimsOnNode),
+framework/preemption/preemption.go (pickOneNodeForPreemption).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from timonel.objects.meta import Object
+from timonel.scheduler.budgets import Budgets
+from timonel.scheduler.podinfo import PodInfo
+
+NOT_STARTED = "\uffff"  # later than any time: such a pod is taken to start just now
+OFFSET = 1 << 31  # makes all priorities positive, so that fewer victims have the smaller sum
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A node and the pods that must go, the most important first."""
+
+    row: int
+    victims: tuple[PodInfo, ...]
+    violations: int
+
+    @property
+    def cost(self) -> tuple[int, int, int, int]:
+        return (
+            self.violations,
+            self.victims[0].priority,
+            sum(v.priority + OFFSET for v in self.victims),
+            len(self.victims),
+        )
+
+    @property
+    def earliest_start(self) -> str:
+        """Of the victims of the highest priority."""
+        highest = self.victims[0].priority
+        return min(_started(v) for v in self.victims if v.priority == highest)
+
+
+def _started(info: PodInfo) -> str:
+    found: str = (info.pod.get("status") or {}).get("startTime") or NOT_STARTED
+    return found
+
+
+def by_importance(pods: Iterable[PodInfo]) -> list[PodInfo]:
+    """Higher priority first, then the one that started earlier."""
+    # Of pods that have not started upstream puts the later one first: each comparison takes "now" for their start.
+    latest_first = list(pods)[::-1]
+    return sorted(latest_first, key=lambda info: (-info.priority, _started(info)))
+
+
+class Place(Protocol):
+    """A node with some of its pods supposedly gone."""
+
+    def remove(self, info: PodInfo) -> None: ...
+    def add(self, info: PodInfo) -> None: ...
+    def fits(self) -> bool: ...
+
+
+def victims_on(row: int, lower: Sequence[PodInfo], place: Place, budgets: Budgets) -> Candidate | None:
+    """All pods of lower priority go; then as many as can stay come back, those with a budget first.
+
+    None where the pod does not even fit without all of them.
+    """
+    for info in lower:
+        place.remove(info)
+    if not place.fits():
+        return None
+    ordered = by_importance(lower)
+    violated = budgets.violated(ordered)
+    victims: list[PodInfo] = []
+    violations = 0
+    for protected in (True, False):
+        for info in ordered:
+            if (info.uid in violated) is not protected:
+                continue
+            place.add(info)
+            if not place.fits():
+                place.remove(info)
+                victims.append(info)
+                violations += protected
+    return Candidate(row, tuple(by_importance(victims)), violations)
+
+
+def cheapest(candidates: Iterable[Candidate]) -> Candidate:
+    found: list[Candidate] = []
+    least: tuple[int, int, int, int] | None = None
+    for candidate in candidates:
+        cost = candidate.cost
+        if least is None or cost < least:
+            least, found = cost, [candidate]
+        elif cost == least:
+            found.append(candidate)
+    latest = max(candidate.earliest_start for candidate in found)
+    return next(c for c in found if c.earliest_start == latest)
+
+
+@dataclass(slots=True)
+class Room:
+    """A node where nothing but room is lacking: sums of requests tell all. `free` counts what is left of it."""
+
+    free: dict[str, int]
+    asked: Mapping[str, int]
+    pods: int  # how many more may come
+
+    def remove(self, info: PodInfo) -> None:
+        self._change(info, 1)
+
+    def add(self, info: PodInfo) -> None:
+        self._change(info, -1)
+
+    def _change(self, info: PodInfo, sign: int) -> None:
+        self.pods += sign
+        free = self.free
+        for resource, amount in info.requests.items():
+            if resource in free:
+                free[resource] += sign * amount
+
+    def fits(self) -> bool:
+        free = self.free
+        return self.pods > 0 and all(free[resource] >= amount for resource, amount in self.asked.items())
+
+
+def is_being_preempted(pod: Object) -> bool:
+    """Whether it ends because a scheduler makes room."""
+    if "deletionTimestamp" not in pod["metadata"]:
+        return False
+    return any(
+        c["type"] == "DisruptionTarget"
+        and c["status"] == "True"
+        and c.get("reason") == "PreemptionByScheduler"
+        for c in (pod.get("status") or {}).get("conditions") or ()
+    )
