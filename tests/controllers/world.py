@@ -41,7 +41,7 @@ class World:
         self.events: list[tuple[str, str, str]] = []
         self.applied: list[a.Action] = []
         self.answer: Callable[[Question], Any] = _unanswered
-        self._memories: dict[str, Any] = {}
+        self._memories: dict[tuple[str, str], Any] = {}
         self._serial = itertools.count(1)
         self._objects: dict[tuple[str, Key], Object] = {}
         for resource, obj in objects:
@@ -227,13 +227,17 @@ class World:
             seen = None
         else:
             seen = what.observe(desired, self)
+            left = self._memories.get((what.name, desired["metadata"]["uid"]))
+            if what.memory is not None and left is not None:
+                seen = what.memory.recall(seen, left)
             if what.inquiry is not None:
                 seen = self._asked(what.inquiry, desired, seen)
             plan = what.reconcile(desired, seen)
         assert self._objects == before, f"{what.name} changed what it was shown"
         outcome = self._outcome(desired, plan)
-        if what.inquiry is not None and desired is not None:
-            self._memories[desired["metadata"]["uid"]] = what.inquiry.remember(desired, seen, outcome)
+        if what.memory is not None and desired is not None:
+            left = what.memory.remember(desired, seen, outcome)
+            self._memories[what.name, desired["metadata"]["uid"]] = left
         busy = any(not isinstance(action, a.Record) for action in plan.actions)
         if desired is not None and what.status is not None:
             status = what.status(desired, seen, outcome)
@@ -245,8 +249,6 @@ class World:
         return busy
 
     def _asked(self, inquiry: Inquiry[Any], desired: Object, seen: Any) -> Any:
-        if desired["metadata"]["uid"] in self._memories:
-            seen = inquiry.recall(seen, self._memories[desired["metadata"]["uid"]])
         answers: dict[Question, Any] = {}
         while fresh := [q for q in inquiry.questions(desired, seen) if q not in answers]:
             answers.update({question: self.answer(question) for question in fresh})

@@ -14,17 +14,26 @@ from timonel.objects.meta import Key, Object, key_of, uid_of
 
 
 @dataclass(frozen=True, slots=True)
+class Told:
+    """The reason of a Warning about an action that failed, and what its message says before the error."""
+
+    reason: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Create:
     """Runs of Creates of one resource are sent in slow-start batches (1, 2, 4, …).
 
     `exists_ok`: AlreadyExists counts as done. `event`: record SuccessfulCreate/FailedCreate on the owner, as
-    upstream's RealPodControl does.
+    upstream's RealPodControl does. `failed`: what else to record on the owner when it cannot be created.
     """
 
     resource: str
     obj: Object
     exists_ok: bool = False
     event: bool = False
+    failed: Told | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,26 +8,21 @@ from typing import Any
 from timonel.client.discovery import ResourceIndex, ResourceInfo, split_api_version
 from timonel.client.rest import Client
 from timonel.client.transport import Unreachable
-from timonel.control.actions import Outcome
 from timonel.control.questions import Answers, Inquiry, Question, Read, ResourceOf, Scaled, ScaleOf
 from timonel.machinery.errors import NotFound, StatusError
-from timonel.objects.meta import Key, Object
+from timonel.objects.meta import Object
 
 MOST_ROUNDS = 5  # of questions; a controller that goes on asking is not told any more
 
 
 class Inquirer:
-    """Asks for one controller, and keeps what it wants to remember of each object."""
+    """Asks for one controller."""
 
     def __init__(self, inquiry: Inquiry[Any], client: Client, index: ResourceIndex) -> None:
         self._inquiry, self._client, self._index = inquiry, client, index
-        self._memories: dict[Key, tuple[str, Any]] = {}  # with the uid of whom they are about
 
-    async def complete(self, desired: Object, key: Key, seen: Any) -> Any:
+    async def complete(self, desired: Object, seen: Any) -> Any:
         """What was observed, with the answers to all that is asked for."""
-        uid, memory = self._memories.get(key, ("", None))
-        if uid == desired["metadata"]["uid"]:
-            seen = self._inquiry.recall(seen, memory)
         answers: dict[Question, Any] = {}
         for _ in range(MOST_ROUNDS):
             fresh = [q for q in self._inquiry.questions(desired, seen) if q not in answers]
@@ -36,12 +31,6 @@ class Inquirer:
             answers.update(await self._answers(fresh))
             seen = self._inquiry.told(seen, answers)
         return seen
-
-    def remember(self, desired: Object, key: Key, seen: Any, outcome: Outcome) -> None:
-        self._memories[key] = desired["metadata"]["uid"], self._inquiry.remember(desired, seen, outcome)
-
-    def forget(self, key: Key) -> None:
-        self._memories.pop(key, None)
 
     async def _answers(self, questions: Iterable[Question]) -> Answers:
         found: dict[Question, Any] = {}

@@ -25,7 +25,7 @@ from timonel.control.executors import Authority, Executor
 from timonel.control.others import NEEDED_VERBS, Others
 from timonel.control.workers import Workers
 from timonel.machinery.errors import AlreadyExists, Conflict, NotFound
-from timonel.objects.meta import Key, Object, key_of
+from timonel.objects.meta import Key, Object, key_of, uid_of
 
 WORTH_A_REST = 0.001  # seconds; deciding about most objects is quicker
 REST = 10.0  # times as long as a decision took, its key rests, so that a flood of events costs a tenth of the time
@@ -55,6 +55,7 @@ class Controller:
         self._cache = Lister(informers, clock, dict.fromkeys(w.resource for w in what.watches))
         self._index, self._clock = index, clock
         self._inquirer = Inquirer(what.inquiry, self._client, index) if what.inquiry is not None else None
+        self._memories: dict[Key, tuple[str, Any]] = {}  # with the uid of whom they are about
         self._others = Others(index, informers, self._is_other, self._came, self._went)
         self._resting: dict[Key, float] = {}  # until when
         self._written: dict[Key, dict[str, str]] = {}  # the newest version that a pass wrote, by resource
@@ -97,6 +98,8 @@ class Controller:
 
     def _handler(self, watch: Watch) -> Callable[[Object | None, Object | None], None]:
         def changed(old: Object | None, new: Object | None) -> None:
+            if old is not None and new is not None and watch.matters and not watch.matters(old, new):
+                return
             for obj in (old, new):
                 if obj is not None:
                     for key in watch.wakes(obj, self._cache):
@@ -125,21 +128,24 @@ class Controller:
         desired = self._cache.get(self.resource, key)
         if desired is None:
             self._resting.pop(key, None)
-            if self._inquirer is not None:
-                self._inquirer.forget(key)
+            self._memories.pop(key, None)
             plan = self.what.absent(key, self._cache) if self.what.absent is not None else Plan()
             outcome = await self._apply(key, None, plan)
         else:
             started = self._clock.monotonic()
             observed = self.what.observe(desired, self._cache)
+            if self.what.memory is not None:
+                uid, memory = self._memories.get(key, ("", None))
+                observed = self.what.memory.recall(observed, memory) if uid == uid_of(desired) else observed
             if self._inquirer is not None:
-                observed = await self._inquirer.complete(desired, key, observed)
+                observed = await self._inquirer.complete(desired, observed)
                 started = self._clock.monotonic()
             plan = self.what.reconcile(desired, observed)
             self._rest(key, self._clock.monotonic() - started)
             outcome = await self._apply(key, desired, plan)
-            if self._inquirer is not None:
-                self._inquirer.remember(desired, key, observed, outcome)
+            if self.what.memory is not None:
+                left = self.what.memory.remember(desired, observed, outcome)
+                self._memories[key] = uid_of(desired), left
             if self.what.status is not None:
                 await self._update_status(key, desired, self.what.status(desired, observed, outcome))
         if outcome.error is not None:

@@ -62,11 +62,12 @@ class Watch:
     """A change to `resource` wakes the objects that `wakes` names.
 
     The runtime calls `wakes` on the old and on the new object. It must be cheap and must not wait; it may look at the
-    cache (to find the Services that select a Pod).
+    cache (to find the Services that select a Pod). With `matters`, changes between two states may be passed over.
     """
 
     resource: str
     wakes: Wakes = _itself
+    matters: Callable[[Object, Object], bool] | None = None
 
 
 def its_controller(kind: str) -> Wakes:
@@ -107,6 +108,17 @@ def nobody(obj: Object, cache: Cache) -> Iterable[Key]:
 
 
 @dataclass(frozen=True, slots=True)
+class Memory(Generic[Seen]):
+    """What a pass leaves to the next one of the same object; it is lost with the process.
+
+    Only what upstream forgets on a restart, too, may be kept so: how long ago something failed, what was recommended.
+    """
+
+    recall: Callable[[Seen, Any], Seen]
+    remember: Callable[[Object, Seen, Outcome], Any]
+
+
+@dataclass(frozen=True, slots=True)
 class ControllerType(Generic[Seen]):
     """`name` is upstream's (`deployment-controller`); it runs as system:serviceaccount:kube-system:NAME.
 
@@ -129,6 +141,7 @@ class ControllerType(Generic[Seen]):
     others: Callable[[str], Wakes] | None = None
     # what must be asked of the cluster beside the cache, between `observe` and `reconcile`
     inquiry: Inquiry[Seen] | None = None
+    memory: Memory[Seen] | None = None
 
 
 AnyControllerType = ControllerType[Any]

@@ -146,14 +146,15 @@ class Executor:
             obj = {"apiVersion": info.api_version, "kind": info.kind, **obj}
         try:
             made = await self._client.create(action.resource, obj)
-        except AlreadyExists:
-            if action.exists_ok:
-                return None
-            raise
         except StatusError as exc:
+            if action.exists_ok and isinstance(exc, AlreadyExists):
+                return None
             # A namespace that is going away refuses new objects; that is no news for its owners.
             if action.event and owner is not None and not is_namespace_terminating(exc):
                 self._recorder.record(owner, "Warning", "FailedCreate", f"Error creating: {exc.message}")
+            told = action.failed
+            if told is not None and owner is not None and not is_namespace_terminating(exc):
+                self._recorder.record(owner, "Warning", told.reason, told.text + exc.message)
             raise
         if action.event and owner is not None:
             what = self._index.find(action.resource).kind.lower()

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from timonel.control.actions import Outcome
 from timonel.objects.meta import Key, Object
 
 Seen = TypeVar("Seen")
@@ -56,14 +55,7 @@ Answers = Mapping[Question, Any]
 
 @dataclass(frozen=True, slots=True)
 class Inquiry(Generic[Seen]):
-    """How a controller asks, and what it remembers of its last pass.
-
-    `questions` are asked until there are none that were not answered yet; `told` puts the answers into what was
-    observed. What `remember` returns after a pass is given to `recall` in the next one of that object. It is lost with
-    the process: only what upstream forgets, too, may be kept there.
-    """
+    """`questions` are asked until all of them are answered; `told` puts the answers into what was observed."""
 
     questions: Callable[[Object, Seen], Iterable[Question]]
     told: Callable[[Seen, Answers], Seen]
-    recall: Callable[[Seen, Any], Seen]
-    remember: Callable[[Object, Seen, Outcome], Any]

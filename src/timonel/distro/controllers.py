@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from timonel.control.runtime import AnyType
+from timonel.controllers.bootstrap_signer import BOOTSTRAP_SIGNER
 from timonel.controllers.certificates import CERTIFICATES
 from timonel.controllers.clusterrole_aggregation import CLUSTERROLE_AGGREGATION
 from timonel.controllers.cronjob import CRONJOB
@@ -13,13 +14,16 @@ from timonel.controllers.deployment import DEPLOYMENT
 from timonel.controllers.disruption import DISRUPTION
 from timonel.controllers.endpoints import ENDPOINTS
 from timonel.controllers.endpointslice import ENDPOINTSLICE
+from timonel.controllers.ephemeral_volume import EPHEMERAL_VOLUME
 from timonel.controllers.garbage_collector import GARBAGE_COLLECTOR
 from timonel.controllers.horizontal_pod_autoscaler import HORIZONTAL_POD_AUTOSCALER
 from timonel.controllers.job import JOB
+from timonel.controllers.legacy_serviceaccount_token_cleaner import LEGACY_SERVICEACCOUNT_TOKEN_CLEANER
 from timonel.controllers.namespace import NAMESPACE
 from timonel.controllers.node_ipam import node_ipam
 from timonel.controllers.node_lifecycle import NODE_LIFECYCLE
 from timonel.controllers.persistentvolume_binder import PERSISTENTVOLUME_BINDER
+from timonel.controllers.persistentvolume_expander import PERSISTENTVOLUME_EXPANDER
 from timonel.controllers.pod_garbage_collector import POD_GARBAGE_COLLECTOR
 from timonel.controllers.pv_protection import PV_PROTECTION
 from timonel.controllers.pvc_protection import PVC_PROTECTION
@@ -32,12 +36,14 @@ from timonel.controllers.statefulset import STATEFULSET
 from timonel.controllers.taint_eviction import TAINT_EVICTION
 from timonel.controllers.token_cleaner import TOKEN_CLEANER
 from timonel.controllers.ttl_after_finished import TTL_AFTER_FINISHED
+from timonel.controllers.volumeattributesclass_protection import VOLUMEATTRIBUTESCLASS_PROTECTION
 from timonel.distro.config import ClusterConfig
 
 
 def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
     return (
         *CERTIFICATES,
+        BOOTSTRAP_SIGNER,
         CLUSTERROLE_AGGREGATION,
         CRONJOB,
         DAEMONSET,
@@ -45,13 +51,16 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         DISRUPTION,
         ENDPOINTS,
         ENDPOINTSLICE,
+        EPHEMERAL_VOLUME,
         GARBAGE_COLLECTOR,
         HORIZONTAL_POD_AUTOSCALER,
         JOB,
+        LEGACY_SERVICEACCOUNT_TOKEN_CLEANER,
         NAMESPACE,
         node_ipam([config.cluster_cidr]),
         NODE_LIFECYCLE,
         *PERSISTENTVOLUME_BINDER,
+        PERSISTENTVOLUME_EXPANDER,
         POD_GARBAGE_COLLECTOR,
         PV_PROTECTION,
         PVC_PROTECTION,
@@ -65,4 +74,5 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         TAINT_EVICTION,
         TOKEN_CLEANER,
         TTL_AFTER_FINISHED,
+        VOLUMEATTRIBUTESCLASS_PROTECTION,
     )

@@ -7,20 +7,22 @@ Upstream  pkg/controller/daemon/daemon_controller.go, update.go
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from timonel.control.actions import Action, Create, Delete, Outcome, Patch, Plan, Record, Status, claims
-from timonel.control.declare import Cache, ControllerType, Watch, controller_or_adopters
+from timonel.control.declare import Cache, ControllerType, Memory, Watch, controller_or_adopters
 from timonel.controllers.daemonset import eligibility, rolling
 from timonel.machinery.errors import AlreadyExists
 from timonel.objects import pods, revisions, workloads
-from timonel.objects.meta import Key, Object, is_deleting, key_of, parse_time, uid_of
+from timonel.objects.meta import Key, Object, is_deleting, key_of, labels_of, uid_of
 
 RESOURCE = "daemonsets.apps"
 BURST_REPLICAS = 250
-# Differs from upstream, which counts failures per node: a plan has no memory, so a failed pod is replaced at this age.
-FAILED_POD_DELAY = 10.0
+FIRST_BACKOFF = (
+    1.0  # seconds between the replacement of a failed pod and the next one on the same node, doubled
+)
+LONGEST_BACKOFF = 900.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,23 @@ class History:
 
 
 @dataclass(frozen=True, slots=True)
+class Backoff:
+    """Of a node: when a failed pod was replaced there last, and how long the next one has to wait."""
+
+    since: float
+    delay: float
+
+
+Failures = Mapping[tuple[int, str], Backoff]  # by generation and node
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     claim: workloads.Claim
     nodes: Sequence[Object]
     history: History
     now: float
+    failures: Failures = field(default_factory=dict)
 
 
 def observe(desired: Object, cache: Cache) -> Observed:
@@ -103,9 +117,9 @@ def _manage(
                 if not pods.is_terminal(pod):
                     alive.append(pod)
                     continue
-                age = observed.now - (parse_time(pod["metadata"].get("creationTimestamp")) or 0.0)
-                if pods.phase_of(pod) == "Failed" and age < FAILED_POD_DELAY:
-                    waits.append(FAILED_POD_DELAY - age)
+                left = _backoff_left(desired, observed, name)
+                if pods.phase_of(pod) == "Failed" and left > 0:
+                    waits.append(left)
                     continue
                 actions += [_finished_event(pod, name), _delete(pod)]
             actions += map(_delete, _excess(desired, observed, alive))
@@ -118,6 +132,27 @@ def _manage(
     for name in missing[:BURST_REPLICAS]:
         actions.append(Create("pods", eligibility.pod_for(desired, name, hashed), event=True))
     return actions, min(waits, default=None)
+
+
+def _backoff_left(desired: Object, observed: Observed, node: str) -> float:
+    found = observed.failures.get((desired["metadata"].get("generation", 0), node))
+    return max(0.0, found.since + found.delay - observed.now) if found is not None else 0.0
+
+
+def remember(desired: Object, observed: Observed, outcome: Outcome) -> Failures:
+    """Failed pods that were replaced in this pass make the next one of their node wait longer."""
+    generation, now = desired["metadata"].get("generation", 0), observed.now
+    failures = {k: v for k, v in observed.failures.items() if now - v.since < 2 * LONGEST_BACKOFF}
+    deleted = {
+        a.uid for i, a in enumerate(outcome.plan.actions) if isinstance(a, Delete) and i in outcome.results
+    }
+    for pod in observed.claim.owned:
+        if pods.phase_of(pod) == "Failed" and uid_of(pod) in deleted:
+            key = generation, eligibility.target_of(pod)
+            before = failures.get(key)
+            delay = FIRST_BACKOFF if before is None else min(before.delay * 2, LONGEST_BACKOFF)
+            failures[key] = Backoff(now, delay)
+    return failures
 
 
 def _excess(desired: Object, observed: Observed, alive: Sequence[Object]) -> list[Object]:
@@ -219,6 +254,11 @@ def _every_daemonset(node: Object, cache: Cache) -> Iterable[Key]:
     return [key_of(ds) for ds in cache.list(RESOURCE)]
 
 
+def _suits_others(old: Object, new: Object) -> bool:
+    """A heartbeat changes nothing about which pods a node suits."""
+    return labels_of(old) != labels_of(new) or old.get("spec") != new.get("spec")
+
+
 DAEMONSET = ControllerType(
     name="daemon-set-controller",
     component="daemonset-controller",
@@ -226,9 +266,10 @@ DAEMONSET = ControllerType(
         Watch(RESOURCE),
         Watch("pods", wakes=controller_or_adopters("DaemonSet", RESOURCE)),
         Watch(revisions.RESOURCE, wakes=controller_or_adopters("DaemonSet", RESOURCE)),
-        Watch("nodes", wakes=_every_daemonset),
+        Watch("nodes", wakes=_every_daemonset, matters=_suits_others),
     ),
     observe=observe,
     reconcile=reconcile,
     status=status,
+    memory=Memory(recall=lambda seen, failures: replace(seen, failures=failures), remember=remember),
 )

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from timonel.control.actions import Action, Outcome, Plan, Record, Status, Update
-from timonel.control.declare import Cache, ControllerType, Watch, nobody
+from timonel.control.declare import Cache, ControllerType, Memory, Watch, nobody
 from timonel.control.questions import Answers, Inquiry, Question, Scaled, ScaleOf
 from timonel.controllers.horizontal_pod_autoscaler import behavior, judging, metrics
 from timonel.controllers.horizontal_pod_autoscaler.behavior import Bounds, Moment
@@ -35,7 +35,7 @@ DEFAULT_TOLERANCE = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class Past:
     """`looked` and `spec` tell of the last pass; the rest of recent ones, the oldest first."""
 
     looked: float = float("-inf")
@@ -52,7 +52,7 @@ class Observed:
     rivals: tuple[str, ...]
     now: float
     answers: Answers = field(default_factory=dict)
-    memory: Memory = field(default_factory=Memory)
+    memory: Past = field(default_factory=Past)
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +314,7 @@ def _put(
     return list(found.values())
 
 
-def remember(desired: Object, observed: Observed, outcome: Outcome) -> Memory:
+def remember(desired: Object, observed: Observed, outcome: Outcome) -> Past:
     memory, now = observed.memory, observed.now
     if is_deleting(desired) or rests(desired, observed) > 0:
         return memory
@@ -327,7 +327,7 @@ def remember(desired: Object, observed: Observed, outcome: Outcome) -> Memory:
     if decision.rescales and outcome.error is None and decision.wanted is not None:
         changed.append(Moment(now, decision.wanted - decision.current))
     horizon = now - behavior.longest_memory(desired["spec"].get("behavior"))
-    return Memory(
+    return Past(
         now,
         desired["spec"],
         tuple(m for m in recommended if m.at >= horizon) or tuple(recommended[-1:]),
@@ -341,10 +341,6 @@ HORIZONTAL_POD_AUTOSCALER = ControllerType(
     observe=observe,
     reconcile=reconcile,
     status=status,
-    inquiry=Inquiry(
-        questions=questions,
-        told=lambda seen, answers: replace(seen, answers=answers),
-        recall=lambda seen, memory: replace(seen, memory=memory),
-        remember=remember,
-    ),
+    inquiry=Inquiry(questions, told=lambda seen, answers: replace(seen, answers=answers)),
+    memory=Memory(recall=lambda seen, memory: replace(seen, memory=memory), remember=remember),
 )

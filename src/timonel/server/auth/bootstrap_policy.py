@@ -245,6 +245,15 @@ _CLUSTER_ROLES: dict[str, tuple[_Spec, ...]] = {
         ("patch update", "core", "persistentvolumes"),
         ("create delete", "core", "pods"),
     ),
+    # what stands in for the agents of all simulated nodes
+    "timonel:node-simulator": (
+        (f"{_READ} create patch update", "core", "nodes"),
+        ("patch update", "core", "nodes/status"),
+        (f"{_READ} delete patch update", "core", "pods"),
+        ("patch update", "core", "pods/status"),
+        ("create get patch update", "coordination.k8s.io", "leases"),
+        _EVENTS,
+    ),
 }
 
 _AGGREGATED = {"admin": "admin", "edit": "edit", "view": "view"}  # role -> the label it gathers
@@ -514,6 +523,7 @@ _OWN_WATCHES: dict[str, tuple[_Spec, ...]] = {
         _EVENTS,
     ),
     "token-cleaner": (("list watch", "core", "secrets"),),
+    "bootstrap-signer": (("list watch", "core", "configmaps secrets"),),
     "taint-eviction-controller": (
         (f"{_READ} delete", "core", "pods"),
         (_READ, "core", "nodes"),
@@ -527,7 +537,7 @@ _OWN_WATCHES: dict[str, tuple[_Spec, ...]] = {
         ("create", "core", "pods/eviction"),
     ),
     "disruption-controller": ((_READ, "core", "pods"),),
-    "legacy-service-account-token-cleaner": ((_READ, "core", "pods secrets serviceaccounts"),),
+    "legacy-service-account-token-cleaner": ((_READ, "core", "configmaps pods secrets serviceaccounts"),),
     "persistent-volume-binder": (("list watch", "storage.k8s.io", "csinodes"),),
     "cronjob-controller": ((_READ, "core", "pods"),),
     "job-controller": (("get", "core", "pods"),),
@@ -559,6 +569,7 @@ _CLUSTER_BINDINGS: dict[str, tuple[str, str]] = {
         "g:system:serviceaccounts",
     ),
     "timonel:local-path-provisioner": ("timonel:local-path-provisioner", "s:local-path-provisioner"),
+    "timonel:node-simulator": ("timonel:node-simulator", "s:node-simulator"),
     "timonel:persistent-volume-provisioner": (
         "system:persistent-volume-provisioner",
         "s:local-path-provisioner",
