@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import calendar
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any, NamedTuple
 
 Object = dict[str, Any]
+
+_EPOCH = datetime.fromisoformat("1970-01-01T00:00:00")
 
 
 class Key(NamedTuple):
@@ -94,7 +96,11 @@ def parse_time(text: str | None) -> float | None:
     """Seconds since the epoch of a Time or MicroTime in UTC (`…Z`); None for an absent one."""
     if not text:
         return None
-    whole = calendar.timegm(time.strptime(text[:19], "%Y-%m-%dT%H:%M:%S"))
+    if (
+        len(text) < 19 or text[4] != "-" or text[7] != "-" or text[10] != "T"
+    ):  # other forms of ISO 8601 are none here
+        raise ValueError(f"time data {text!r} does not match RFC 3339")
+    whole = int((datetime.fromisoformat(text[:19]) - _EPOCH).total_seconds())
     fraction = text[19:].rstrip("Z")
     return whole + (float(fraction) if fraction.startswith(".") else 0.0)
 
