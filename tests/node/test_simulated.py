@@ -6,7 +6,7 @@ from tests.node.contract import RuntimeContract
 from timonel.aio.clock import SystemClock, VirtualClock
 from timonel.node.cri.errors import InvalidArgument, NotSupported
 from timonel.node.cri.runtime import ContainerConfig, ContainerState, SandboxConfig, Streams
-from timonel.node.cri.simulated import Behaviour, SimulatedRuntime, behaviour_of, seconds
+from timonel.node.cri.simulated import SimulatedRuntime
 
 
 class TestSimulatedRuntime(RuntimeContract):
@@ -15,38 +15,6 @@ class TestSimulatedRuntime(RuntimeContract):
         runtime = SimulatedRuntime(SystemClock())
         await runtime.pull_image(self.image)
         return runtime
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [("5s", 5), ("1m30s", 90), ("200ms", 0.2), (3, 3), ("2h", 7200)]
-)
-def test_durations_are_gos(text: str, expected: float) -> None:
-    assert seconds(text) == expected
-
-
-def test_a_wrong_duration_is_said() -> None:
-    with pytest.raises(InvalidArgument, match="not a duration: soon"):
-        seconds("soon")
-
-
-@pytest.mark.parametrize(
-    ("annotations", "runs_to_end", "expected"),
-    [
-        ({}, False, Behaviour()),
-        ({}, True, Behaviour(run_for=1)),
-        ({"timonel.dev/simulate": '{"runFor": "5s", "exitCode": 3}'}, False, Behaviour(5, 3)),
-        ({"timonel.dev/simulate": '{"exitCode": 3}'}, False, Behaviour(1, 3)),
-        (
-            {"timonel.dev/simulate.web": '{"oom": true}', "timonel.dev/simulate": "{}"},
-            False,
-            Behaviour(1, 137, 0, True),
-        ),
-    ],
-)
-def test_annotations_say_how_a_container_behaves(
-    annotations: dict[str, str], runs_to_end: bool, expected: Behaviour
-) -> None:
-    assert behaviour_of("web", annotations, runs_to_end=runs_to_end) == expected
 
 
 async def test_a_container_ends_when_its_time_is_over() -> None:

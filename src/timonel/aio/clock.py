@@ -1,7 +1,7 @@
 """Time as an argument. Nothing outside `timonel.aio` reads the wall clock or sleeps by itself.
 
 Every component is handed a `Clock`. `SystemClock` follows the machine; `VirtualClock` stands still until it is
-advanced, and then wakes its sleepers in order of their deadlines, letting the loop settle between two of them.
+advanced, and then wakes its sleepers in order of their deadlines, letting everything settle between two of them.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+import math
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import Protocol
-
 
 # For measuring how long something took, and nothing else: no decision may rest on it.
 stopwatch: Callable[[], float] = time.perf_counter
@@ -68,14 +68,54 @@ class _VirtualTimer:
         self.callback = None
 
 
-class VirtualClock:
-    """A clock that only `advance` moves."""
+class _Heap:
+    """Timers by when they are due, those of one moment in the order in which they were set."""
 
-    def __init__(self, start: float = 1_700_000_000.0) -> None:
-        self._now = start
-        self._start = start
+    def __init__(self) -> None:
         self._timers: list[tuple[float, int, _VirtualTimer]] = []
         self._numbers = itertools.count()
+
+    def add(self, due: float, callback: Callable[[], None]) -> _VirtualTimer:
+        timer = _VirtualTimer(callback)
+        heapq.heappush(self._timers, (due, next(self._numbers), timer))
+        return timer
+
+    def due(self) -> float:
+        """When the next one is; infinity where there is none."""
+        timers = self._timers
+        while timers and timers[0][2].callback is None:
+            heapq.heappop(timers)
+        return timers[0][0] if timers else math.inf
+
+    def pop(self) -> Callable[[], None]:
+        """The next one, of which `due` has just told."""
+        callback = heapq.heappop(self._timers)[2].callback
+        assert callback is not None
+        return callback
+
+
+class VirtualClock:
+    """A clock that only `advance` moves.
+
+    Time stops wherever something is due, and does not go on before all that follows from it is done: the loop has come
+    to rest and nothing is `working`. What merely keeps things alive (see `upkeep`) is done in time, too, but on a
+    long way not as often: at most `UPKEEP_STOPS` times does time stop for that alone.
+
+    `outside` is the time of those who do not live on this clock, such as clients on the network.
+    """
+
+    UPKEEP_STOPS = 500
+    QUIET_TURNS = 50  # of the loop in a row in which nothing is at work, after which nothing more is expected
+
+    def __init__(self, start: float = 1_700_000_000.0, *, outside: Clock | None = None) -> None:
+        self._now = start
+        self._start = start
+        self._timers = _Heap()
+        self._upkeep = (_Heap(), _Heap())
+        self._at_work = 0
+        self._idle = asyncio.Event()
+        self._moving = False
+        self.outside = outside
 
     def now(self) -> float:
         return self._now
@@ -83,45 +123,131 @@ class VirtualClock:
     def monotonic(self) -> float:
         return self._now - self._start
 
+    @property
+    def is_moving(self) -> bool:
+        return self._moving
+
     async def sleep(self, seconds: float) -> None:
-        if seconds <= 0:
-            await asyncio.sleep(0)
-            return
-        done = asyncio.get_running_loop().create_future()
-
-        def wake() -> None:
-            if not done.done():
-                done.set_result(None)
-
-        timer = self.call_later(seconds, wake)
-        try:
-            await done
-        finally:
-            timer.cancel()
+        await _sleep(self, seconds)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        timer = _VirtualTimer(callback)
-        heapq.heappush(self._timers, (self._now + max(seconds, 0), next(self._numbers), timer))
-        return timer
+        return self._timers.add(self._now + max(seconds, 0), callback)
 
-    async def advance(self, seconds: float, *, settle: int = 50) -> None:
-        """Move time forward, firing what falls due on the way; `settle` loop turns follow each."""
-        target = self._now + seconds
+    def call_for_upkeep(self, seconds: float, callback: Callable[[], None], *, watches: bool) -> Timer:
+        return self._upkeep[watches].add(self._now + max(seconds, 0), callback)
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Time stands still meanwhile: for what the loop cannot show, such as a thread that writes to a disk."""
+        self._at_work += 1
+        try:
+            yield
+        finally:
+            self._at_work -= 1
+            if not self._at_work:
+                self._idle.set()
+
+    async def advance(self, seconds: float, *, settle: int = QUIET_TURNS) -> None:
+        """Move time forward, firing what falls due on the way; `settle` quiet loop turns follow each."""
+        if self._moving:
+            raise RuntimeError("the clock is being advanced already")
+        self._moving = True
+        try:
+            await self._advance(self._now + seconds, seconds / self.UPKEEP_STOPS, settle)
+        finally:
+            self._moving = False
+
+    async def _advance(self, target: float, grain: float, settle: int) -> None:
         await self._settle(settle)
-        while self._timers and self._timers[0][0] <= target:
-            due, _, timer = heapq.heappop(self._timers)
-            if timer.callback is None:
-                continue
-            self._now = max(self._now, due)
-            timer.callback()
-            await self._settle(settle)
-        self._now = target
+        earliest = self._now  # when time may stop for upkeep alone
+        while True:
+            upkeep_at = max(min(heap.due() for heap in self._upkeep), earliest)
+            stop = min(self._timers.due(), upkeep_at)
+            if stop > target:
+                break
+            self._now = max(self._now, stop)
+            if await self._keep_up(settle):
+                earliest = self._now + grain
+            while self._timers.due() <= self._now:
+                self._timers.pop()()
+                await self._settle(settle)
+        self._now = max(self._now, target)
+        await self._keep_up(settle)
         await self._settle(settle)
 
-    @staticmethod
-    async def _settle(turns: int) -> None:
-        for _ in range(turns):
+    async def _keep_up(self, settle: int) -> bool:
+        """First what keeps things alive, then what watches whether they are; whether there was any."""
+        was_due = False
+        for heap in self._upkeep:
+            found = False
+            while heap.due() <= self._now:
+                heap.pop()()
+                found = was_due = True
+            if found:
+                await self._settle(settle)
+        return was_due
+
+    async def _settle(self, turns: int) -> None:
+        quiet = 0
+        while quiet < turns:
+            if self._at_work:
+                self._idle.clear()
+                await self._idle.wait()
+                quiet = 0
             await asyncio.sleep(0)
+            quiet += 1
+
+
+async def _sleep(clock: Clock, seconds: float) -> None:
+    if seconds <= 0:
+        await asyncio.sleep(0)
+        return
+    done = asyncio.get_running_loop().create_future()
+
+    def wake() -> None:
+        if not done.done():
+            done.set_result(None)
+
+    timer = clock.call_later(seconds, wake)
+    try:
+        await done
+    finally:
+        timer.cancel()
+
+
+class _Upkeep:
+    """A virtual clock as those see it whose timers need not be exact when time makes a leap."""
+
+    def __init__(self, clock: VirtualClock, *, watches: bool) -> None:
+        self._clock, self._watches = clock, watches
+        self.outside = clock.outside
+
+    def now(self) -> float:
+        return self._clock.now()
+
+    def monotonic(self) -> float:
+        return self._clock.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await _sleep(self, seconds)
+
+    def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
+        return self._clock.call_for_upkeep(seconds, callback, watches=self._watches)
+
+
+def upkeep(clock: Clock, *, watches: bool = False) -> Clock:
+    """The clock for what comes again and again to keep things alive (heartbeats, renewals), or `watches` that they are.
+
+    The same clock, unless it is virtual: there a year of heartbeats is some hundred, and those who watch for them come
+    after them.
+    """
+    return _Upkeep(clock, watches=watches) if isinstance(clock, VirtualClock) else clock
+
+
+def outside(clock: Clock) -> Clock:
+    """The clock of the world around: for connections, timeouts of requests, and whoever else lives in real time."""
+    found: Clock | None = getattr(clock, "outside", None)
+    return found if found is not None else clock
 
 
 def _cancel(task: asyncio.Task[object]) -> None:

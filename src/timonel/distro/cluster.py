@@ -12,7 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
@@ -20,14 +20,16 @@ from timonel.aio.clock import Clock
 from timonel.aio.lifecycle import Service, running, running_together
 from timonel.apis.scheme import Scheme
 from timonel.client.discovery import builtin, discover
+from timonel.client.leases import LeaderElection
 from timonel.client.transport import Transport
+from timonel.control.elected import Elected
 from timonel.control.issuing import Issuer
 from timonel.control.runtime import Controllers
 from timonel.distro import apiserverargs, figures
 from timonel.distro import controllers as roster
 from timonel.distro.config import ClusterConfig
 from timonel.distro.resources import IndexKeeper
-from timonel.objects.meta import Object, parse_time
+from timonel.objects.meta import Key, Object, parse_time
 from timonel.server import compose, flags
 from timonel.server.app import ApiServer, Config
 from timonel.server.atrest import Vault
@@ -50,6 +52,7 @@ SCHEDULER = User("system:kube-scheduler", ("system:authenticated",))
 MANAGER = User("system:kube-controller-manager", ("system:authenticated",))
 SERVICE_ACCOUNTS = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
 
+S = TypeVar("S", bound=Service)
 Report = Callable[[str, str], None]  # step, text
 
 
@@ -156,20 +159,38 @@ class Cluster:
     def _services(self) -> Sequence[Service]:
         wanted: list[Any] = []
         if "controllers" in self.config.components:
-            controllers = Controllers(
-                roster.all_of(self.config, self._secrets.ca_pem),
-                transport_for=self.controller_transport,
-                index=self.index,
-                clock=self.clock,
-                authority=self,
-            )
-            self.api.metrics.add(figures.queues(controllers))
+            controllers = self._alone("controllers", MANAGER, self._controllers)
+            self.api.metrics.add(figures.queues(lambda: controllers.current))
             wanted.append(controllers)
         if "scheduler" in self.config.components:
-            from timonel.scheduler.shell import Scheduler  # NumPy is paid for only where pods are scheduled
-
-            wanted.append(Scheduler(self.transport_for(SCHEDULER), index=self.index, clock=self.clock))
+            wanted.append(self._alone("scheduler", SCHEDULER, self._scheduler))
         return wanted
+
+    def _controllers(self) -> Controllers:
+        return Controllers(
+            roster.all_of(self.config, self._secrets.ca_pem),
+            transport_for=self.controller_transport,
+            index=self.index,
+            clock=self.clock,
+            authority=self,
+        )
+
+    def _scheduler(self) -> Service:
+        from timonel.scheduler.shell import Scheduler  # NumPy is paid for only where pods are scheduled
+
+        return Scheduler(self.transport_for(SCHEDULER), index=self.index, clock=self.clock)
+
+    def _alone(self, name: str, user: User, make: Callable[[], S]) -> Elected[S]:
+        """As long as nobody else may have the same store, there is nobody to hold an election with."""
+        if self.config.store != "etcd":
+            return Elected(name, make)
+        election = LeaderElection(
+            self.transport_for(user),
+            self.clock,
+            lease=Key("kube-system", user.name.removeprefix("system:")),
+            identity=f"{self.config.name}_{uuid.uuid4()}",
+        )
+        return Elected(name, make, election)
 
 
 def _auth(secrets: Secrets) -> AuthSettings:
@@ -204,16 +225,16 @@ def why_not_ready(node: Object | None, since: float) -> str:
 
 
 async def follow_nodes(cluster: Cluster, since: Mapping[str, float]) -> AsyncIterator[dict[str, str]]:
-    """What is wrong with each node by its name, now and whenever one has changed."""
+    """What is wrong with each node by its name: of all of them now, and then of each one that has changed."""
     transport, nodes = cluster.transport_for(ADMIN), cluster.index.resource("nodes")
     while True:
         page = await transport.list(nodes)
         found = {n["metadata"]["name"]: n for n in page.items}
         yield {name: why_not_ready(found.get(name), after) for name, after in since.items()}
         async for event in transport.watch(nodes, resource_version=page.resource_version):
-            if event.type in ("ADDED", "MODIFIED"):
-                found[event.object["metadata"]["name"]] = event.object
-                yield {name: why_not_ready(found.get(name), after) for name, after in since.items()}
+            name = event.object["metadata"]["name"]
+            if event.type in ("ADDED", "MODIFIED") and name in since:
+                yield {name: why_not_ready(event.object, since[name])}
 
 
 async def for_ever() -> None:

@@ -24,6 +24,7 @@ from typing import Any
 COMPONENTS = ("api", "controllers", "scheduler", "node")
 RUNTIMES = ("auto", "containerd", "simulated")
 STORES = ("sqlite", "memory", "etcd")
+CLOCKS = ("system", "virtual")
 DEFAULT_PORT = 6443
 NAME_LENGTH = 50
 LABEL = "[a-z0-9]([a-z0-9-]*[a-z0-9])?"
@@ -92,6 +93,8 @@ class ClusterConfig:
     mirrors: dict[str, str] = field(default_factory=dict)  # registry -> the URL that stands in for it
     network: NetworkConfig = field(default_factory=NetworkConfig)
     apiserver_args: dict[str, str] = field(default_factory=dict)  # kube-apiserver's flags; see apiserverargs
+    stages: str = ""  # a file of kwok's Stages, by which simulated nodes and pods live
+    clock: str = "system"  # or virtual: it stands still until it is advanced
 
     @property
     def service_address(self) -> str:
@@ -201,6 +204,8 @@ def problems(raw: Any) -> Iterator[str]:
             yield f"{key} must hold texts"
     if raw.get("store", "sqlite") not in STORES:
         yield f"store must be one of {', '.join(STORES)}"
+    if raw.get("clock", "system") not in CLOCKS:
+        yield f"clock must be one of {', '.join(CLOCKS)}"
     if raw.get("runtime", "auto") not in RUNTIMES:
         yield f"runtime must be one of {', '.join(RUNTIMES)}"
 

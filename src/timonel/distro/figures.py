@@ -11,9 +11,12 @@ from timonel.control.runtime import Controllers
 from timonel.server.metrics.text import COUNTER, GAUGE, Family, of
 
 
-def queues(controllers: Controllers) -> Callable[[], Iterator[Family]]:
+def queues(current: Callable[[], Controllers | None]) -> Callable[[], Iterator[Family]]:
+    """`current` are the controllers that run in this process, if any do."""
+
     def families() -> Iterator[Family]:
-        found = {each.name: each.queue for each in controllers.controllers}
+        running = current()
+        found = {each.name: each.queue for each in running.controllers} if running is not None else {}
         for name, kind, text, values in (
             ("adds_total", COUNTER, "Total number of adds handled by workqueue",
              {key: queue.adds for key, queue in found.items()}),

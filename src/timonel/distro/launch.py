@@ -27,6 +27,7 @@ from timonel.distro.config import ClusterConfig, ConfigError, EtcdConfig, Networ
 STOP_GRACE = 20.0  # seconds
 SOCKET_PATH_LIMIT = 107  # bytes, of an AF_UNIX address
 START_WAIT = 60.0
+SIMULATED_PODS = "100.64.0.0/10"
 # What the threads of the store read, the loop lets go of: with an arena for each thread nothing would use it again.
 ALLOCATION = {"MALLOC_ARENA_MAX": "1"}
 STEPS = {"api": "the API server", "control": "controllers and scheduler", "node": "the node"}
@@ -59,6 +60,9 @@ class Wishes:
     store: str | None = None
     etcd: EtcdConfig | None = None
     apiserver_args: dict[str, str] | None = None
+    nodes: int | None = None
+    stages: str | None = None
+    clock: str | None = None
 
 
 @contextmanager
@@ -95,10 +99,14 @@ def prepare(paths: Paths, name: str, wishes: Wishes) -> ClusterConfig:
         store=wishes.store,
         etcd=wishes.etcd,
         apiserver_args=wishes.apiserver_args,
+        nodes=wishes.nodes,
+        stages=wishes.stages,
+        clock=wishes.clock,
     )
     if config.store == "etcd" and not config.etcd.servers:
         raise ConfigError("it is not said where etcd is", "Say it: --store etcd://HOST:2379")
     config = replace(config, runtime=_runtime(wishes.runtime, config))
+    _check_simulated(config)
     if config.runtime == "containerd" and "node" in config.components:
         _check_length(paths, config)
         if not config.network.bridge:
@@ -110,6 +118,8 @@ def prepare(paths: Paths, name: str, wishes: Wishes) -> ClusterConfig:
                 config = replace(config, cluster_cidr=box.choose_pod_range(pods))
     elif known is None:
         config = replace(config, network=NetworkConfig())
+        if "node" in config.components:  # enough ranges for as many nodes as may be simulated
+            config = replace(config, cluster_cidr=SIMULATED_PODS)
     if not config.port:  # asked for a free one, or not asked: then the usual one if it is free
         preferred = (0,) if wishes.port == 0 else (settings.DEFAULT_PORT, 0)
         config = replace(config, port=_free_port(config.address, preferred))
@@ -117,6 +127,18 @@ def prepare(paths: Paths, name: str, wishes: Wishes) -> ClusterConfig:
         _check_port(config.address, config.port)
     settings.save(paths, config)
     return config
+
+
+def _check_simulated(config: ClusterConfig) -> None:
+    """What only clusters without real containers can have."""
+    is_real = config.runtime == "containerd" and "node" in config.components
+    if is_real and config.clock == "virtual":
+        raise ConfigError(
+            "real containers live in real time: they cannot have a virtual clock",
+            "Simulate them: --runtime simulated --clock virtual",
+        )
+    if config.clock == "virtual" and config.store == "etcd":
+        raise ConfigError("a virtual clock is one server's: it cannot share etcd with others")
 
 
 def _check_length(paths: Paths, config: ClusterConfig) -> None:

@@ -26,6 +26,7 @@ from timonel.distro.servertls import ServerTls
 from timonel.distro.stores import open_store, root_of
 from timonel.server.atrest import Vault
 
+MOST_NAMED = 5  # nodes that are told of one by one
 NODE_WAIT = 40.0  # seconds until a cluster counts as started although its nodes are not ready
 
 Report = Callable[[dict[str, Any]], None]
@@ -119,11 +120,18 @@ async def _start_nodes(
     stack: AsyncExitStack, config: ClusterConfig, paths: Paths, authority: pki.Authority, cluster: Cluster
 ) -> Sequence[BoxedNode]:
     """Those that have a box and an agent of their own."""
-    numbers = range(1, config.nodes + 1)
-    if config.runtime == "simulated":
-        from timonel.distro.simulated import simulated_nodes
+    from timonel.distro import simulated
 
-        await stack.enter_async_context(running_together(*simulated_nodes(cluster, numbers)))
+    numbers = range(1, config.nodes + 1)
+    stages = simulated.load_stages(config)
+    is_simulated = config.runtime == "simulated"
+    by_engine = is_simulated and not simulated.has_agents(config)
+    make = simulated.first_nodes(config) if by_engine else ()
+    simulation = simulated.Simulation(cluster, make=make, stages=stages)
+    if is_simulated and not by_engine:
+        await stack.enter_async_context(running_together(*simulated.simulated_nodes(cluster, numbers)))
+    await stack.enter_async_context(running(simulation))
+    if is_simulated:
         return ()
     nodes = [
         BoxedNode(config=config, paths=paths, number=number, authority=authority, clock=cluster.clock)
@@ -145,9 +153,12 @@ async def tell_of_nodes(
     problems: dict[str, str] = {}
 
     async def all_ready() -> None:
+        waited_for = set(since)
         async for found in follow_nodes(cluster, since):
             problems.update(found)
-            if not any(found.values()):
+            for name, why in found.items():
+                (waited_for.add if why else waited_for.discard)(name)
+            if not waited_for:
                 settled.set()
 
     async def failing(node: BoxedNode) -> None:
@@ -162,7 +173,11 @@ async def tell_of_nodes(
     for name, why in problems.items():
         if why:
             report(_not_ready(name, why, by_name.get(name)))
-        else:
+    fine = [name for name, why in problems.items() if not why]
+    if len(fine) > MOST_NAMED:
+        report(_done("node", f"{len(fine)} nodes ({config.runtime})"))
+    else:
+        for name in fine:
             report(_done("node", f"node {name} ({config.runtime})"))
 
 

@@ -1,33 +1,93 @@
-"""Nodes without containers, in the server's own process: the real agent over a simulated runtime.
+"""Nodes without containers, in the server's own process.
 
-The API server reaches them through pairs of sockets, so that a node takes no port, and one provisioner stands in for
-those of all nodes.
+A few nodes have the real agent each, over a simulated runtime; more than that, and all that are added later, live by
+one engine (`node.simulation`). The API server reaches both through pairs of sockets, so that no node takes a port. One
+provisioner stands in for those of all agents.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import itertools
 from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
 
-from timonel.aio.lifecycle import Service
+from timonel.aio.lifecycle import Service, running_together
 from timonel.client.events import EventRecorder
 from timonel.distro.cluster import SERVICE_ACCOUNTS, Cluster
+from timonel.distro.config import ClusterConfig, ConfigError
 from timonel.distro.nodes import node_name
 from timonel.node.cri.simulated import SimulatedRuntime
 from timonel.node.localpath import LocalPathProvisioner
 from timonel.node.nearby import NearbyServer
-from timonel.node.nodestatus import Machine
 from timonel.node.shell import NodeAgent, NodeConfig
+from timonel.node.simulation import machines
+from timonel.node.simulation.api import NodeDoor
+from timonel.node.simulation.engine import NodeSimulator
+from timonel.node.simulation.stages import Stages, WrongStage, read
+from timonel.objects.meta import Object
 from timonel.server.request import User
 
-GIB = 1 << 30
 PROVISIONER = "local-path-provisioner"
+SIMULATOR = "node-simulator"
+FEW = 3  # nodes that have an agent each
+
+
+def has_agents(config: ClusterConfig) -> bool:
+    """Whether the nodes that belong to the cluster have an agent each."""
+    return config.nodes <= FEW and not config.stages
+
+
+def load_stages(config: ClusterConfig) -> Stages | None:
+    """Those of the file that was named. Raises ConfigError."""
+    if not config.stages:
+        return None
+    try:
+        return read(Path(config.stages).read_text())
+    except OSError as exc:
+        raise ConfigError(f"the file of stages cannot be read: {exc}") from exc
+    except (WrongStage, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{config.stages} cannot be used: {exc}", "See docs/guide/simulation.md") from exc
+
+
+class Simulation:
+    """The engine and the door to its nodes. `make` are nodes that must exist before it is ready."""
+
+    name = "simulated nodes"
+
+    def __init__(
+        self, cluster: Cluster, *, make: Iterable[Object] = (), stages: Stages | None = None
+    ) -> None:
+        user = User(f"system:serviceaccount:kube-system:{SIMULATOR}", SERVICE_ACCOUNTS)
+        transport = cluster.transport_for(user)
+        self.engine = NodeSimulator(transport, cluster.clock, make=make, stages=stages)
+        self._door = NodeDoor(self.engine, cluster.clock)
+        self._nearby = cluster.nearby_nodes
+        self.engine.listeners.append(self._changed)
+
+    def _changed(self, node: str, is_here: bool) -> None:
+        if is_here:
+            self._nearby[node] = partial(self._door.connect, node)
+        else:
+            self._nearby.pop(node, None)
+
+    async def run(self, ready: asyncio.Event) -> None:
+        async with running_together(self._door, self.engine):
+            ready.set()
+            await asyncio.Event().wait()
+
+
+def first_nodes(config: ClusterConfig) -> list[Object]:
+    return [
+        machines.new_node(node_name(config, number), machines.Size(), {})
+        for number in range(1, config.nodes + 1)
+    ]
 
 
 def simulated_nodes(cluster: Cluster, numbers: Sequence[int]) -> list[Service]:
-    """The nodes of these numbers, and what they share."""
+    """Nodes with an agent each, and what they share."""
     names = [node_name(cluster.config, number) for number in numbers]
     return [SimulatedStorage(cluster, names), *(simulated_node(cluster, number) for number in numbers)]
 
@@ -35,7 +95,8 @@ def simulated_nodes(cluster: Cluster, numbers: Sequence[int]) -> list[Service]:
 def simulated_node(cluster: Cluster, number: int) -> NodeAgent:
     config = cluster.config
     name = node_name(config, number)
-    pods = list(ipaddress.ip_network(config.cluster_cidr).subnets(new_prefix=24))[number - 1]
+    ranges = ipaddress.ip_network(config.cluster_cidr).subnets(new_prefix=24)
+    pods = next(itertools.islice(ranges, number - 1, None))
     user = User(f"system:node:{name}", ("system:nodes", "system:authenticated"))
     nearby = NearbyServer()
     cluster.nearby_nodes[name] = nearby.connect
@@ -48,7 +109,7 @@ def simulated_node(cluster: Cluster, number: int) -> NodeAgent:
             cluster_dns=(config.dns_address,),
             cluster_domain=config.cluster_domain,
             is_simulated=True,
-            machine=_machine(name),
+            machine=machines.machine(name),
         ),
         cluster.transport_for(user),
         SimulatedRuntime(cluster.clock, str(pods)),
@@ -75,22 +136,3 @@ class SimulatedStorage:
             group.create_task(self._recorder.run(asyncio.Event()), name=self._recorder.name)
             group.create_task(self._provisioner.run(), name="local-path provisioner")
             ready.set()
-
-
-def _machine(name: str) -> Machine:
-    """A machine of a common size; nothing is measured."""
-    return Machine(
-        cpus=8,
-        memory=32 * GIB,
-        memory_available=30 * GIB,
-        disk=100 * GIB,
-        disk_available=90 * GIB,
-        pids=4_194_304,
-        pids_used=100,
-        machine_id=name,
-        system_uuid=name,
-        boot_id=name,
-        kernel="simulated",
-        os_image="Timonel simulated node",
-        architecture="amd64",
-    )

@@ -15,6 +15,7 @@ from timonel.distro import processes
 from timonel.distro.commands import options
 from timonel.distro.config import Paths
 
+MOST_NAMED = 5  # nodes that are named one by one
 COLUMNS = (
     ("NAME", "name"),
     ("STATE", "state"),
@@ -72,6 +73,9 @@ def _nodes(where: Paths, config: settings.ClusterConfig) -> list[str]:
     if config.runtime == "simulated" and "node" in config.components:
         from timonel.distro.nodes import node_name
 
+        first = node_name(config, 1)
+        if config.nodes > MOST_NAMED:
+            return [f"{first} … {node_name(config, config.nodes)} (simulated)"]
         return [f"{node_name(config, number)} (simulated)" for number in range(1, config.nodes + 1)]
     return [_node(where, node) for node in where.nodes]
 

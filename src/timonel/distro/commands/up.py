@@ -26,12 +26,23 @@ from timonel.distro.config import ClusterConfig, ConfigError, EtcdConfig, Paths
 
   timonel up --name two --runtime simulated    a second cluster beside the first
 
+  timonel up --runtime simulated --nodes 1000    a large cluster without containers
+
   timonel up --components api             the API server alone
 
   timonel up --store etcd://10.0.0.1:2379     state in etcd instead of a file"""
 )
 @options.cluster_options
 @click.option("--runtime", type=click.Choice(settings.RUNTIMES), help="What runs pods. [default: auto]")
+@click.option("--nodes", type=click.IntRange(1, 100_000), help="How many nodes. [default: 1]")
+@click.option(
+    "--stages",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True),
+    help="A file of kwok's Stages, by which simulated nodes and pods live.",
+)
+@click.option(
+    "--clock", type=click.Choice(settings.CLOCKS), help="Real time, or time that stands still until advanced."
+)
 @click.option("--components", help="Start less than everything: a list of api, controllers, scheduler, node.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), help="The API server's port; 0 takes a free one. [default: 6443]"
@@ -57,6 +68,9 @@ def up(
     name: str,
     data_dir: Path | None,
     runtime: str | None,
+    nodes: int | None,
+    stages: Path | None,
+    clock: str | None,
     components: str | None,
     port: int | None,
     legacy_apis: bool | None,
@@ -81,6 +95,9 @@ def up(
             store=store,
             apiserver_args=_checked(apiserver_args),
             etcd=changed(_known_etcd(where), etcd) if etcd else None,
+            nodes=nodes,
+            stages=_checked_stages(stages),
+            clock=clock,
         )
         settings.check_new_name(where, name)
         with launch.alone(where):
@@ -113,6 +130,15 @@ def _checked(args: tuple[str, ...]) -> dict[str, str] | None:
     found = apiserverargs.parse(args)
     apiserverargs.check(found)
     return found
+
+
+def _checked_stages(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    from timonel.distro import simulated  # it knows the nodes' parts
+
+    simulated.load_stages(ClusterConfig(name="", stages=str(file)))
+    return str(file)
 
 
 def _known_etcd(where: Paths) -> EtcdConfig:

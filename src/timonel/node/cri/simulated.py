@@ -1,9 +1,8 @@
 """A runtime without containers: pods start, run their time and end, in memory and on the clock they are given.
 
-How a container behaves is said by an annotation of its pod, `timonel.dev/simulate` (all containers) or
-`timonel.dev/simulate.NAME` (one), a JSON object: `{"runFor": "5s", "exitCode": 1, "startDelay": "200ms", "oom": true,
-"log": ["line", …]}`. Without it a container runs until it is stopped, or ends well after a moment when it is expected
-to end by itself (an init container, or a pod that is not restarted). Every image exists, but for those that
+How a container behaves is said by an annotation of its pod (`simulation.behaviour`). Without it a container runs until
+it is stopped, or ends well after a moment when it is expected to end by itself (an init container, or a pod that is
+not restarted). Every image exists, but for those that
 `missing_images` names. Cheap enough for tens of thousands of pods in one process.
 """
 
@@ -13,11 +12,8 @@ import asyncio
 import hashlib
 import ipaddress
 import itertools
-import json
-import re
 from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 from timonel.aio.clock import Clock, Timer
 from timonel.node.cri.errors import InvalidArgument, Missing, NotSupported, RuntimeFailure
@@ -38,53 +34,13 @@ from timonel.node.cri.runtime import (
     Version,
 )
 from timonel.node.podruntime import POD_UID, RUNS_TO_END
+from timonel.node.simulation.behaviour import Behaviour, Unclear, behaviour_of
 from timonel.objects.meta import format_micro_time
 
-ANNOTATION = "timonel.dev/simulate"
-MOMENT = 1.0
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PIECE = re.compile(r"([0-9.]+)(ms|s|m|h)")
 IMAGE_SIZE = 4_194_304
 # No colons: kubectl reads what a node refuses an upgrade with as YAML first, and shows it only if it is none.
 NO_PROCESS = "this node simulates its containers, there is no process to run a command in"
 NO_PORT = "this node simulates its containers, there is no port to forward to"
-
-
-@dataclass(frozen=True, slots=True)
-class Behaviour:
-    run_for: float | None = None  # None: until it is stopped
-    exit_code: int = 0
-    start_delay: float = 0.0
-    is_oom: bool = False
-    log: tuple[str, ...] = ()
-
-
-def seconds(text: str | int | float) -> float:
-    """5s, 1m30s, 200ms, or a plain number of seconds."""
-    if isinstance(text, int | float):
-        return float(text)
-    pieces = _PIECE.findall(text)
-    if not pieces or "".join(n + u for n, u in pieces) != text:
-        raise InvalidArgument(f"not a duration: {text}")
-    return sum(float(number) * _UNITS[unit] for number, unit in pieces)
-
-
-def behaviour_of(name: str, pod_annotations: Mapping[str, str], *, runs_to_end: bool) -> Behaviour:
-    text = pod_annotations.get(f"{ANNOTATION}.{name}") or pod_annotations.get(ANNOTATION)
-    if not text:
-        return Behaviour(run_for=MOMENT if runs_to_end else None)
-    try:
-        wanted: dict[str, Any] = json.loads(text)
-    except ValueError as e:
-        raise InvalidArgument(f"annotation {ANNOTATION}: {e}") from e
-    default = MOMENT if runs_to_end or "exitCode" in wanted or wanted.get("oom") else None
-    return Behaviour(
-        run_for=seconds(wanted["runFor"]) if "runFor" in wanted else default,
-        exit_code=137 if wanted.get("oom") else int(wanted.get("exitCode", 0)),
-        start_delay=seconds(wanted.get("startDelay", 0)),
-        is_oom=bool(wanted.get("oom")),
-        log=tuple(wanted.get("log", ())),
-    )
 
 
 class SimulatedRuntime:
@@ -143,9 +99,18 @@ class SimulatedRuntime:
     async def stats(self) -> Sequence[Stats]:
         now = self._clock.now()
         return [
-            Stats(c.id, c.labels, now, int((now - c.started_at) * 1e6), 1 << 20, 1 << 20, 1 << 19, 1 << 12)
+            Stats(
+                c.id,
+                c.labels,
+                now,
+                int((now - c.started_at) * 1e6 * how.cpu),
+                how.memory,
+                how.memory,
+                how.memory // 2,
+                1 << 12,
+            )
             for c in self._containers.values()
-            if c.state is ContainerState.RUNNING
+            if c.state is ContainerState.RUNNING and (how := self._behaviours[c.id])
         ]
 
     # ---- sandboxes
@@ -235,7 +200,10 @@ class SimulatedRuntime:
                 )
         image = await self.image_status(config.image)
         runs_to_end = config.annotations.get(RUNS_TO_END) == "true"
-        behaviour = behaviour_of(config.name, owner.annotations, runs_to_end=runs_to_end)
+        try:
+            behaviour = behaviour_of(config.name, owner.annotations, runs_to_end=runs_to_end)
+        except Unclear as e:
+            raise InvalidArgument(str(e)) from e
         container = Container(
             id=self._id(),
             sandbox_id=sandbox_id,
@@ -259,14 +227,16 @@ class SimulatedRuntime:
         if container.state is not ContainerState.CREATED:
             raise RuntimeFailure(f"container {container_id} is not in created state")
         behaviour = self._behaviours[container_id]
-        if behaviour.start_delay:
-            await self._clock.sleep(behaviour.start_delay)
+        delay = behaviour.start_delay + (behaviour.pull_delay if container.attempt == 0 else 0)
+        if delay:
+            await self._clock.sleep(delay)
         now = self._clock.now()
         self._containers[container_id] = replace(container, state=ContainerState.RUNNING, started_at=now)
         if behaviour.run_for is not None:
             reason = "OOMKilled" if behaviour.is_oom else ""
             self._timers[container_id] = self._clock.call_later(
-                behaviour.run_for, lambda: self._end(container_id, behaviour.exit_code, reason)
+                behaviour.run_for,
+                lambda: self._end(container_id, behaviour.code_of(container.attempt), reason),
             )
 
     def _end(self, container_id: str, code: int, reason: str = "") -> None:

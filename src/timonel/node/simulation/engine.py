@@ -1,0 +1,465 @@
+"""One engine for all simulated nodes of a process: their watches, timers and writes.
+
+Two watches (nodes, pods) feed one queue of keys, which a few workers empty: so many writes are under way at once, no
+more, and a pod or node has at most one. Due times lie on two wheels, that of pods and that of heartbeats, which are
+spread over their period. A pod at rest costs its `Life` and nothing else: its object is read again when it is needed.
+
+A write that fails is tried again later; whoever else changes a pod meanwhile is respected, since every step starts from
+the newest object seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from timonel.aio.clock import Clock, upkeep
+from timonel.aio.workqueue import WorkQueue
+from timonel.client.events import EventRecorder
+from timonel.client.transport import Resource, Transport, Unreachable
+from timonel.machinery.errors import AlreadyExists, Conflict, Invalid, NotFound, StatusError
+from timonel.node import podstatus
+from timonel.node.follow import Changed, Replaced, follow
+from timonel.node.simulation import life as lives
+from timonel.node.simulation import machines
+from timonel.node.simulation.life import Life, Step
+from timonel.node.simulation.machines import POD_ADDRESSES, Addresses
+from timonel.node.simulation.stages import Stages
+from timonel.node.simulation.stagework import StageWork
+from timonel.node.simulation.wheel import Wheel
+from timonel.objects.meta import Key, Object, key_of, uid_of
+
+logger = logging.getLogger(__name__)
+
+NODES = Resource("", "v1", "nodes", False)
+PODS = Resource("", "v1", "pods", True)
+LEASES = Resource("coordination.k8s.io", "v1", "leases", True)
+LEASE_NAMESPACE = "kube-node-lease"
+WORKERS = 64
+RENEW_EVERY = 20.0  # half of what a Lease lasts
+STATUS_EVERY = 300.0
+RETRY, RETRY_LIMIT = 0.5, 10.0
+
+Work = tuple[str, str]  # what is to be done, and for whom: (pod, uid), (node | beat | make, name)
+
+
+@dataclass(slots=True)
+class Node:
+    """A simulated node as the engine keeps it."""
+
+    name: str
+    object: Object
+    ip: str
+    addresses: Addresses
+    pods: set[str] = field(default_factory=set)  # uids
+    status_at: float = 0.0  # when its status was last sent
+    has_lease: bool = False
+
+    @property
+    def is_stopped(self) -> bool:
+        return machines.is_stopped(self.object)
+
+
+@dataclass(slots=True)
+class Held:
+    """A pod of ours. `pod` is None while it is at rest; `version` is that of the newest object seen."""
+
+    key: Key
+    node: Node
+    life: Life
+    pod: Object | None
+    version: int
+    failures: int = 0
+
+
+class NodeSimulator:
+    """Needs `transport` with the rights of the role timonel:node-simulator.
+
+    `make` are nodes to create unless they exist; ready when they are there. `listeners` hear which nodes are simulated
+    here: (name, True) and (name, False).
+    """
+
+    name = "simulated nodes"
+
+    def __init__(
+        self,
+        transport: Transport,
+        clock: Clock,
+        *,
+        make: Iterable[Object] = (),
+        stages: Stages | None = None,
+    ) -> None:
+        self._transport, self._clock = transport, clock
+        self._calm = upkeep(clock)
+        self._make = {obj["metadata"]["name"]: obj for obj in make}
+        self.listeners: list[Callable[[str, bool], None]] = []
+        self.recorder = EventRecorder(transport, clock, "kubelet")
+        self._stages = (
+            StageWork(stages, transport, clock, self.recorder.record) if stages is not None else None
+        )
+        self.nodes: dict[str, Node] = {}
+        self._held: dict[str, Held] = {}
+        self._elsewhere: dict[str, dict[Key, None]] = {}  # pods of nodes that are not ours, by node
+        self._queue: WorkQueue[Work] = WorkQueue(clock)
+        self._wheel: Wheel[Work] = Wheel(clock, self._queue.add)
+        self._beats: Wheel[Work] = Wheel(self._calm, self._queue.add)
+        self._node_addresses = Addresses(machines.ADDRESSES)
+        self._shared_addresses = Addresses(POD_ADDRESSES)
+        self._made = asyncio.Event()
+        self._failures: dict[Work, int] = {}
+        self._waiting: dict[str, asyncio.Event] = {}  # who follows a pod's logs, by uid
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    # ---- for who asks about a pod
+
+    def pods_of(self, node: str) -> list[Held]:
+        found = self.nodes.get(node)
+        return [self._held[uid] for uid in found.pods] if found is not None else []
+
+    def holds(self, held: Held) -> bool:
+        return self._held.get(held.life.uid) is held
+
+    async def changed(self, held: Held) -> None:
+        """Wait until something has happened to it."""
+        event = self._waiting.setdefault(held.life.uid, asyncio.Event())
+        await event.wait()
+
+    def _tell(self, held: Held) -> None:
+        if (event := self._waiting.pop(held.life.uid, None)) is not None:
+            event.set()
+
+    async def pod(self, held: Held) -> Object:
+        """Its object, as last seen or as it is now. Raises NotFound."""
+        return held.pod if held.pod is not None else await self._transport.get(PODS, held.key)
+
+    # ---- running
+
+    async def run(self, ready: asyncio.Event) -> None:
+        knows_nodes = asyncio.Event()
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self.recorder.run(asyncio.Event()), name=self.recorder.name)
+                group.create_task(self._follow_nodes(knows_nodes), name="simulated nodes: nodes")
+                await knows_nodes.wait()
+                group.create_task(self._follow_pods(), name="simulated nodes: pods")
+                for number in range(WORKERS):
+                    group.create_task(self._work(), name=f"simulated nodes {number}")
+                await self._made.wait()
+                ready.set()
+        finally:
+            self._wheel.close()
+            self._beats.close()
+            self._queue.close()
+
+    async def _work(self) -> None:
+        while True:
+            async with self._queue.take() as work:
+                try:
+                    await self._do(*work)
+                    self._failures.pop(work, None)
+                except (StatusError, Unreachable) as e:
+                    self._again(work, e)
+                except Exception as e:
+                    logger.exception("Simulation failed", extra={"what": work[0], "who": work[1]})
+                    self._again(work, e)
+
+    def _again(self, work: Work, error: Exception) -> None:
+        failures = self._failures[work] = self._failures.get(work, 0) + 1
+        logger.info(
+            "Could not write, trying again", extra={"what": work[0], "who": work[1], "error": str(error)}
+        )
+        self._queue.add_after(work, min(RETRY * 2.0 ** (failures - 1), RETRY_LIMIT))
+
+    async def _do(self, what: str, who: str) -> None:
+        if what == "pod":
+            await self._do_pod(who)
+        elif what == "find":
+            await self._do_find(who)
+        elif what == "make":
+            await self._do_make(who)
+        elif (node := self.nodes.get(who)) is not None and not node.is_stopped:
+            await (self._do_node(node) if what == "node" else self._do_beat(node))
+
+    # ---- nodes
+
+    async def _follow_nodes(self, known: asyncio.Event) -> None:
+        async for news in follow(self._transport, self._clock, NODES):
+            if isinstance(news, Changed):
+                self._node_changed(news.object, is_deleted=news.is_deleted)
+                continue
+            found = {n["metadata"]["name"]: n for n in news.objects}
+            for name in [name for name in self.nodes if name not in found]:
+                self._forget_node(name)
+            for node in news.objects:
+                self._node_changed(node, is_deleted=False)
+            if not known.is_set():
+                for name in list(self._make):
+                    if name in found:
+                        del self._make[name]
+                    else:
+                        self._queue.add(("make", name))
+                known.set()
+                if not self._make:
+                    self._made.set()
+
+    def _node_changed(self, obj: Object, *, is_deleted: bool) -> None:
+        name = obj["metadata"]["name"]
+        node = self.nodes.get(name)
+        if is_deleted or not machines.is_simulated(obj):
+            if node is not None:
+                self._forget_node(name)
+            return
+        if node is not None and uid_of(node.object) != uid_of(obj):
+            self._forget_node(name)
+            node = None
+        if node is None:
+            node = self._adopt_node(obj)
+        was_stopped, node.object = node.is_stopped, obj
+        if node.addresses is self._shared_addresses and (cidr := (obj.get("spec") or {}).get("podCIDR")):
+            node.addresses = Addresses(cidr)
+        if was_stopped and not node.is_stopped:  # switched on again
+            self._wake_node(node)
+        if node.is_stopped:
+            self._beats.set(("beat", name), None)
+        elif self._needs_status(obj):
+            self._queue.add(("node", name))
+
+    def _needs_status(self, obj: Object) -> bool:
+        if self._stages is not None and self._stages.lives("Node"):
+            return True
+        return not machines.is_ready(obj) or not machines.address_of(obj)
+
+    def _adopt_node(self, obj: Object) -> Node:
+        name = obj["metadata"]["name"]
+        ip = machines.address_of(obj)
+        if ip:
+            self._node_addresses.seen(ip)
+        else:
+            ip = self._node_addresses.take()
+        cidr = (obj.get("spec") or {}).get("podCIDR")
+        node = Node(name, obj, ip, Addresses(cidr) if cidr else self._shared_addresses)
+        self.nodes[name] = node
+        self._wake_node(node)
+        for listener in self.listeners:
+            listener(name, True)
+        return node
+
+    def _wake_node(self, node: Node) -> None:
+        """Its heartbeats begin, each node's at a moment of its own; its pods are looked at."""
+        phase = len(self.nodes) * 0.618034 % 1.0 * RENEW_EVERY
+        self._beats.set(("beat", node.name), self._clock.now() + phase)
+        for uid in node.pods:
+            self._queue.add(("pod", uid))
+        for key in self._elsewhere.pop(node.name, ()):
+            self._queue.add(("find", f"{key.namespace}/{key.name}"))
+
+    def _forget_node(self, name: str) -> None:
+        node = self.nodes.pop(name)
+        self._beats.set(("beat", name), None)
+        for uid in list(node.pods):
+            held = self._forget(uid)
+            if held is not None:
+                self._elsewhere.setdefault(name, {})[held.key] = None
+        for listener in self.listeners:
+            listener(name, False)
+
+    async def _do_make(self, name: str) -> None:
+        obj, now = self._make.get(name), self._clock.now()
+        if obj is not None:
+            ip = self._node_addresses.take()
+            status = machines.status(obj, ip, now)
+            if self._stages is not None and self._stages.lives("Node"):
+                status = obj["status"]
+            try:
+                await self._transport.create(NODES, {**obj, "status": status})
+            except AlreadyExists:
+                logger.info("The node is there already", extra={"node": name})
+            self._make.pop(name, None)
+        if not self._make:
+            self._made.set()
+
+    async def _do_node(self, node: Node) -> None:
+        """Its status, after it came, came back or was said to be lost."""
+        if self._stages is not None and self._stages.lives("Node"):
+            await self._do_stage(("node", node.name), NODES, node.object, node)
+            return
+        if not self._needs_status(node.object):
+            return
+        now, old = self._clock.now(), node.object.get("status") or {}
+        wanted = machines.status(node.object, node.ip, now)
+        patch = {key: value for key, value in wanted.items() if old.get(key) != value}
+        await self._patch_node(node, patch, now)
+
+    async def _patch_node(self, node: Node, status: dict[str, Any], now: float) -> None:
+        body = {"metadata": {"uid": uid_of(node.object)}, "status": status}
+        try:
+            node.object = await self._transport.patch(
+                NODES, Key("", node.name), body, kind="strategic", subresource="status"
+            )
+        except (NotFound, Conflict, Invalid):  # it is gone, or a namesake has its place: its watch tells
+            return
+        node.status_at = now
+
+    async def _do_beat(self, node: Node) -> None:
+        now = self._clock.now()
+        self._beats.set(("beat", node.name), now + RENEW_EVERY)
+        key = Key(LEASE_NAMESPACE, node.name)
+        if node.has_lease:
+            try:
+                await self._transport.patch(LEASES, key, {"spec": machines.renewed(node.name, now)})
+            except NotFound:
+                node.has_lease = False
+        if not node.has_lease:
+            try:
+                await self._transport.create(
+                    LEASES, machines.lease(node.object, now), namespace=key.namespace
+                )
+                node.has_lease = True
+            except AlreadyExists:
+                node.has_lease = True
+                self._queue.add(("beat", node.name))
+        if now - node.status_at >= STATUS_EVERY and not (self._stages and self._stages.lives("Node")):
+            if node.status_at:
+                await self._patch_node(node, {"conditions": machines.conditions(node.object, now)}, now)
+            else:
+                node.status_at = now
+
+    # ---- pods
+
+    async def _follow_pods(self) -> None:
+        async for news in follow(self._transport, self._clock, PODS):
+            if isinstance(news, Replaced):
+                self._replace(news.objects)
+            elif news.is_deleted:
+                self._gone(news.object)
+            else:
+                self._present(news.object)
+
+    def _replace(self, pods: Sequence[Object]) -> None:
+        present = {uid_of(pod) for pod in pods}
+        for uid in [uid for uid in self._held if uid not in present]:
+            self._forget(uid)
+        self._elsewhere.clear()
+        for pod in pods:
+            self._present(pod)
+
+    def _gone(self, pod: Object) -> None:
+        held = self._forget(uid_of(pod))
+        if held is not None and self._stages is not None:
+            for entry in (pod.get("status") or {}).get("podIPs") or ():
+                self._free(held.node, entry["ip"])
+        name = pod["spec"].get("nodeName")
+        others = self._elsewhere.get(name)
+        if others is not None:
+            others.pop(key_of(pod), None)
+            if not others:
+                del self._elsewhere[name]
+
+    def _present(self, pod: Object) -> None:
+        name = pod["spec"].get("nodeName")
+        if not name:
+            return
+        uid, version = uid_of(pod), int(pod["metadata"]["resourceVersion"])
+        held = self._held.get(uid)
+        if held is None:
+            node = self.nodes.get(name)
+            if node is None:
+                self._elsewhere.setdefault(name, {})[key_of(pod)] = None
+                return
+            held = self._held[uid] = self._taken_up(pod, node, version)
+        elif version <= held.version:
+            return  # what we wrote ourselves
+        held.pod, held.version = pod, version
+        self._queue.add(("pod", uid))
+
+    def _taken_up(self, pod: Object, node: Node, version: int) -> Held:
+        life = lives.restored(pod, node.ip, self._clock.now())
+        for ip in life.ips:
+            node.addresses.seen(ip)
+        node.pods.add(uid_of(pod))
+        return Held(key_of(pod), node, life, pod, version)
+
+    def _forget(self, uid: str) -> Held | None:
+        held = self._held.pop(uid, None)
+        if held is None:
+            return None
+        held.node.pods.discard(uid)
+        self._tell(held)
+        self._wheel.set(("pod", uid), None)
+        for ip in held.life.ips:
+            self._free(held.node, ip)
+        if self._stages is not None:
+            self._stages.forget(uid)
+        return held
+
+    def _free(self, node: Node, ip: str) -> None:
+        """To the range it is of; a pod may be older than its node's own."""
+        for addresses in {id(a): a for a in (node.addresses, self._shared_addresses)}.values():
+            addresses.free(ip)
+
+    async def _do_pod(self, uid: str) -> None:
+        held = self._held.get(uid)
+        if held is None or held.node.is_stopped:
+            return
+        try:
+            pod = await self.pod(held)
+        except NotFound:
+            self._forget(uid)
+            return
+        if uid_of(pod) != uid:  # a namesake has its place
+            self._forget(uid)
+            return
+        try:
+            if self._stages is not None and self._stages.lives("Pod"):
+                await self._do_stage(("pod", uid), PODS, pod, held.node)
+            else:
+                await self._carry_out(held, pod)
+        except (NotFound, Conflict, Invalid):
+            held.pod = None  # gone, or not what we know: read again
+            raise
+        finally:
+            self._tell(held)
+
+    async def _do_find(self, who: str) -> None:
+        """A pod that was bound to its node before that was known."""
+        namespace, _, name = who.partition("/")
+        try:
+            self._present(await self._transport.get(PODS, Key(namespace, name)))
+        except NotFound:
+            return
+
+    async def _carry_out(self, held: Held, pod: Object) -> None:
+        step = lives.step(held.life, pod, self._clock.now(), self._address(held.node))
+        self._record(pod, step)
+        self._wheel.set(("pod", held.life.uid), step.wake_at)
+        patch = podstatus.changes(pod.get("status") or {}, step.status)
+        if patch and not (step.is_gone and not pod["metadata"].get("finalizers")):
+            body = {"metadata": {"uid": held.life.uid}, "status": patch}
+            pod = await self._transport.patch(PODS, held.key, body, kind="strategic", subresource="status")
+            held.version = max(held.version, int(pod["metadata"]["resourceVersion"]))
+        if step.is_gone:
+            await self._transport.delete(PODS, held.key, uid=held.life.uid, grace_period=0)
+            return
+        held.pod = pod if step.wake_at is not None else None
+
+    def _address(self, node: Node) -> Callable[[], str]:
+        return node.addresses.take
+
+    def _record(self, pod: Object, step: Step) -> None:
+        for told in step.events:
+            self.recorder.record(pod, told.type, told.reason, told.message, container=told.container)
+
+    # ---- lives that are written as Stages
+
+    async def _do_stage(self, work: Work, resource: Resource, obj: Object, node: Node) -> None:
+        assert self._stages is not None
+        again = await self._stages.look(resource, obj, node.name, node.ip, node.addresses.take)
+        self._wheel.set(work, again)
+        held = self._held.get(work[1])
+        if held is not None and again is None:
+            held.pod = None
