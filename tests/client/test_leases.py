@@ -45,3 +45,58 @@ async def test_a_leader_that_cannot_renew_stops() -> None:
     with pytest.raises(ExceptionGroup) as caught:
         await candidate(cluster, "a").lead(work)
     assert caught.group_contains(Lost)
+
+
+async def test_who_waits_takes_over_as_soon_as_the_lease_has_lapsed_and_asks_nothing_before() -> None:
+    cluster, clock = MemoryTransport(SystemClock()), SystemClock()
+    times: list[float] = []
+
+    async def for_ever() -> None:
+        await asyncio.Event().wait()
+
+    async def note() -> None:
+        times.append(clock.monotonic())
+
+    async with asyncio.TaskGroup() as group:
+        leading = group.create_task(candidate(cluster, "a").lead(for_ever))
+        await asyncio.sleep(1)
+        waiting: list[bool] = []
+        group.create_task(candidate(cluster, "b").lead(note, lambda: waiting.append(True)))
+        await asyncio.sleep(60)
+        asked = [request for request in cluster.requests if request[0] == "get"]
+        assert waiting == [True]
+        assert len(asked) <= 1 + 31 + 1  # the renewals of the leader, and one look of the other
+
+        def dead(verb: str, resource: Resource, key: Key) -> None:
+            if asyncio.current_task() in (leading, *doomed):
+                raise Unreachable("killed")
+
+        doomed = [t for t in asyncio.all_tasks() if "_renew" in repr(t)]
+        cluster.fault = dead  # a process that was killed neither renews nor gives anything back
+        killed = clock.monotonic()
+        for task in doomed:
+            task.cancel()
+        while not times:
+            await asyncio.sleep(0.5)
+        leading.cancel()
+
+    assert 12.0 <= times[0] - killed <= 15.5
+
+
+async def test_a_lease_that_is_given_back_is_taken_at_once() -> None:
+    cluster, clock = MemoryTransport(SystemClock()), SystemClock()
+    times: list[float] = []
+
+    async def brief() -> None:
+        await asyncio.sleep(30)
+        times.append(clock.monotonic())
+
+    async def note() -> None:
+        times.append(clock.monotonic())
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(candidate(cluster, "a").lead(brief))
+        await asyncio.sleep(1)
+        group.create_task(candidate(cluster, "b").lead(note))
+
+    assert times[1] - times[0] < 0.5

@@ -1,7 +1,8 @@
 """Leader election: of several candidates, the one that holds a Lease runs; the others wait for it to lapse.
 
-A candidate watches how long the Lease has not changed by its own clock, as clocks of machines differ. A leader that
-cannot renew for `renew_deadline` stops its work before anyone else may take over.
+A candidate watches the Lease, and how long it has not changed by its own clock, as clocks of machines differ: it takes
+over as soon as the Lease is given back or has lapsed, without asking in between. A leader that cannot renew for
+`renew_deadline` stops its work before anyone else may take over.
 
 Upstream: client-go tools/leaderelection.
 """
@@ -53,12 +54,18 @@ class LeaderElection:
     ) -> None:
         self._transport, self._clock, self._jitter = transport, clock, jitter
         self._lease, self._identity, self._terms = lease, identity, terms or Terms()
-        self._seen: tuple[str, float] = ("", 0.0)  # the last version and when it was first seen
+        self._seen = ("", 0.0, 0.0)  # the last version, when it was first seen and how long it is good for
 
-    async def lead(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Wait for the Lease, then run `work`; raises Lost when it is lost, and gives it back in the end."""
+    async def lead(
+        self, work: Callable[[], Awaitable[None]], waiting: Callable[[], None] = lambda: None
+    ) -> None:
+        """Wait for the Lease, then run `work`; raises Lost when it is lost, and gives it back in the end.
+
+        `waiting` is called when another holds it.
+        """
         while not await self._try():
-            await self._clock.sleep(self._terms.retry_period * (1 + 1.2 * self._jitter()))
+            waiting()
+            await self._chance()
         try:
             async with asyncio.TaskGroup() as group:
                 renewing = group.create_task(self._renew())
@@ -66,6 +73,47 @@ class LeaderElection:
                 renewing.cancel()
         finally:
             await self._release()
+
+    async def _chance(self) -> None:
+        """Wait until the Lease may be had: nobody holds it, or it has not changed for as long as it is good for."""
+        changed = asyncio.Event()
+        async with asyncio.TaskGroup() as group:
+            following = group.create_task(self._follow(changed))
+            while not changed.is_set():
+                left = self._seen[1] + self._seen[2] - self._clock.monotonic()
+                if left <= 0:
+                    break
+                async with asyncio.TaskGroup() as waits:
+                    timer = waits.create_task(self._clock.sleep(left))
+                    given = waits.create_task(changed.wait())
+                    await asyncio.wait({timer, given}, return_when=asyncio.FIRST_COMPLETED)
+                    timer.cancel()
+                    given.cancel()
+            following.cancel()
+        # Several may have waited for the same moment.
+        await self._clock.sleep(0.1 * self._jitter())
+
+    async def _follow(self, free: asyncio.Event) -> None:
+        """Notes every renewal; sets `free` when nobody holds the Lease. Polls while it cannot be watched."""
+        while True:
+            try:
+                events = self._transport.watch(
+                    LEASES,
+                    self._lease.namespace,
+                    field_selector=f"metadata.name={self._lease.name}",
+                    resource_version=self._seen[0],
+                )
+                async for event in events:
+                    held = (event.object.get("spec") or {}).get("holderIdentity")
+                    if event.type == "DELETED" or (event.type != "BOOKMARK" and not held):
+                        free.set()
+                    elif event.type != "BOOKMARK":
+                        self._note(event.object)
+            except (StatusError, Unreachable) as exc:
+                logger.info("Could not watch a lease: %s", exc)
+            await self._clock.sleep(self._terms.retry_period * (1 + 1.2 * self._jitter()))
+            if await self._try():
+                free.set()
 
     async def _renew(self) -> None:
         renewed = self._clock.monotonic()
@@ -107,12 +155,14 @@ class LeaderElection:
         return True
 
     def _has_lapsed(self, lease: Object) -> bool:
-        version, now = lease["metadata"]["resourceVersion"], self._clock.monotonic()
-        if version != self._seen[0]:
-            self._seen = (version, now)
-        return now - self._seen[1] >= (
-            lease["spec"].get("leaseDurationSeconds") or self._terms.lease_duration
-        )
+        self._note(lease)
+        return self._clock.monotonic() - self._seen[1] >= self._seen[2]
+
+    def _note(self, lease: Object) -> None:
+        """Since when this version of the Lease is known, and how long it is good for."""
+        if lease["metadata"]["resourceVersion"] != self._seen[0]:
+            length = lease["spec"].get("leaseDurationSeconds") or self._terms.lease_duration
+            self._seen = lease["metadata"]["resourceVersion"], self._clock.monotonic(), float(length)
 
     async def _release(self) -> None:
         try:

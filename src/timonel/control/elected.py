@@ -1,0 +1,47 @@
+"""A service that one of several servers runs at a time: whoever holds its Lease.
+
+The others stand by, ready as far as whoever started them is concerned. When the Lease is lost the work is stopped, with
+all that it has in flight, before anybody else may take it; then this server stands by, too.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from timonel.aio.lifecycle import Service
+from timonel.client.leases import LeaderElection, Lost
+
+logger = logging.getLogger(__name__)
+
+S = TypeVar("S", bound=Service)
+
+
+class Elected(Generic[S]):
+    """`make` gives the service anew for each time of office; `current` is the one that runs here, if any.
+
+    Without an `election` there is nobody else.
+    """
+
+    def __init__(self, name: str, make: Callable[[], S], election: LeaderElection | None = None) -> None:
+        self.name = name
+        self.current: S | None = None
+        self._make, self._election = make, election
+
+    async def run(self, ready: asyncio.Event) -> None:
+        if self._election is None:
+            return await self._work(ready)
+        while True:
+            try:
+                await self._election.lead(lambda: self._work(ready), waiting=ready.set)
+            except* Lost as lost:
+                logger.warning("%s stopped here: %s", self.name, lost.exceptions[0])
+
+    async def _work(self, ready: asyncio.Event) -> None:
+        self.current = self._make()
+        try:
+            await self.current.run(ready)
+        finally:
+            self.current = None
