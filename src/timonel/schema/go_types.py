@@ -257,6 +257,7 @@ REQUIRED_POINTERS: dict[str, str] = {
     "core.v1.ScaleIOVolumeSource": "secretRef",
     "networking.v1.HTTPIngressPath": "pathType",
     "networking.v1.IPAddressSpec": "parentRef",
+    "resource.v1.CapacityRequestPolicyRange": "min",
     "admissionregistration.v1.MutatingWebhook": "sideEffects",
     "admissionregistration.v1.ValidatingWebhook": "sideEffects",
 }
