@@ -76,8 +76,7 @@ async def test_who_waits_takes_over_as_soon_as_the_lease_has_lapsed_and_asks_not
         killed = clock.monotonic()
         for task in doomed:
             task.cancel()
-        while not times:
-            await asyncio.sleep(0.5)
+        await asyncio.sleep(20)
         leading.cancel()
 
     assert 12.0 <= times[0] - killed <= 15.5

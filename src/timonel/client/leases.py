@@ -76,6 +76,9 @@ class LeaderElection:
 
     async def _chance(self) -> None:
         """Wait until the Lease may be had: nobody holds it, or it has not changed for as long as it is good for."""
+        if self._seen[1] + self._seen[2] <= self._clock.monotonic():
+            await self._clock.sleep(self._retry())  # it could be had, but for an error
+            return
         changed = asyncio.Event()
         async with asyncio.TaskGroup() as group:
             following = group.create_task(self._follow(changed))
@@ -92,6 +95,9 @@ class LeaderElection:
             following.cancel()
         # Several may have waited for the same moment.
         await self._clock.sleep(0.1 * self._jitter())
+
+    def _retry(self) -> float:
+        return self._terms.retry_period * (1 + 1.2 * self._jitter())
 
     async def _follow(self, free: asyncio.Event) -> None:
         """Notes every renewal; sets `free` when nobody holds the Lease. Polls while it cannot be watched."""
@@ -111,7 +117,7 @@ class LeaderElection:
                         self._note(event.object)
             except (StatusError, Unreachable) as exc:
                 logger.info("Could not watch a lease: %s", exc)
-            await self._clock.sleep(self._terms.retry_period * (1 + 1.2 * self._jitter()))
+            await self._clock.sleep(self._retry())
             if await self._try():
                 free.set()
 
