@@ -16,7 +16,7 @@ from typing import Any
 from timonel.aio.clock import Clock
 from timonel.client.discovery import ResourceIndex
 from timonel.client.events import EventRecorder
-from timonel.client.informer import InformerFactory
+from timonel.client.informer import Informer, InformerFactory
 from timonel.client.rest import Client
 from timonel.client.transport import Transport, Unreachable
 from timonel.machinery.errors import NotFound, StatusError
@@ -66,6 +66,10 @@ class Scheduler:
             for plugin in profile.plugins:
                 if isinstance(plugin, ActingPlugin):
                     plugin.attach(self)
+
+    def informer(self, resource: str) -> Informer:
+        """What the scheduler itself has seen."""
+        return self._cache.informers[resource]
 
     async def run(self, ready: asyncio.Event) -> None:
         handlers: dict[str, Callable[[Object | None, Object | None], None]] = {
