@@ -43,6 +43,14 @@ RENEW_EVERY = 20.0  # half of what a Lease lasts
 STATUS_EVERY = 300.0
 RETRY, RETRY_LIMIT = 0.5, 10.0
 
+# of a pod's status: what a node keeps
+OWN = frozenset(
+    (
+        "observedGeneration", "phase", "conditions", "hostIP", "hostIPs", "startTime", "containerStatuses",
+        "initContainerStatuses", "qosClass", "reason", "message", "podIP", "podIPs",
+    )
+)  # fmt: skip
+
 Work = tuple[str, str]  # what is to be done, and for whom: (pod, uid), (node | beat | make, name)
 
 
@@ -72,7 +80,8 @@ class Held:
     life: Life
     pod: Object | None
     version: int
-    failures: int = 0
+    is_busy: bool = False
+    newer: Object | None = None  # seen while it was busy
 
 
 class NodeSimulator:
@@ -372,6 +381,9 @@ class NodeSimulator:
                 self._elsewhere.setdefault(name, {})[key_of(pod)] = None
                 return
             held = self._held[uid] = self._taken_up(pod, node, version)
+        elif held.is_busy:
+            held.newer = pod  # perhaps what we are writing: that is known when it is answered
+            return
         elif version <= held.version:
             return  # what we wrote ourselves
         held.pod, held.version = pod, version
@@ -414,6 +426,7 @@ class NodeSimulator:
         if uid_of(pod) != uid:  # a namesake has its place
             self._forget(uid)
             return
+        held.is_busy = True
         try:
             if self._stages is not None and self._stages.lives("Pod"):
                 await self._do_stage(("pod", uid), PODS, pod, held.node)
@@ -423,6 +436,10 @@ class NodeSimulator:
             held.pod = None  # gone, or not what we know: read again
             raise
         finally:
+            held.is_busy = False
+            newer, held.newer = held.newer, None
+            if newer is not None:
+                self._present(newer)
             self._tell(held)
 
     async def _do_find(self, who: str) -> None:
@@ -437,11 +454,15 @@ class NodeSimulator:
         step = lives.step(held.life, pod, self._clock.now(), self._address(held.node))
         self._record(pod, step)
         self._wheel.set(("pod", held.life.uid), step.wake_at)
-        patch = podstatus.changes(pod.get("status") or {}, step.status)
-        if patch and not (step.is_gone and not pod["metadata"].get("finalizers")):
-            body = {"metadata": {"uid": held.life.uid}, "status": patch}
-            pod = await self._transport.patch(PODS, held.key, body, kind="strategic", subresource="status")
-            held.version = max(held.version, int(pod["metadata"]["resourceVersion"]))
+        old: podstatus.Status = pod.get("status") or {}
+        # Nobody asks how the containers of a pod ended that is gone in the next moment, but for who holds it back.
+        is_wanted = not step.is_gone or bool(pod["metadata"].get("finalizers"))
+        if is_wanted and podstatus.changes(old, step.status):
+            # The whole object, for it costs the server less than a patch; what others own of the status stays.
+            pod = await self._transport.update(
+                PODS, {**pod, "status": {**_theirs(old), **step.status}}, subresource="status"
+            )
+            held.version = int(pod["metadata"]["resourceVersion"])
         if step.is_gone:
             await self._transport.delete(PODS, held.key, uid=held.life.uid, grace_period=0)
             return
@@ -463,3 +484,8 @@ class NodeSimulator:
         held = self._held.get(work[1])
         if held is not None and again is None:
             held.pod = None
+
+
+def _theirs(status: podstatus.Status) -> podstatus.Status:
+    """What others keep in a pod's status; the rest is written as a whole."""
+    return {key: value for key, value in status.items() if key not in OWN}
