@@ -162,8 +162,10 @@ class Cluster:
             controllers = self._alone("controllers", MANAGER, self._controllers)
             self.api.metrics.add(figures.queues(lambda: controllers.current))
             wanted.append(controllers)
+            self.api.components.here["controller-manager"] = _runs
         if "scheduler" in self.config.components:
             wanted.append(self._alone("scheduler", SCHEDULER, self._scheduler))
+            self.api.components.here["scheduler"] = _runs
         return wanted
 
     def _controllers(self) -> Controllers:
@@ -191,6 +193,11 @@ class Cluster:
             identity=f"{self.config.name}_{uuid.uuid4()}",
         )
         return Elected(name, make, election)
+
+
+def _runs() -> str:
+    """What a component of this process has to say while it answers: if it fails, so does the whole process."""
+    return ""
 
 
 def _auth(secrets: Secrets) -> AuthSettings:

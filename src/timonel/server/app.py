@@ -21,7 +21,7 @@ from timonel.machinery import errors
 from timonel.machinery.apply.typed import Nodes
 from timonel.machinery.codec import Codecs
 from timonel.schema.openapi import OpenApi
-from timonel.server import discovery, flowcontrol, health, openapi
+from timonel.server import components, discovery, flowcontrol, health, openapi
 from timonel.server.actions import Action, ActionType
 from timonel.server.aggregation.aggregator import Aggregator
 from timonel.server.atrest import Vault
@@ -154,6 +154,9 @@ class ApiServer:
             "log": lambda: "",
             "etcd": self._store_answers,
         }
+        self.components = components.ComponentStatuses(self.objects, clock, self._store_answers)
+        if (statuses := self.registry.by_qualified.get(components.RESOURCE)) is not None:
+            statuses.computed = self.components.entries
         self._date = _Date(clock)
         self._stopping = False
         self._passed: set[str] = set()  # stages of the start

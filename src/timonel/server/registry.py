@@ -9,7 +9,7 @@ Upstream: apiserver/pkg/registry/generic/registry/store.go, apiserver/pkg/storag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -104,6 +104,8 @@ class Endpoint:
     connects: dict[str, ConnectHandler] = field(default_factory=dict)
     alike: Alike | None = None  # for types of which many that are alike are made
     custom: Custom | None = None
+    # of what is not stored but worked out for each request; it has no revision
+    computed: Callable[[Kind], Awaitable[Sequence[Entry]]] | None = None
     # sees, and may change, what is marked for deletion the first time
     begin_delete: Callable[[Object, float], None] | None = None
 

@@ -60,7 +60,8 @@ def object_(
     elif obj["kind"] not in (endpoint.rtype.kind, endpoint.work.kind):
         return written(endpoint, form, result.status, obj, headers)
     working = entry.obj if entry is not None else obj
-    metadata = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
+    version = obj["metadata"].get("resourceVersion", "")
+    metadata = {"resourceVersion": version} if version else {}
     tree = tables.table(
         endpoint.work,
         form,
@@ -99,7 +100,7 @@ def list_(
     in_parts: bool = False,
 ) -> Response:
     """`in_parts`: a large body need not be one piece."""
-    metadata: Object = {"resourceVersion": str(result.revision)}
+    metadata: Object = {"resourceVersion": str(result.revision)} if result.revision else {}
     if endpoint.rtype.custom and not form.transform:
         metadata = {
             "continue": "",

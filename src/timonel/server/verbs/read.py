@@ -38,7 +38,7 @@ EXPIRED = (
 def get_now(call: Call) -> Result | None:
     """From the cache, if it is there yet."""
     endpoint, info = call.endpoint, call.info
-    if not endpoint.cache.loaded:
+    if not endpoint.cache.loaded or endpoint.computed is not None:
         return None
     text = info.first("resourceVersion") if info.query else ""
     if endpoint.cache.others_write and not text:
@@ -59,6 +59,11 @@ def get_now(call: Call) -> Result | None:
 async def get(core: Core, call: Call) -> Result:
     version = call.info.first("resourceVersion")
     registry, endpoint = core.registry, call.endpoint
+    if endpoint.computed is not None:
+        for entry in await endpoint.computed(endpoint.kind):
+            if entry.name == call.name:
+                return Result(200, entry)
+        raise endpoint.not_found(call.name)
     if not version:
         return Result(200, await registry.read(endpoint, call.namespace, call.name))
     await registry.caches.ensure(endpoint.cache)
@@ -81,7 +86,8 @@ def scope(endpoint: Endpoint, namespace: str) -> str:
 def list_now(core: Core, call: Call) -> ListResult | None:
     """The newest state, whole: the common case, without waiting."""
     endpoint, info = call.endpoint, call.info
-    if not endpoint.cache.loaded or endpoint.cache.others_write or endpoint.cache.unreadable:
+    cache = endpoint.cache
+    if not cache.loaded or cache.others_write or cache.unreadable or endpoint.computed is not None:
         return None
     if info.query:
         options = list_options(info, watch=False)
@@ -99,6 +105,9 @@ async def list_(core: Core, call: Call) -> ListResult:
     endpoint = call.endpoint
     options = list_options(call.info, watch=False)
     matches = predicate(endpoint, options.label_selector, options.field_selector)
+    if endpoint.computed is not None:
+        entries = await endpoint.computed(endpoint.kind)
+        return ListResult([e for e in entries if matches is None or matches(e)], 0)
     await core.registry.caches.ensure(endpoint.cache)
     prefix = scope(endpoint, call.namespace)
     revision = _revision(options.resource_version)
