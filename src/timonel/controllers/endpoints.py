@@ -50,8 +50,11 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
             "name": desired["metadata"]["name"],
             "namespace": desired["metadata"]["namespace"],
             "labels": labels,
-            **({"annotations": {OVER_CAPACITY: "truncated"}} if over else {}),
         }
+        at = services.triggered_at(desired, _mentioned(observed.pods, subsets, ()))
+        noted = services.with_trigger({OVER_CAPACITY: "truncated"} if over else {}, at)
+        if noted:
+            meta["annotations"] = noted
         new = {"apiVersion": "v1", "kind": "Endpoints", "metadata": meta}
         return Plan((Create(RESOURCE, {**new, **({"subsets": subsets} if subsets else {})}),))
     noted = dict(current["metadata"].get("annotations") or {})
@@ -61,11 +64,29 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
     same_notes = noted == (current["metadata"].get("annotations") or {})
     if (current.get("subsets") or []) == subsets and labels_of(current) == labels and same_notes:
         return Plan()
+    at = services.triggered_at(None, _mentioned(observed.pods, subsets, current.get("subsets") or ()))
+    noted = services.with_trigger(noted, at)
     meta = {**current["metadata"], "labels": labels, "annotations": noted}
     if not noted:
         del meta["annotations"]
     body = {k: v for k, v in current.items() if k != "subsets"}
     return Plan((Update(RESOURCE, {**body, "metadata": meta, **({"subsets": subsets} if subsets else {})}),))
+
+
+def _mentioned(behind: Iterable[Object], new: Iterable[Subset], old: Iterable[Subset]) -> list[Object]:
+    """Pods whose addresses are new, or in another list than before."""
+
+    def places(subsets: Iterable[Subset]) -> set[tuple[str, str]]:
+        return {
+            (kind, address["targetRef"]["uid"])
+            for subset in subsets
+            for kind in ("addresses", "notReadyAddresses")
+            for address in subset.get(kind) or ()
+            if address.get("targetRef")
+        }
+
+    changed = {uid for _, uid in places(new) - places(old)}
+    return [pod for pod in behind if uid_of(pod) in changed]
 
 
 def _subsets(desired: Object, behind: Iterable[Object]) -> tuple[list[Subset], bool]:

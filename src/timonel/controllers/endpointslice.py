@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from timonel.control.actions import Action, Create, Delete, Plan, Update
@@ -21,6 +21,7 @@ from timonel.objects import pods, services
 from timonel.objects.meta import (
     Key,
     Object,
+    annotations_of,
     controller_ref,
     is_deleting,
     key_of,
@@ -99,7 +100,25 @@ def _family(desired: Object, observed: Observed, family: str, slices: Sequence[O
     for signature, endpoints in sorted(wanted.items()):
         actions += _pack(desired, family, ports_of[signature], endpoints, by_ports.get(signature, []))
     # Creates last: a reader may see an endpoint twice for a moment, but Updates must not lose one.
-    return sorted(actions, key=lambda a: isinstance(a, Delete))
+    return sorted(
+        (_stamped(desired, observed, action) for action in actions), key=lambda a: isinstance(a, Delete)
+    )
+
+
+def _stamped(desired: Object, observed: Observed, action: Action) -> Action:
+    """What is written says since when it should have been."""
+    if not isinstance(action, Create | Update):
+        return action
+    known = [e for s in observed.slices for e in s.get("endpoints") or ()]
+    changed = {_pod_uid(e) for e in action.obj.get("endpoints") or () if e not in known}
+    at = services.triggered_at(
+        None if observed.slices else desired, (p for p in observed.pods if uid_of(p) in changed)
+    )
+    meta = {k: v for k, v in action.obj["metadata"].items() if k != "annotations"}
+    noted = services.with_trigger(annotations_of(action.obj), at)
+    return replace(
+        action, obj={**action.obj, "metadata": {**meta, **({"annotations": noted} if noted else {})}}
+    )
 
 
 def _signature(ports: Iterable[services.Port]) -> str:

@@ -14,6 +14,7 @@ from timonel.controllers.deployment import DEPLOYMENT
 from timonel.controllers.disruption import DISRUPTION
 from timonel.controllers.endpoints import ENDPOINTS
 from timonel.controllers.endpointslice import ENDPOINTSLICE
+from timonel.controllers.endpointslice_mirroring import ENDPOINTSLICE_MIRRORING
 from timonel.controllers.ephemeral_volume import EPHEMERAL_VOLUME
 from timonel.controllers.garbage_collector import GARBAGE_COLLECTOR
 from timonel.controllers.horizontal_pod_autoscaler import HORIZONTAL_POD_AUTOSCALER
@@ -51,6 +52,7 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         DISRUPTION,
         ENDPOINTS,
         ENDPOINTSLICE,
+        ENDPOINTSLICE_MIRRORING,
         EPHEMERAL_VOLUME,
         GARBAGE_COLLECTOR,
         HORIZONTAL_POD_AUTOSCALER,

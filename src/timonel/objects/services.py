@@ -11,6 +11,7 @@ from typing import Any
 from timonel.objects import pods
 from timonel.objects.meta import Object, is_deleting, labels_of, nested
 
+LAST_CHANGE = "endpoints.kubernetes.io/last-change-trigger-time"
 HEADLESS_LABEL = "service.kubernetes.io/headless"
 Port = dict[str, Any]
 
@@ -92,3 +93,17 @@ def zone_of(node: Object | None) -> str:
 
 def families(service: Object) -> Iterable[str]:
     return service["spec"].get("ipFamilies") or ("IPv4",)
+
+
+def triggered_at(service: Object | None, changed: Iterable[Object]) -> str:
+    """When the first of the changes happened that endpoints are written for: pods that became ready or ceased to be,
+    and the Service, where it is new. Empty: nobody can say, as for pods that are gone."""
+    times = [str((pods.condition_of(p, "Ready") or {}).get("lastTransitionTime") or "") for p in changed]
+    if service is not None:
+        times.append(str(service["metadata"].get("creationTimestamp") or ""))
+    return min(filter(None, times), default="")
+
+
+def with_trigger(annotations: dict[str, str], at: str) -> dict[str, str]:
+    rest = {k: v for k, v in annotations.items() if k != LAST_CHANGE}
+    return {**rest, LAST_CHANGE: at} if at else rest
