@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from timonel.control.runtime import AnyType
+from timonel.controllers.attach_detach import ATTACH_DETACH
 from timonel.controllers.bootstrap_signer import BOOTSTRAP_SIGNER
 from timonel.controllers.certificates import CERTIFICATES
 from timonel.controllers.clusterrole_aggregation import CLUSTERROLE_AGGREGATION
@@ -43,6 +44,7 @@ from timonel.distro.config import ClusterConfig
 
 def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
     return (
+        ATTACH_DETACH,
         *CERTIFICATES,
         BOOTSTRAP_SIGNER,
         CLUSTERROLE_AGGREGATION,
