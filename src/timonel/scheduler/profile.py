@@ -122,7 +122,14 @@ class Profile:
     def normalized(self, plugin: Any, state: State, rows: Ints, scores: Any) -> Ints:
         normalizing = self.normalizing.get(plugin.name)
         found = scores if normalizing is None else normalizing.normalize(state, rows, scores)
-        return np.clip(np.asarray(found).astype(np.int64), 0, MAX_SCORE)
+        if not self.scope_of(plugin):
+            found = np.asarray(found).astype(np.int64)
+            if len(found) and not 0 <= found.min() <= found.max() <= MAX_SCORE:
+                raise ValueError(
+                    f"plugin {plugin.name!r} returns a score out of the range of 0 to {MAX_SCORE}"
+                )
+        points: Ints = found
+        return points
 
     def interested_in(self, event: str) -> list[tuple[str, MayHelp]]:
         """The plugins that an event may cause to change their mind, and what they say about it for a pod."""

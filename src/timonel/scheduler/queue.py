@@ -54,6 +54,7 @@ class SchedulingQueue:
         self._first, self._longest = first_backoff, longest_backoff
         self._pods: dict[str, Queued] = {}  # by uid: all that wait
         self._aside: dict[str, Queued] = {}
+        self._held: dict[str, Queued] = {}
         self._active: list[tuple[Any, int, int, Queued]] = []
         self._backing_off: list[tuple[float, int, int, Queued]] = []
         self._numbers = itertools.count()
@@ -134,6 +135,7 @@ class SchedulingQueue:
         """As `set_aside`, but whatever happens counts only once it is let go."""
         self._lay_aside(queued, plugins, "held")
         queued.was_moved = False
+        self._held[queued.info.uid] = queued
 
     def let_go(self, uid: str, *, at_once: bool = False) -> None:
         queued = self._pods.get(uid)
@@ -169,17 +171,13 @@ class SchedulingQueue:
             queued = self._pods.get(uid)
             concerned = [queued] if queued is not None else []
         else:
-            concerned = [q for q in self._pods.values() if q.state == "held"] if self._holds() else []
-            concerned += self._aside.values()
+            concerned = [*self._held.values(), *self._aside.values()]
         for queued in concerned:
             if queued.state in ("aside", "held") and helps(queued):
                 if queued.state == "held":
                     queued.was_moved = True
                 else:
                     self._wait_out(queued)
-
-    def _holds(self) -> bool:
-        return len(self._pods) > len(self._aside)
 
     def activate(self, uid: str) -> None:
         queued = self._pods.get(uid)
@@ -217,6 +215,7 @@ class SchedulingQueue:
 
     def _leave(self, queued: Queued) -> None:
         self._aside.pop(queued.info.uid, None)
+        self._held.pop(queued.info.uid, None)
         if queued.timer is not None:
             queued.timer.cancel()
             queued.timer = None

@@ -28,11 +28,13 @@ class NodeResourcesBalancedAllocation:
         if not any(info.requests.get(r) for r in self._resources):
             return None  # a pod that asks for none of them changes no balance
         considered = [r for r in self._resources if info.requests.get(r) or not is_scalar(r)]
-        capacity = np.stack([state.nodes.capacity(r, rows) for r in considered])
-        used = np.stack([state.nodes.requested[rows, state.nodes.column_of(r)] for r in considered])
-        asked = np.array([[info.requests.get(r, 0)] for r in considered], dtype=np.int64)
+        columns = [[state.nodes.column_of(r)] for r in considered]
+        capacity = state.nodes.allocatable[rows, columns]
+        used = state.nodes.requested[rows, columns]
+        asked = [[info.requests.get(r, 0)] for r in considered]
+        after, before = _evenness(np.stack((used + asked, used), axis=1), capacity[:, None])
         half = MAX_SCORE // 2
-        return half + _truncated_half(half + _evenness(used + asked, capacity) - _evenness(used, capacity))
+        return half + _truncated_half(half + after - before)
 
 
 def _truncated_half(numbers: Ints) -> Ints:
@@ -41,13 +43,14 @@ def _truncated_half(numbers: Ints) -> Ints:
 
 
 def _evenness(used: Ints, capacity: Ints) -> Ints:
-    """100 where all resources are used to the same degree, less by the deviation; one row per resource."""
+    """100 where all resources are used to the same degree, less by the deviation; the first axis are resources."""
     there = capacity > 0
-    count = np.maximum(there.sum(axis=0), 1)
-    fractions = np.where(there, np.minimum(used / np.maximum(capacity, 1), 1.0), 0.0)
+    fractions = np.minimum(used / np.maximum(capacity, 1), 1.0)
     if len(fractions) == 2:
-        deviation = np.where(there.all(axis=0), np.abs(fractions[0] - fractions[1]) / 2, 0.0)
+        deviation = np.abs(fractions[0] - fractions[1]) * there.all(axis=0) / 2
     else:
+        count = np.maximum(there.sum(axis=0), 1)
+        fractions = np.where(there, fractions, 0.0)
         mean = fractions.sum(axis=0) / count
         deviation = np.sqrt((np.where(there, fractions - mean, 0.0) ** 2).sum(axis=0) / count)
     found: Ints = ((1 - deviation) * MAX_SCORE).astype(np.int64)

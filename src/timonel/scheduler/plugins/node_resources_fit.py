@@ -18,6 +18,8 @@ from timonel.scheduler.podinfo import is_scalar
 LEAST, MOST, RATIO = "LeastAllocated", "MostAllocated", "RequestedToCapacityRatio"
 MOST_CUSTOM_SCORE = 10  # of a shape's points
 
+PLAIN = ((CPU, 1), (MEMORY, 1))
+
 Weights = Sequence[tuple[str, int]]
 
 
@@ -30,7 +32,7 @@ class NodeResourcesFit:
         self,
         *,
         strategy: str = LEAST,
-        resources: Weights = ((CPU, 1), (MEMORY, 1)),
+        resources: Weights = PLAIN,
         shape: Sequence[tuple[int, int]] = (),
         ignored: Iterable[str] = (),
         ignored_groups: Iterable[str] = (),
@@ -40,19 +42,19 @@ class NodeResourcesFit:
         self._ignored, self._ignored_groups = frozenset(ignored), frozenset(ignored_groups)
 
     def filter(self, state: State, rows: Ints) -> Iterable[Refusal]:
+        asked = [(r, amount) for r, amount in state.info.requests.items() if not self._is_ignored(r)]
         nodes = state.nodes
-        full = nodes.free(PODS, rows) < 1
-        if full.any():
-            yield Refusal(full, "Too many pods", resolvable=True)
-        for resource, amount in state.info.requests.items():
-            if self._is_ignored(resource):
-                continue
-            short = nodes.free(resource, rows) < amount
-            if not short.any():
-                continue
-            hopeless = nodes.capacity(resource, rows) < amount
-            yield Refusal(short & ~hopeless, f"Insufficient {resource}", resolvable=True)
-            yield Refusal(short & hopeless, f"Insufficient {resource}")
+        columns = [nodes.resources[PODS], *(nodes.column_of(r) for r, _ in asked)]
+        capacity = nodes.allocatable[rows[:, None], columns]
+        short = capacity - nodes.requested[rows[:, None], columns] < [1, *(amount for _, amount in asked)]
+        if not short.any():
+            return
+        yield Refusal(short[:, 0], "Too many pods", resolvable=True)
+        for number, (resource, amount) in enumerate(asked, 1):
+            lacking = short[:, number]
+            hopeless = capacity[:, number] < amount
+            yield Refusal(lacking & ~hopeless, f"Insufficient {resource}", resolvable=True)
+            yield Refusal(lacking & hopeless, f"Insufficient {resource}")
 
     @property
     def ignores_some(self) -> bool:
@@ -62,6 +64,8 @@ class NodeResourcesFit:
         return resource in self._ignored or resource.partition("/")[0] in self._ignored_groups
 
     def score(self, state: State, rows: Ints) -> Ints | None:
+        if self._strategy == LEAST and self._resources == PLAIN:
+            return _plain(state, rows)
         total = np.zeros(len(rows), dtype=np.int64)
         weights = np.zeros(len(rows), dtype=np.int64)
         for resource, weight in self._resources:
@@ -86,6 +90,16 @@ class NodeResourcesFit:
         share = np.where(used <= capacity, MAX_SCORE - (capacity - used) * MAX_SCORE // room, MAX_SCORE)
         found = np.interp(share, [u for u, _ in self._shape], [p for _, p in self._shape])
         return np.trunc(found).astype(np.int64)
+
+
+def _plain(state: State, rows: Ints) -> Ints:
+    """LeastAllocated of CPU and memory alike, the usual case."""
+    nodes, info = state.nodes, state.info
+    capacity = nodes.allocatable[rows, :2]
+    left = capacity - nodes.scored[rows] - (info.scored_cpu, info.scored_memory)
+    points = np.maximum(left, 0) * MAX_SCORE // np.maximum(capacity, 1)
+    found: Ints = points.sum(axis=1) // np.maximum((capacity > 0).sum(axis=1), 1)
+    return found
 
 
 def _asked(state: State, resource: str) -> int:
@@ -117,4 +131,4 @@ def from_arguments(arguments: Mapping[str, Any]) -> NodeResourcesFit:
 
 
 def weights_of(resources: Any) -> Weights:
-    return [(r["name"], r.get("weight") or 1) for r in resources or ()] or ((CPU, 1), (MEMORY, 1))
+    return [(r["name"], r.get("weight") or 1) for r in resources or ()] or PLAIN
