@@ -30,6 +30,7 @@ from timonel.controllers.pod_garbage_collector import POD_GARBAGE_COLLECTOR
 from timonel.controllers.pv_protection import PV_PROTECTION
 from timonel.controllers.pvc_protection import PVC_PROTECTION
 from timonel.controllers.replicaset import REPLICASET, REPLICATIONCONTROLLER
+from timonel.controllers.resourceclaim import RESOURCECLAIM
 from timonel.controllers.resourcequota import RESOURCEQUOTA
 from timonel.controllers.root_ca_publisher import root_ca_publisher
 from timonel.controllers.serviceaccount import SERVICEACCOUNT
@@ -70,6 +71,7 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         PVC_PROTECTION,
         REPLICASET,
         REPLICATIONCONTROLLER,
+        *RESOURCECLAIM,
         RESOURCEQUOTA,
         root_ca_publisher(ca_pem),
         SERVICEACCOUNT,

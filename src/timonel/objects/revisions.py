@@ -16,8 +16,20 @@ HASH_LABEL = "controller.kubernetes.io/hash"
 
 
 def data_of(template: Object) -> dict[str, Any]:
-    """What a revision holds: the strategic-merge patch that brings this template back."""
-    return {"spec": {"template": {**workloads.copy_tree(template), "$patch": "replace"}}}
+    """What a revision holds: the strategic-merge patch that brings this template back.
+
+    Its keys are sorted: clients compare the text with one of their own.
+    """
+    sorted_: dict[str, Any] = _sorted({"spec": {"template": {**template, "$patch": "replace"}}})
+    return sorted_
+
+
+def _sorted(tree: Any) -> Any:
+    if isinstance(tree, dict):
+        return {key: _sorted(tree[key]) for key in sorted(tree)}
+    if isinstance(tree, list):
+        return [_sorted(part) for part in tree]
+    return tree
 
 
 def template_of(revision: Object) -> Object:

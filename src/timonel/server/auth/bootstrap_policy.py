@@ -524,6 +524,7 @@ _OWN_WATCHES: dict[str, tuple[_Spec, ...]] = {
     ),
     "token-cleaner": (("list watch", "core", "secrets"),),
     "bootstrap-signer": (("list watch", "core", "configmaps secrets"),),
+    "resource-claim-controller": (("list watch", "resource.k8s.io", "resourceclaimtemplates"),),
     "taint-eviction-controller": (
         (f"{_READ} delete", "core", "pods"),
         (_READ, "core", "nodes"),
