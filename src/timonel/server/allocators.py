@@ -2,16 +2,16 @@
 
 The Services themselves are the record: `follow` rebuilds the books from them and keeps them. An allocation is made
 while a write is admitted and taken back by its `undo` when the write does not happen; a deleted Service frees what it
-had. Where other servers write to the same store, what the books show as free is claimed in the store first (`claims`).
+had. An address that the books show as free is claimed by an IPAddress (`addresses`) before the Service is written, a
+node port, where other servers write to the same store, by a record there (`claims`). Addresses come from the ranges
+that the server was started with and from those of ServiceCIDRs that are ready.
 
-Addresses and ports are handed out in turn from the upper band of their range; the lower band is left to those that ask
-for a number of their own. Upstream: pkg/registry/core/service/{ipallocator,portallocator,storage/alloc.go}.
+Upstream: pkg/registry/core/service/storage/alloc.go.
 """
 
 from __future__ import annotations
 
-import ipaddress
-from collections.abc import Callable, Collection, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
@@ -21,113 +21,14 @@ from timonel.apis.resource import ResourceType
 from timonel.machinery import errors, field
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Key, Object, key_of
+from timonel.server.addresses import AddressClaims, addresses_of
 from timonel.server.claims import Claims
+from timonel.server.ranges import IPV4, IPV6, AddressPool, PortRange, Unavailable, family_of, number_of
 from timonel.server.request import AdmissionCall, Operation, Reader
 
-IPV4, IPV6 = "IPv4", "IPv6"
 NONE = "None"
+CIDRS = "servicecidrs.networking.k8s.io"
 _DRY_RUN_PORT = 32768  # dry runs are shown ports beyond this one, as by upstream
-
-
-class Unavailable(Exception):
-    """The asked-for address or port cannot be had; the text goes into a message."""
-
-
-class Numbers:
-    """A range of numbers and their owners. Knows no addresses and no ports, only ints."""
-
-    def __init__(self, first: int, last: int, reserved: int) -> None:
-        self.first, self.last = first, last
-        self._dynamic = min(first + reserved, last)  # the lower band ends here
-        self._next = self._dynamic
-        self._owners: dict[int, Key] = {}
-
-    def __contains__(self, number: int) -> bool:
-        return self.first <= number <= self.last
-
-    def owner(self, number: int) -> Key | None:
-        return self._owners.get(number)
-
-    def take(self, number: int, owner: Key) -> None:
-        self._owners[number] = owner
-
-    def release(self, number: int, owner: Key) -> None:
-        if self._owners.get(number) == owner:
-            del self._owners[number]
-
-    def next_free(self, taken: Collection[int] = ()) -> int:
-        """A free number, the upper band first; raises Unavailable."""
-        for low, high, start in (
-            (self._dynamic, self.last, self._next),
-            (self.first, self._dynamic - 1, self.first),
-        ):
-            size = high - low + 1
-            for step in range(max(size, 0)):
-                number = low + (start - low + step) % size
-                if number not in self._owners and number not in taken:
-                    if low == self._dynamic:
-                        self._next = number + 1 if number < self.last else low
-                    return number
-        raise Unavailable("range is full")
-
-
-class AddressRange:
-    """One family's range of cluster addresses."""
-
-    def __init__(self, cidr: str) -> None:
-        network = ipaddress.ip_network(cidr)
-        self.family = IPV4 if network.version == 4 else IPV6
-        size = network.num_addresses
-        first, last = int(network.network_address) + 1, int(network.broadcast_address)
-        self._numbers = Numbers(
-            first, last - 1 if self.family == IPV4 else last, min(max(16, size // 16), 256) - 1
-        )
-        self._make: Callable[[int], object] = (
-            ipaddress.IPv4Address if network.version == 4 else ipaddress.IPv6Address
-        )
-
-    def check(self, address: str, *, dry_run: bool) -> None:
-        """As upstream, a dry run does not look whether the address is free."""
-        number = int(ipaddress.ip_address(address))
-        if number not in self._numbers:
-            raise Unavailable("the provided network does not match the current range")
-        if self._numbers.owner(number) is not None and not dry_run:
-            raise Unavailable("provided IP is already allocated")
-
-    def next_free(self, taken: Collection[int] = ()) -> str:
-        return str(self._make(self._numbers.next_free(taken)))
-
-    def take(self, address: str, owner: Key) -> None:
-        number = int(ipaddress.ip_address(address))
-        if number in self._numbers:
-            self._numbers.take(number, owner)
-
-    def release(self, address: str, owner: Key) -> None:
-        self._numbers.release(int(ipaddress.ip_address(address)), owner)
-
-
-class PortRange:
-    def __init__(self, first: int = 30000, last: int = 32767) -> None:
-        size = last - first + 1
-        self._numbers = Numbers(first, last, min(max(16, size // 32), 128) if size > 32 else 0)
-
-    def check(self, port: int, *, dry_run: bool) -> None:
-        """As upstream, a dry run does not look whether the port is in the range."""
-        if port not in self._numbers and not dry_run:
-            valid = f"{self._numbers.first}-{self._numbers.last}"
-            raise Unavailable(f"provided port is not in the valid range. The range of valid ports is {valid}")
-        if self._numbers.owner(port) is not None:
-            raise Unavailable("provided port is already allocated")
-
-    def next_free(self, taken: set[int]) -> int:
-        return self._numbers.next_free(taken)
-
-    def take(self, port: int, owner: Key) -> None:
-        if port in self._numbers:
-            self._numbers.take(port, owner)
-
-    def release(self, port: int, owner: Key) -> None:
-        self._numbers.release(port, owner)
 
 
 class ServiceAllocators:
@@ -147,23 +48,28 @@ class ServiceAllocators:
         claims: Callable[[str, Callable[[int, Key], bool]], Claims] | None = None,
     ) -> None:
         """`claims` makes those of a kind of numbers, where other servers hand them out, too."""
-        ranges = [AddressRange(cidr) for cidr in address_ranges]
-        self._addresses = {each.family: each for each in ranges}
-        self._default_family = ranges[0].family
+        pools = [AddressPool(cidr) for cidr in address_ranges]
+        self._addresses = {each.family: each for each in pools}
+        self._default_family = pools[0].family
         self._ports = ports or PortRange()
         self._reader: Reader | None = None
-        self._address_claims = claims("addresses", self._has_address) if claims is not None else None
+        self._address_claims: AddressClaims | None = None
         self._port_claims = claims("nodeports", self._has_port) if claims is not None else None
 
-    def follow(self, reader: Reader) -> None:
-        self._reader = reader
+    def follow(self, reader: Reader, addresses: AddressClaims | None = None) -> None:
+        self._reader, self._address_claims = reader, addresses
         reader.on_change("services", self._changed)
+        reader.on_change(CIDRS, self._ranges_changed)
 
     def background(self) -> Iterator[Callable[[], Coroutine[Any, Any, None]]]:
-        """What runs beside: nothing, where this is the only server."""
+        """What runs beside."""
         for claims in (self._address_claims, self._port_claims):
             if claims is not None:
                 yield claims.run
+
+    def in_use(self, address: str) -> Key | None:
+        """Who has it, or is about to."""
+        return self._pool_of(address).owner(address)
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         is_write = operation in (Operation.CREATE, Operation.UPDATE)
@@ -254,7 +160,7 @@ class ServiceAllocators:
         self, call: AdmissionCall, family: str, wanted: str, asked: list[str], owner: Key
     ) -> str:
         addresses = self._addresses[family]
-        others: set[int] = set()  # claimed by other servers
+        others: set[int] = set()  # claimed by somebody else
         while True:
             try:
                 address = wanted or addresses.next_free(others)
@@ -269,18 +175,25 @@ class ServiceAllocators:
                 raise errors.invalid("Service", call.name, (cause,)) from e
             if call.dry_run:
                 return address
-            number = int(ipaddress.ip_address(address))
             addresses.take(address, owner)  # before anything is awaited: this server's own calls come second
             try:
-                claimed = self._address_claims is None or await self._address_claims.take(number, owner)
+                revision = await self._claim(address, owner)
             except BaseException:
                 addresses.release(address, owner)
                 raise
-            if claimed:
-                call.undo.append(partial(addresses.release, address, owner))
+            if revision:
+                call.undo.append(partial(self._give_back, address, owner, revision))
                 return address
             addresses.release(address, owner)
-            others.add(number)
+            others.add(number_of(address))
+
+    async def _claim(self, address: str, owner: Key) -> int:
+        return 1 if self._address_claims is None else await self._address_claims.take(address, owner)
+
+    def _give_back(self, address: str, owner: Key, revision: int) -> None:
+        self._pool_of(address).release(address, owner)
+        if self._address_claims is not None:
+            self._address_claims.given_back(address, revision)
 
     # ---- ports
 
@@ -388,27 +301,19 @@ class ServiceAllocators:
 
     # ---- the books
 
-    def _has_address(self, number: int, owner: Key) -> bool:
-        found = self._service(owner)
-        return found is not None and number in (int(ipaddress.ip_address(a)) for a in _addresses(found))
-
     def _has_port(self, number: int, owner: Key) -> bool:
-        found = self._service(owner)
+        reader = self._reader
+        found = reader.get("services", owner.namespace, owner.name) if reader is not None else None
         return found is not None and number in _node_ports(found)
 
-    def _service(self, owner: Key) -> Object | None:
-        return self._reader.get("services", owner.namespace, owner.name) if self._reader is not None else None
-
     def _changed(self, old: Object | None, new: Object | None) -> None:
-        kept_addresses = set(_addresses(new)) if new is not None else set()
+        kept_addresses = set(addresses_of(new)) if new is not None else set()
         kept_ports = set(_node_ports(new)) if new is not None else set()
         if old is not None:
             owner = key_of(old)
             revision = int(old["metadata"].get("resourceVersion") or 0)
-            for address in set(_addresses(old)) - kept_addresses:
-                self._range_of(address).release(address, owner)
-                if self._address_claims is not None:
-                    self._address_claims.given_back(int(ipaddress.ip_address(address)), revision)
+            for address in set(addresses_of(old)) - kept_addresses:
+                self._give_back(address, owner, revision)
             for port in set(_node_ports(old)) - kept_ports:
                 self._ports.release(port, owner)
                 if self._port_claims is not None:
@@ -416,17 +321,29 @@ class ServiceAllocators:
         if new is not None:
             owner = key_of(new)
             for address in kept_addresses:
-                self._range_of(address).take(address, owner)
+                self._pool_of(address).take(address, owner)
             for port in kept_ports:
                 self._ports.take(port, owner)
+            if self._address_claims is not None:
+                self._address_claims.changed(new)
 
-    def _range_of(self, address: str) -> AddressRange:
-        family = IPV6 if ":" in address else IPV4
-        return self._addresses.get(family) or self._addresses[self._default_family]
+    def _ranges_changed(self, old: Object | None, new: Object | None) -> None:
+        """Ranges that are being deleted are given out from no longer."""
+        assert self._reader is not None
+        ready = [each for each in self._reader.list(CIDRS) if is_ready(each)]
+        for pool in self._addresses.values():
+            pool.extend(cidr for each in ready for cidr in each["spec"].get("cidrs") or ())
+
+    def _pool_of(self, address: str) -> AddressPool:
+        return self._addresses.get(family_of(address)) or self._addresses[self._default_family]
 
 
-def _addresses(obj: Object) -> list[str]:
-    return [a for a in obj["spec"].get("clusterIPs") or () if a and a != NONE]
+def is_ready(cidr: Object) -> bool:
+    """A ServiceCIDR from which addresses may be given out."""
+    condition: Object = next(
+        (c for c in (cidr.get("status") or {}).get("conditions") or () if c.get("type") == "Ready"), {}
+    )
+    return condition.get("status") == "True" and not cidr["metadata"].get("deletionTimestamp")
 
 
 def _node_ports(obj: Object) -> list[int]:

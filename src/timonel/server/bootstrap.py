@@ -19,7 +19,7 @@ import orjson
 
 from timonel.aio.clock import Clock
 from timonel.machinery import errors
-from timonel.objects.meta import Key, Object, annotations_of, key_of
+from timonel.objects.meta import Key, Object, annotations_of, format_time, is_deleting, key_of
 from timonel.server.auth import bootstrap_policy
 from timonel.server.auth import rules as rulelib
 from timonel.server.auth.frontproxy import HeaderNames
@@ -52,6 +52,7 @@ class Settings:
     port: int
     client_ca: str = ""  # PEM
     front_proxy_ca: str = ""  # PEM
+    now: float = 0.0
     today: str = ""  # 2006-01-02: since when it is noted that tokens of Secrets are used
     header_names: HeaderNames = field(default_factory=HeaderNames)
 
@@ -68,6 +69,7 @@ async def ensure(objects: Objects, reader: Reader, settings: Settings) -> None:
     """Namespaces first; the rest all at once, so that the store commits them together."""
     await _apply(objects, reader, _namespaces())
     await _apply(objects, reader, (*_policy(), *_cluster_objects(settings)))
+    await _apply(objects, reader, _ranges(settings))  # what was made just now is not ready yet
 
 
 class Keeper:
@@ -228,16 +230,33 @@ def _cluster_objects(settings: Settings) -> Iterator[_Wanted]:
     ):
         priority = {"metadata": {"name": name}, "value": value, "description": description}
         yield _Wanted(_PRIORITIES, priority, _leave)
-    cidr = {
-        "metadata": {"name": "kubernetes", "finalizers": ["networking.k8s.io/service-cidr-finalizer"]},
-        "spec": {"cidrs": list(settings.service_ranges)},
-    }
-    yield _Wanted(_CIDRS, cidr, _leave)
+    yield from _ranges(settings)
     yield from _trust(settings)
     if settings.today:
         metadata = {"name": TRACKING, "namespace": "kube-system"}
         yield _Wanted("configmaps", {"metadata": metadata, "data": {"since": settings.today}}, _leave)
     yield from _kubernetes_service(settings)
+
+
+def _ranges(settings: Settings) -> Iterator[_Wanted]:
+    cidr = {
+        "metadata": {"name": "kubernetes", "finalizers": ["networking.k8s.io/service-cidr-finalizer"]},
+        "spec": {"cidrs": list(settings.service_ranges)},
+    }
+    ready = {
+        "type": "Ready",
+        "status": "True",
+        "lastTransitionTime": format_time(settings.now),
+        "reason": "",
+        "message": "Kubernetes default Service CIDR is ready",
+    }
+
+    def difference(found: Object, wanted: Object) -> Callable[[Object], None] | None:
+        if (found.get("status") or {}).get("conditions") or is_deleting(found):
+            return None
+        return lambda obj: obj.update(status={"conditions": [ready]})
+
+    yield _Wanted(_CIDRS, cidr, difference)
 
 
 def _trust(settings: Settings) -> Iterator[_Wanted]:

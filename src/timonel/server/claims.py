@@ -1,4 +1,4 @@
-"""Numbers that only one object may have, where several servers hand them out: who writes a number's claim first has it.
+"""Node ports, and whatever else only one object may have, where several servers give them out: who claims first has it.
 
 A claim is written before the object that uses the number. One that was left behind is taken over: by who knows that
 its owner has had the number and gave it back since, or after a while by anybody who sees that the owner does not have

@@ -113,6 +113,7 @@ def compose(
             client_ca=attached.access.settings.client_ca or settings.client_ca,
             front_proxy_ca=attached.access.settings.front_proxy_ca,
             header_names=attached.access.settings.header_names,
+            now=clock.now(),
             today=today(clock),
         )
 

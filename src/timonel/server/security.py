@@ -15,6 +15,7 @@ from timonel.aio.clock import Clock
 from timonel.apis.resource import ResourceType
 from timonel.objects.meta import Key
 from timonel.server.actions import ActionType
+from timonel.server.addresses import AddressClaims
 from timonel.server.admission import order
 from timonel.server.admission.configuration import Configuration
 from timonel.server.admission.quota import ResourceQuota
@@ -216,7 +217,8 @@ class Security:
         )
         union = access.authorizer
         allocators = ServiceAllocators(address_ranges=settings.service_ranges, claims=claims)
-        allocators.follow(reader)
+        addresses = AddressClaims(objects, reader, clock, allocators.in_use, shared=claims is not None)
+        allocators.follow(reader, addresses)
         self._authenticator.inner = access.authenticator
         self._authorizer.inner = union
         plugins = order.built_in(
