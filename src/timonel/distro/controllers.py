@@ -33,6 +33,7 @@ from timonel.controllers.replicaset import REPLICASET, REPLICATIONCONTROLLER
 from timonel.controllers.resourceclaim import RESOURCECLAIM
 from timonel.controllers.resourcequota import RESOURCEQUOTA
 from timonel.controllers.root_ca_publisher import root_ca_publisher
+from timonel.controllers.service_cidr import SERVICE_CIDR
 from timonel.controllers.serviceaccount import SERVICEACCOUNT
 from timonel.controllers.serviceaccount_token import serviceaccount_token
 from timonel.controllers.statefulset import STATEFULSET
@@ -74,6 +75,7 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         *RESOURCECLAIM,
         RESOURCEQUOTA,
         root_ca_publisher(ca_pem),
+        SERVICE_CIDR,
         SERVICEACCOUNT,
         serviceaccount_token(ca_pem),
         STATEFULSET,
