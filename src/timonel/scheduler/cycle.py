@@ -57,7 +57,7 @@ def passing(profile: Profile, state: State, diagnosis: Diagnosis, rows: Ints) ->
         for refusal in filtering.filter(state, rows):
             if not refusal.mask.any():
                 continue
-            _refuse(diagnosis, rows[refusal.mask], refusal)
+            refuse(diagnosis, rows[refusal.mask], refusal)
             diagnosis.plugins.add(profile.name_of(filtering))
             left &= ~refusal.mask
         if not left.all():
@@ -89,12 +89,12 @@ def pre_filter(profile: Profile, state: State, diagnosis: Diagnosis) -> Ints:
     keep = np.zeros(state.count, dtype=np.bool_)
     keep[[state.nodes.row[name] for name in only if name in state.nodes.row]] = True
     reason = f"node(s) didn't satisfy plugin(s) [{' '.join(narrowing)}]"
-    _refuse(diagnosis, rows[~keep], Refusal(~keep, reason))
+    refuse(diagnosis, rows[~keep], Refusal(~keep, reason))
     diagnosis.plugins.update(narrowing)
     return rows[keep]
 
 
-def _refuse(diagnosis: Diagnosis, rows: Ints, refusal: Refusal) -> None:
+def refuse(diagnosis: Diagnosis, rows: Ints, refusal: Refusal) -> None:
     if len(rows):
         diagnosis.reasons[refusal.reason] += len(rows)
         if not refusal.resolvable:
@@ -109,7 +109,7 @@ def beside_nominated(profile: Profile, state: State, diagnosis: Diagnosis, rows:
         if found:
             kept[at] = False
             for refusal in found:
-                _refuse(diagnosis, rows[at : at + 1], refusal)
+                refuse(diagnosis, rows[at : at + 1], refusal)
     return rows if kept.all() else rows[kept]
 
 

@@ -206,6 +206,9 @@ class Cluster(Protocol):
     """What plugins act through."""
 
     async def bind(self, pod: Object, node: str) -> None: ...
+    async def read(self, resource: str, key: Key) -> Object:
+        """From the API, not from the cache."""
+
     async def patch(
         self, resource: str, key: Key, patch: Mapping[str, Any], *, subresource: str = ""
     ) -> Object: ...

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from timonel.aio.clock import Clock
@@ -21,7 +21,9 @@ from timonel.client.rest import Client
 from timonel.client.transport import Transport, Unreachable
 from timonel.machinery.errors import NotFound, StatusError
 from timonel.objects.meta import Key, Object, format_time, is_deleting, labels_of
-from timonel.scheduler import cycle
+from timonel.scheduler import cycle, extended
+from timonel.scheduler.configuration import Configuration
+from timonel.scheduler.extenders import Extender
 from timonel.scheduler.framework import ActingPlugin, Nomination, Rejected, State
 from timonel.scheduler.memory import Memory
 from timonel.scheduler.nodes import Nodes
@@ -46,12 +48,19 @@ class Scheduler:
         index: ResourceIndex,
         clock: Clock,
         informers: InformerFactory | None = None,
-        profiles: Sequence[Profile] = (),
+        configuration: Configuration | None = None,
     ) -> None:
-        self.profiles = {p.scheduler_name: p for p in profiles or (Profile(default_plugins()),)}
+        settings = configuration or Configuration((Profile(default_plugins()),))
+        self.profiles = {p.scheduler_name: p for p in settings.profiles}
+        self.extenders = [Extender(config, clock) for config in settings.extenders]
         self.name = next(iter(self.profiles))
         self.nodes = Nodes()
-        self.queue = SchedulingQueue(clock, next(iter(self.profiles.values())).sort.rank)
+        self.queue = SchedulingQueue(
+            clock,
+            self.profiles[self.name].sort.rank,
+            first_backoff=settings.first_backoff,
+            longest_backoff=settings.longest_backoff,
+        )
         self.recorder = EventRecorder(transport, clock, self.name)
         self._client, self._clock = Client(transport, index), clock
         self._owns_informers = informers is None
@@ -93,7 +102,7 @@ class Scheduler:
                 while True:
                     queued = await self.queue.pop()
                     await self._bindings.acquire()
-                    self._schedule(queued, group)
+                    await self._schedule(queued, group)
                     await self._clock.sleep(0)  # others have their turn between two decisions
             finally:
                 for resource, handler in known:
@@ -227,12 +236,12 @@ class Scheduler:
 
     # ---- deciding
 
-    def _schedule(self, queued: Queued, group: asyncio.TaskGroup) -> None:
+    async def _schedule(self, queued: Queued, group: asyncio.TaskGroup) -> None:
         """Decide about one pod; what is left to do goes to a task, which gives the binding slot back."""
         name = self._profile_name(queued.info)
         profile = self.profiles[name]
         try:
-            state, row = self._memories[name].choose(queued.info)
+            state, row = await self._choose(name, queued.info)
         except cycle.Unschedulable as exc:
             self._not_scheduled(queued, exc, group)
             return
@@ -254,6 +263,13 @@ class Scheduler:
         self._place(queued.info.uid, node, queued.info)
         group.create_task(self._bind(profile, queued, state, node))
 
+    async def _choose(self, name: str, info: PodInfo) -> tuple[State, int]:
+        extenders = [extender for extender in self.extenders if extender.is_interested(info)]
+        if not extenders:
+            return self._memories[name].choose(info)
+        state = State(info, self.nodes, self._cache)
+        return state, await extended.choose(self.profiles[name], state, extenders)
+
     def _not_scheduled(self, queued: Queued, exc: Exception, group: asyncio.TaskGroup) -> None:
         nomination = exc.diagnosis.nomination if isinstance(exc, cycle.Unschedulable) else None
         pod = self._put_back(queued, exc, nomination)
@@ -268,9 +284,7 @@ class Scheduler:
                 await self._permit(profile, info, state, node)
             for pre_bind in profile.pre_bind:
                 await pre_bind.pre_bind(state, node)
-            for bind in profile.bind:
-                if await bind.bind(state, node) is not False:
-                    break
+            await self._bind_by_plugin_or_extender(profile, state, node)
         except Exception as exc:  # of any plugin: the pod is tried again, and the next one is not held up
             self._forget(profile, info, state)
             await self._tell(self._put_back(queued, exc, None), exc, None)
@@ -279,6 +293,15 @@ class Scheduler:
         for post_bind in profile.post_bind:
             post_bind.post_bind(state, node)
         self.recorder.record(info.pod, "Normal", "Scheduled", f"Successfully assigned {info.key} to {node}")
+
+    async def _bind_by_plugin_or_extender(self, profile: Profile, state: State, node: str) -> None:
+        for extender in self.extenders:
+            if extender.config.bind_verb and extender.is_interested(state.info):
+                await extender.bind(state.info.pod, node)
+                return
+        for bind in profile.bind:
+            if await bind.bind(state, node) is not False:
+                return
 
     async def _permit(self, profile: Profile, info: PodInfo, state: State, node: str) -> None:
         """Plugins may let the pod wait; a pod of higher priority that needs its place ends that."""
@@ -442,6 +465,9 @@ class Scheduler:
         self, resource: str, key: Key, patch: Mapping[str, Any], *, subresource: str = ""
     ) -> Object:
         return await self._client.patch(resource, key, patch, subresource=subresource)
+
+    async def read(self, resource: str, key: Key) -> Object:
+        return await self._client.get(resource, key)
 
     async def until_changed(self, resource: str, key: Key) -> None:
         changed = asyncio.Event()

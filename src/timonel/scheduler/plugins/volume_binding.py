@@ -44,12 +44,16 @@ class _Wanted:
     reserved: tuple[str, ...] = ()
 
 
+BIND_TIMEOUT = 600.0  # seconds
+
+
 class VolumeBinding:
     name = "VolumeBinding"
     scope = "nodes"
     events = frozenset({"claim", "volume", "class", "node-added", "node-changed", "capacity", "pod-changed"})
 
-    def __init__(self) -> None:
+    def __init__(self, *, timeout: float = BIND_TIMEOUT) -> None:
+        self._timeout = timeout
         self._cluster: Cluster | None = None
         self._assumed: set[str] = set()  # volumes promised to pods that are being bound
 
@@ -172,11 +176,8 @@ class VolumeBinding:
                     f'provisioning failed for PVC "{key.name}"'
                 )  # its provisioner gave the node up
             seen_selected = seen_selected or selected == node
-            async with asyncio.timeout(BIND_TIMEOUT):
+            async with asyncio.timeout(self._timeout):
                 await self._cluster.until_changed(CLAIMS, key)
-
-
-BIND_TIMEOUT = 600.0  # seconds
 
 
 def _check(claim: Object | None, name: str, state: State) -> None:

@@ -1,0 +1,198 @@
+"""Extenders: other processes that are asked over HTTP about nodes, scores, victims and bindings.
+
+Upstream: pkg/scheduler/extender.go, k8s.io/kube-scheduler/extender/v1 (whose fields have Go's names).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+
+from timonel.aio.clock import Clock, deadline
+from timonel.client.http1 import Connection
+from timonel.client.https import tls_context
+from timonel.client.transport import Unreachable
+from timonel.machinery.cel.times import parse_duration
+from timonel.objects.meta import Object
+from timonel.scheduler.podinfo import PodInfo
+
+TIMEOUT = 5.0
+MOST_SCORE = 10  # that an extender gives
+
+Tree = Mapping[str, Any]
+
+
+class ExtenderFailed(Exception):
+    """It could not be asked, or answered with an error."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtenderConfig:
+    url: str
+    filter_verb: str = ""
+    preempt_verb: str = ""
+    prioritize_verb: str = ""
+    bind_verb: str = ""
+    weight: int = 1
+    timeout: float = TIMEOUT
+    knows_nodes: bool = False  # so that names are enough
+    managed: frozenset[str] = frozenset()
+    ignored_resources: frozenset[str] = frozenset()
+    ignorable: bool = False
+    tls: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def parse_all(cls, trees: Iterable[Tree], causes: list[str]) -> Iterator[ExtenderConfig]:
+        binders = 0
+        for number, tree in enumerate(trees):
+            path = f"extenders[{number}]"
+            weight = tree.get("weight", 1)
+            if tree.get("prioritizeVerb") and weight <= 0:
+                causes.append(
+                    f"{path}.weight: Invalid value: {weight}: must have a positive weight applied to it"
+                )
+            if not tree.get("urlPrefix"):
+                causes.append(f"{path}.urlPrefix: Required value")
+            binders += bool(tree.get("bindVerb"))
+            given = tree.get("httpTimeout")
+            timeout = None if given is None else parse_duration(given)
+            if given is not None and timeout is None:
+                causes.append(f'{path}.httpTimeout: Invalid value: time: invalid duration "{given}"')
+            managed = tree.get("managedResources") or ()
+            yield cls(
+                url=(tree.get("urlPrefix") or "").rstrip("/"),
+                filter_verb=tree.get("filterVerb") or "",
+                preempt_verb=tree.get("preemptVerb") or "",
+                prioritize_verb=tree.get("prioritizeVerb") or "",
+                bind_verb=tree.get("bindVerb") or "",
+                weight=weight,
+                timeout=timeout.nanos / 1e9 if timeout else TIMEOUT,
+                knows_nodes=bool(tree.get("nodeCacheCapable")),
+                managed=frozenset(r["name"] for r in managed),
+                ignored_resources=frozenset(r["name"] for r in managed if r.get("ignoredByScheduler")),
+                ignorable=bool(tree.get("ignorable")),
+                tls=tree.get("tlsConfig") or {},
+            )
+        if binders > 1:
+            causes.append(
+                f"extenders: Invalid value: found {binders} extenders implementing bind: only one may"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """Which nodes are left, and why the others are not; `hopeless` even without other pods."""
+
+    names: frozenset[str]
+    failed: Mapping[str, str]
+    hopeless: Mapping[str, str]
+
+
+class Extender:
+    def __init__(self, config: ExtenderConfig, clock: Clock) -> None:
+        self.config, self._clock = config, clock
+        self._context = _context(config)
+
+    def is_interested(self, info: PodInfo) -> bool:
+        return not self.config.managed or any(name in self.config.managed for name in info.requests)
+
+    async def filter(self, pod: Object, nodes: Sequence[Object]) -> Filtered:
+        answer = await self._ask(self.config.filter_verb, self._about(pod, nodes))
+        if answer.get("Error"):
+            raise ExtenderFailed(answer["Error"])
+        if self.config.knows_nodes and answer.get("NodeNames") is not None:
+            names = answer["NodeNames"]
+        else:
+            names = [n["metadata"]["name"] for n in (answer.get("Nodes") or {}).get("items") or ()]
+        known = {n["metadata"]["name"] for n in nodes}
+        strange = [name for name in names if name not in known]
+        if strange:
+            raise ExtenderFailed(
+                f'extender "{self.config.url}" claims a filtered node "{strange[0]}" that it was not given'
+            )
+        return Filtered(
+            frozenset(names), answer.get("FailedNodes") or {}, answer.get("FailedAndUnresolvableNodes") or {}
+        )
+
+    async def prioritize(self, pod: Object, nodes: Sequence[Object]) -> dict[str, int]:
+        """Points by node, weighted so that they count like those of plugins."""
+        answer = await self._ask(self.config.prioritize_verb, self._about(pod, nodes))
+        scale = self.config.weight * 100 // MOST_SCORE
+        return {entry["Host"]: entry["Score"] * scale for entry in answer or ()}
+
+    async def victims(self, pod: Object, proposed: Mapping[str, Sequence[Object]]) -> dict[str, set[str]]:
+        """Of these nodes with their victims, those that are acceptable, with the victims' uids."""
+        body = {
+            "Pod": pod,
+            "NodeNameToMetaVictims": {
+                node: {"Pods": [{"UID": p["metadata"]["uid"]} for p in pods], "NumPDBViolations": 0}
+                for node, pods in proposed.items()
+            },
+        }
+        answer = await self._ask(self.config.preempt_verb, body)
+        found = answer.get("NodeNameToMetaVictims") or {}
+        return {node: {p["UID"] for p in (v or {}).get("Pods") or ()} for node, v in found.items()}
+
+    async def bind(self, pod: Object, node: str) -> None:
+        meta = pod["metadata"]
+        body = {
+            "PodName": meta["name"],
+            "PodNamespace": meta["namespace"],
+            "PodUID": meta["uid"],
+            "Node": node,
+        }
+        answer = await self._ask(self.config.bind_verb, body)
+        if answer.get("Error"):
+            raise ExtenderFailed(answer["Error"])
+
+    def _about(self, pod: Object, nodes: Sequence[Object]) -> Tree:
+        if self.config.knows_nodes:
+            return {"Pod": pod, "Nodes": None, "NodeNames": [n["metadata"]["name"] for n in nodes]}
+        return {"Pod": pod, "Nodes": {"metadata": {}, "items": list(nodes)}, "NodeNames": None}
+
+    async def _ask(self, verb: str, body: Tree) -> Any:
+        url = f"{self.config.url}/{verb}"
+        parts = urlsplit(url)
+        try:
+            async with deadline(self._clock, self.config.timeout):
+                status, raw = await self._exchange(
+                    parts.hostname or "", parts.port, parts.path, orjson.dumps(body)
+                )
+        except (Unreachable, TimeoutError, OSError) as exc:
+            raise ExtenderFailed(f'Post "{url}": {exc or "context deadline exceeded"}') from exc
+        if status != 200:
+            raise ExtenderFailed(f"failed {verb} with extender at URL {self.config.url}, code {status}")
+        try:
+            return orjson.loads(raw)
+        except orjson.JSONDecodeError as exc:
+            raise ExtenderFailed(f"extender at URL {self.config.url} does not answer JSON") from exc
+
+    async def _exchange(self, host: str, port: int | None, path: str, body: bytes) -> tuple[int, bytes]:
+        default = 443 if self._context else 80
+        connection = await Connection.connect(
+            host, port or default, self._context, timeout=self.config.timeout,
+            server_name=self.config.tls.get("serverName") or "",
+        )  # fmt: skip
+        try:
+            headers = {"Host": f"{host}:{port}" if port else host, "Content-Type": "application/json"}
+            await connection.send("POST", path or "/", headers, body)
+            return connection.status, await connection.read()
+        finally:
+            connection.close()
+
+
+def _context(config: ExtenderConfig) -> ssl.SSLContext | None:
+    if urlsplit(config.url).scheme != "https":
+        return None
+    tls = config.tls
+    return tls_context(
+        ca_file=tls.get("caFile") or "",
+        certificate=tls.get("certFile") or "",
+        key=tls.get("keyFile") or "",
+        insecure=bool(tls.get("insecure")),
+    )
