@@ -75,7 +75,7 @@ def test_a_port_that_is_taken_when_the_server_comes_to_it(tmp_path: Path) -> Non
 
         done = timonel("server", "--name", "late", "--data-dir", str(tmp_path))
 
-    check(done, REFUSED, "its port is taken by another process: ", "address already in use", "--port 0")
+    check(done, REFUSED, "its port is taken by another process: ", "ddress already in use", "--port 0")
 
 
 def test_real_containers_where_something_is_missing(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_a_server_without_space_refuses_writes_and_answers_reads(server: ServerP
     assert "full" in refused.body["message"]
     assert refused.headers["retry-after"] == "1"
     check_stored(server, acknowledged)
-    assert server.send("DELETE", f"{MAPS}/before-0").status == 503
+    assert server.send("POST", MAPS, filler("while-still")).status == 503
     assert server.send("GET", f"{MAPS}/before-0").status == 200
 
     hard = resource.prlimit(server.pid, resource.RLIMIT_FSIZE)[1]
