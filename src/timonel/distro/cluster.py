@@ -12,6 +12,7 @@ import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
@@ -180,7 +181,15 @@ class Cluster:
     def _scheduler(self) -> Service:
         from timonel.scheduler.shell import Scheduler  # NumPy is paid for only where pods are scheduled
 
-        return Scheduler(self.transport_for(SCHEDULER), index=self.index, clock=self.clock)
+        from timonel.scheduler.configuration import load
+
+        file = self.config.scheduler_config
+        return Scheduler(
+            self.transport_for(SCHEDULER),
+            index=self.index,
+            clock=self.clock,
+            configuration=load(Path(file)) if file else None,
+        )
 
     def _alone(self, name: str, user: User, make: Callable[[], S]) -> Elected[S]:
         """As long as nobody else may have the same store, there is nobody to hold an election with."""

@@ -61,6 +61,7 @@ class Wishes:
     etcd: EtcdConfig | None = None
     apiserver_args: dict[str, str] | None = None
     nodes: int | None = None
+    scheduler_config: str | None = None
     stages: str | None = None
     clock: str | None = None
 
@@ -100,6 +101,7 @@ def prepare(paths: Paths, name: str, wishes: Wishes) -> ClusterConfig:
         etcd=wishes.etcd,
         apiserver_args=wishes.apiserver_args,
         nodes=wishes.nodes,
+        scheduler_config=wishes.scheduler_config,
         stages=wishes.stages,
         clock=wishes.clock,
     )

@@ -13,7 +13,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from timonel.scheduler import arguments
 from timonel.scheduler.extenders import ExtenderConfig
@@ -81,6 +84,15 @@ def parse(tree: Any, others: Mapping[str, Factory] | None = None) -> Configurati
     if causes:
         raise ConfigurationError("\n".join(causes))
     return Configuration(tuple(profiles), tuple(extenders), float(first), float(longest))
+
+
+def load(file: Path) -> Configuration:
+    """Raises ConfigurationError, OSError."""
+    try:
+        tree = yaml.safe_load(file.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError) as exc:
+        raise ConfigurationError(f"it is no YAML: {exc}") from exc
+    return parse(tree)
 
 
 def _together(profiles: Sequence[Profile]) -> Iterator[str]:

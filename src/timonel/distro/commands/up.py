@@ -41,6 +41,11 @@ from timonel.distro.config import ClusterConfig, ConfigError, EtcdConfig, Paths
     help="A file of kwok's Stages, by which simulated nodes and pods live.",
 )
 @click.option(
+    "--scheduler-config",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, resolve_path=True),
+    help="A file with a KubeSchedulerConfiguration: profiles, plugins, extenders.",
+)
+@click.option(
     "--clock", type=click.Choice(settings.CLOCKS), help="Real time, or time that stands still until advanced."
 )
 @click.option("--components", help="Start less than everything: a list of api, controllers, scheduler, node.")
@@ -70,6 +75,7 @@ def up(
     runtime: str | None,
     nodes: int | None,
     stages: Path | None,
+    scheduler_config: Path | None,
     clock: str | None,
     components: str | None,
     port: int | None,
@@ -97,6 +103,7 @@ def up(
             etcd=changed(_known_etcd(where), etcd) if etcd else None,
             nodes=nodes,
             stages=_checked_stages(stages),
+            scheduler_config=_checked_scheduler(scheduler_config),
             clock=clock,
         )
         settings.check_new_name(where, name)
@@ -138,6 +145,18 @@ def _checked_stages(file: Path | None) -> str | None:
     from timonel.distro import simulated  # it knows the nodes' parts
 
     simulated.load_stages(ClusterConfig(name="", stages=str(file)))
+    return str(file)
+
+
+def _checked_scheduler(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    from timonel.scheduler.configuration import ConfigurationError, load
+
+    try:
+        load(file)
+    except ConfigurationError as exc:
+        raise ConfigError(f"{file} cannot be used as the scheduler's configuration: {exc}") from exc
     return str(file)
 
 
