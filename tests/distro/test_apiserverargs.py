@@ -40,6 +40,22 @@ def test_an_unknown_flag_is_refused() -> None:
         apiserverargs.parse(["nothing=1"])
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"),
+    [
+        ("enable-admission-plugin", "--enable-admission-plugins"),
+        ("oidc-isuer-url", "--oidc-issuer-url"),
+        ("jwks", "--service-account-jwks-uri"),
+        ("zzz", "There are: admission-control-config-file, "),
+    ],
+)
+def test_an_unknown_flag_is_told_what_may_have_been_meant(given: str, meant: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        apiserverargs.parse([f"--{given}=1"])
+
+    assert meant in (error.value.hint or "")
+
+
 def test_keys_and_issuers_can_be_rotated(tmp_path: Path) -> None:
     old, new = jwt.new_key(), rsa.generate_private_key(65537, 2048)
     private = serialization.PrivateFormat.PKCS8
