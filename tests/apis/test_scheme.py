@@ -94,3 +94,10 @@ def test_status_is_ignored_through_the_main_resource() -> None:
     codec.record_update(None, obj, manager="m", now=0)
 
     assert obj["metadata"]["managedFields"][0]["fieldsV1"] == {"f:spec": {"f:paused": {}}}
+
+
+def test_retired_versions_are_published_while_they_are_served() -> None:
+    retired = {(r.group, r.version) for r in SCHEME.resources if r.retired is not None}
+
+    assert retired <= {*SCHEME.published(legacy=True).group_versions()}
+    assert not retired & {*SCHEME.published(legacy=False).group_versions()}

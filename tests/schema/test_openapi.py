@@ -120,3 +120,27 @@ def test_numbers_of_any_length_are_written() -> None:
     )
 
     assert read(read(found)[2][0])[1] == [b"t" * 300]
+
+
+def retired_cron_jobs() -> dict[str, Any]:
+    verbs = ["create", "get", "list"]
+    named = {"group": "batch", "version": "v1beta1", "kind": "CronJob", "plural": "cronjobs"}
+    return {**named, "namespaced": True, "verbs": verbs, "subresources": []}
+
+
+def test_a_retired_version_has_a_document_with_the_words_of_the_one_that_took_over() -> None:
+    api = OpenApi(load(), retired=[retired_cron_jobs()])
+    body = api.v3("batch", "v1beta1")
+    assert body is not None
+    schemas = orjson.loads(body)["components"]["schemas"]
+    kind, listed = (schemas[f"io.k8s.api.batch.v1beta1.CronJob{end}"] for end in ("", "List"))
+
+    assert kind["x-kubernetes-group-version-kind"] == [
+        {"group": "batch", "version": "v1beta1", "kind": "CronJob"}
+    ]
+    assert kind["description"].startswith("CronJob represents")
+    assert "io.k8s.api.batch.v1.CronJobSpec" in schemas
+    items = listed["properties"]["items"]["items"]
+    assert items == {"$ref": "#/components/schemas/io.k8s.api.batch.v1beta1.CronJob"}
+    assert "apis/batch/v1beta1" in orjson.loads(api.index)["paths"]
+    assert "io.k8s.api.batch.v1beta1.CronJob" in orjson.loads(api.v2)["definitions"]

@@ -81,9 +81,9 @@ class TypeCodec:
         reset = _WRITE_LEAVES.get((self.rtype.group, self.rtype.kind), ())
         return {"": sets.of_paths(("f:status",), *reset), "status": sets.of_paths(*kept, *extra)}
 
-    def normalize(self, tree: Any) -> tuple[Object, list[str]]:
+    def normalize(self, tree: Any, beside: Object | None = None) -> tuple[Object, list[str]]:
         """See `timonel.machinery.codec`."""
-        return self._codec.normalize(tree)
+        return self._codec.normalize(tree, beside)
 
     def new(self) -> Object:
         return self._codec.new()
@@ -225,7 +225,12 @@ class Scheme:
     def published(self, *, legacy: bool) -> OpenApi:
         """The OpenAPI documents. With `legacy`, old shapes that are still accepted are published too: old clients
         validate by these documents before they send anything."""
-        return OpenApi(self.schema, groups=self.groups, widened=legacyingress.PUBLISHED if legacy else None)
+        return OpenApi(
+            self.schema,
+            groups=self.groups,
+            widened=legacyingress.PUBLISHED if legacy else None,
+            retired=[_published(t) for t in self.resources if t.retired is not None] if legacy else (),
+        )
 
     # ---- code of types
 
@@ -241,6 +246,26 @@ class Scheme:
         if name is None:
             raise UnknownType(f"{rtype.api_version}, Kind={rtype.kind}")
         return name
+
+
+def _published(rtype: ResourceType) -> dict[str, Any]:
+    """A resource in the form of `Schema.resource_index`."""
+    own = {"group": rtype.group, "version": rtype.version, "kind": rtype.kind}
+    verbs = ["get", "patch", "update"]
+    parts: list[dict[str, Any]] = []
+    if rtype.scale is not None:
+        parts.append(
+            {"name": "scale", "group": "autoscaling", "version": "v1", "kind": "Scale", "verbs": verbs}
+        )
+    if rtype.status:
+        parts.append({"name": "status", **own, "verbs": verbs})
+    return {
+        **own,
+        "plural": rtype.plural,
+        "namespaced": rtype.namespaced,
+        "verbs": list(rtype.verbs),
+        "subresources": parts,
+    }
 
 
 def _version_rank(version: str) -> tuple[int, int, int]:

@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from timonel.schema import gnostic
+from timonel.schema import gnostic, retired
 from timonel.schema.store import Schema, TypeData
 
 Json = dict[str, Any]
@@ -59,7 +59,8 @@ class Described:
     schema: Callable[[Refer, bool], Json]
 
 
-Kinds = Mapping[tuple[str, str, str], Described]  # by group, version and kind
+Kind = tuple[str, str, str]  # group, version and kind
+Kinds = Mapping[Kind, Described]
 
 
 class OpenApi:
@@ -69,13 +70,16 @@ class OpenApi:
         *,
         groups: Iterable[str] | None = None,
         widened: Mapping[str, Mapping[str, TypeData]] | None = None,
+        retired: Iterable[Json] = (),
     ) -> None:
         """`groups` are those that are served; None: all that the schema has.
 
-        `widened`: type -> fields that are published beside, or instead of, those of the schema.
+        `widened`: type -> fields that are published beside, or instead of, those of the schema. `retired`: resources of
+        versions that the schema's index does not have, in the same form as there.
         """
         self._schema = schema
         self._widened = dict(widened or {})
+        self._retired = list(retired)
         self._served = None if groups is None else frozenset(groups)
         self._v3: dict[tuple[str, str], bytes] = {}
         self._docs: dict[str, dict[str, dict[str, str]]] = {}
@@ -121,8 +125,8 @@ class OpenApi:
         return gnostic.document(self._document_v2)
 
     def _resources(self) -> list[Json]:
-        served = self._served
-        return [r for r in self._schema.resource_index if served is None or r["group"] in served]
+        served, known = self._served, (*self._schema.resource_index, *self._retired)
+        return [r for r in known if served is None or r["group"] in served]
 
     def _info(self) -> Json:
         return {"title": "Kubernetes", "version": self._schema.kubernetes_version}
@@ -172,7 +176,14 @@ class OpenApi:
     def name_of(self, group: str, version: str, kind: str) -> str | None:
         return self._schema.name_of(group, version, kind)
 
+    @cached_property
+    def retired(self) -> frozenset[Kind]:
+        """Kinds of retired versions, each of which has a schema of its own even where it is like a served one."""
+        return frozenset((r["group"], r["version"], r["kind"]) for r in self._retired)
+
     def docs_of(self, name: str) -> dict[str, str]:
+        """Of a type, and of a retired one those of the type that took over."""
+        name = retired.successor(name) or name
         package = name.rpartition(".")[0]
         if package not in self._docs:
             self._docs[package] = self._schema.docs(package)
@@ -199,6 +210,7 @@ class _Writer:
         self._api = api
         self._kinds = kinds or {}
         self._described: dict[str, Described] = {}
+        self._retired: dict[str, Kind] = {}  # by full name
         self._prefix = prefix
         self.is_v3 = is_v3
         self._wanted: dict[str, None] = {}
@@ -209,6 +221,10 @@ class _Writer:
         if described is not None:
             self._described[described.full] = described
             return {"$ref": self._prefix + described.full}
+        if (group, version, kind.removesuffix("List")) in self._api.retired:
+            full = retired.full_name(group, version, kind)
+            self._retired[full] = (group, version, kind)
+            return {"$ref": self._prefix + full}
         name = self._api.name_of(group, version, kind)
         return self._ref(name) if name else {"type": "object"}
 
@@ -221,6 +237,8 @@ class _Writer:
         found: Json = {}
         for full, described in self._described.items():
             found[full] = described.schema(self._ref, self.is_v3)
+        for full, kind in list(self._retired.items()):
+            found[full] = self._retired_kind(*kind)
         done: set[str] = set()
         while rest := [name for name in self._wanted if name not in done]:
             for name in rest:
@@ -231,6 +249,20 @@ class _Writer:
                 _special_schema(full, self.is_v3), self._api.special_docs.get(full, "")
             )
         return found
+
+    def _retired_kind(self, group: str, version: str, kind: str) -> Json:
+        own = {_GVK: [{"group": group, "version": version, "kind": kind}]}
+        name = self._api.name_of(group, version, kind)
+        if name is not None:
+            return {**self._struct(name), **own}
+        items = {"type": "array", "items": self.ref_to_kind(group, version, kind.removesuffix("List"))}
+        fields: Json = {
+            "apiVersion": {"type": "string"},
+            "items": items,
+            "kind": {"type": "string"},
+            "metadata": self._property({"t": "ref", "ref": "meta.v1.ListMeta"}, ""),
+        }
+        return {"type": "object", "properties": fields, "required": ["items"], **own}
 
     @staticmethod
     def _with_text(schema: Json, text: str) -> Json:

@@ -136,6 +136,29 @@ LIKE: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 
+_TAKEN_OVER_BY = {
+    "apiextensions.retired": "apiextensions.v1",
+    "apps.retired": "apps.v1",
+    "autoscaling.retired": "autoscaling.v2",
+    "networking.retired": "networking.v1",
+}
+
+
+def successor(name: str) -> str | None:
+    """The type that took over from one of these, whose fields mean the same; None for a type that is still served."""
+    if name in LIKE:
+        return LIKE[name][1]
+    package, _, kind = name.rpartition(".")
+    taken_over = _TAKEN_OVER_BY.get(package)
+    return f"{taken_over}.{kind}" if taken_over else None
+
+
+def full_name(group: str, version: str, kind: str) -> str:
+    """How a kind of a retired version is called in OpenAPI."""
+    package = group.partition(".")[0]
+    return _EXTENSIONS + kind if package == "apiextensions" else f"io.k8s.api.{package}.{version}.{kind}"
+
+
 def _metric_fields(words: dict[str, str]) -> dict[str, Any]:
     """A type of one metric of autoscaling/v2beta1: `type`, and one struct for each of the five types of metrics."""
     fields: dict[str, Any] = {"type": {"t": "string", "emit": 1}}
