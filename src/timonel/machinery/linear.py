@@ -325,9 +325,8 @@ def _holds(assertion: str, text: str, at: int) -> bool:
         return at == 0 or text[at - 1] == "\n"
     if assertion == "AT_END_STRING":
         return at == len(text)
-    if assertion == "AT_END_LINE":
-        return at == len(text) or text[at] == "\n"
-    raise NotImplementedError(assertion)
+    assert assertion == "AT_END_LINE", assertion
+    return at == len(text) or text[at] == "\n"
 
 
 def _looks(argument: tuple[int, bool, Test], text: str, at: int) -> bool:

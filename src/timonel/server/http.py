@@ -17,6 +17,7 @@ import asyncio
 import logging
 import re
 import ssl
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -134,26 +135,26 @@ class Sink(Protocol):
         """There should be more, but it cannot be had."""
 
 
-class Source:
+class Source(ABC):
     """A body that comes by itself, without a task that waits for it. It can be iterated over instead."""
 
     __slots__ = ()
     length = -1  # bytes, if that is known before
 
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        raise NotImplementedError
+    @abstractmethod
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
 
+    @abstractmethod
     def start(self, sink: Sink) -> None:
         """From now on push to `sink`, while it is writable."""
-        raise NotImplementedError
 
+    @abstractmethod
     def resume(self) -> None:
         """The sink is writable again."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Nobody listens any more."""
-        raise NotImplementedError
 
 
 @dataclass(slots=True)
