@@ -39,7 +39,8 @@ def the_node(world: World) -> Object:
 
 
 def test_a_silent_node_becomes_unknown_and_its_pods_unready() -> None:
-    world = World(("nodes", node("n1")), (LEASES, lease("n1", START)), ("pods", pod("a")))
+    healthy = ("nodes", node("n2")), (LEASES, lease("n2", START + 60))
+    world = World(("nodes", node("n1")), (LEASES, lease("n1", START)), ("pods", pod("a")), *healthy)
     world.time = START + 49
     world.settle(NODE_LIFECYCLE)
     assert nodes.is_ready(the_node(world))
@@ -96,7 +97,7 @@ def test_conditions_become_taints(type_: str, status: str, expected: set[tuple[s
         *([] if type_ == "Ready" else [ready]),
         {**ready, "type": type_, "status": status},
     ]
-    world = World(("nodes", some), (LEASES, lease("n1", START)))
+    world = World(("nodes", some), (LEASES, lease("n1", START)), ("nodes", node("n2")))
     world.settle(NODE_LIFECYCLE)
 
     assert taints(world) == expected | {("dedicated", "NoSchedule")}
@@ -204,3 +205,62 @@ def test_no_two_nodes_share_a_range(count: int, given_already: set[int]) -> None
     assert len(ranges) == len(set(ranges)) == min(count, 16)
     assert all(ipaddress.ip_network(r).prefixlen == 24 for r in ranges)
     assert bool(world.events) == (count > 16)
+
+
+def many(silent: int, whole: int, zone: str = "a") -> list[tuple[str, Object]]:
+    made: list[tuple[str, Object]] = []
+    for number in range(whole):
+        one = node(f"{zone}{number:03d}")
+        one["metadata"]["labels"] = {"topology.kubernetes.io/zone": zone}
+        if number < silent:
+            one["status"]["conditions"] = [{**one["status"]["conditions"][0], "status": "Unknown"}]
+        made.append(("nodes", one))
+    return made
+
+
+def emptied(world: World) -> int:
+    return sum(
+        ("unreachable", "NoExecute") in taints(world, n["metadata"]["name"]) for n in world.list("nodes")
+    )
+
+
+@pytest.mark.parametrize(
+    ("nodes", "after", "count"),
+    [
+        (many(4, 10), 0.0, 1),  # one after the other
+        (many(4, 10), 25.0, 3),
+        (many(9, 10), 300.0, 0),  # most of a small zone
+        (many(60, 100), 25.0, 1),  # most of a large one
+        (many(60, 100), 250.0, 3),
+        (many(2, 2), 300.0, 0),  # everybody
+        ([*many(3, 3), *many(0, 1, "b")], 25.0, 3),  # a whole zone, but others answer
+        ([*many(1, 5), *many(1, 5, "b")], 0.0, 2),  # zones do not wait for each other
+    ],
+)
+def test_pods_leave_one_node_of_a_zone_after_the_other(
+    nodes: list[tuple[str, Object]], after: float, count: int
+) -> None:
+    world = World(*nodes)
+    world.steady = START + 1000.0  # nobody falls silent
+    end = START + after
+    while True:
+        for name in sorted(n["metadata"]["name"] for n in world.list("nodes")):
+            world.sync(NODE_LIFECYCLE, Key("", name))
+        if world.time >= end:
+            break
+        world.time = min(world.time + max(5.0, after / 10), end)
+
+    assert emptied(world) == count
+
+
+def test_who_hears_nobody_takes_back_what_it_has_begun() -> None:
+    world = World(*many(1, 2))
+    world.steady = START + 1000.0
+    world.sync(NODE_LIFECYCLE, Key("", "a000"))
+    assert emptied(world) == 1
+
+    conditions = [{**node("x")["status"]["conditions"][0], "status": "Unknown"}]
+    world.change("nodes", "a001", namespace="", status={"conditions": conditions})
+    for name in ("a000", "a001"):
+        world.sync(NODE_LIFECYCLE, Key("", name))
+    assert emptied(world) == 0

@@ -2,7 +2,8 @@
 
 A heartbeat is a renewed Lease or a posted status. Without one for 50 s (60 s for a node that never posted any) the
 conditions turn Unknown, but not within 50 s after the controller was started or the clock was set; the next pass, which
-that wakes, sets the taints, and pods there stop being ready.
+that wakes, sets the taints, and pods there stop being ready. Pods are driven away from one node of a zone after the
+other, and not at all where so many are silent that the fault is rather in between (`objects/zones.py`).
 
 Watches   nodes; leases.coordination.k8s.io (of nodes); pods (read only)
 Writes    nodes (spec.taints), nodes/status, pods/status
@@ -12,11 +13,11 @@ Upstream  pkg/controller/nodelifecycle/node_lifecycle_controller.go
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from timonel.control.actions import Action, Patch, Plan, Record
 from timonel.control.declare import Cache, ControllerType, Watch, nobody
-from timonel.objects import conditions, nodes, pods
+from timonel.objects import conditions, nodes, pods, zones
 from timonel.objects.meta import Key, Object, format_time, is_deleting, key_of, nested, parse_time, uid_of
 
 RESOURCE = "nodes"
@@ -24,6 +25,7 @@ LEASES = "leases.coordination.k8s.io"
 LEASE_NAMESPACE = "kube-node-lease"
 MONITOR_GRACE = 50.0
 STARTUP_GRACE = 60.0
+AGAIN = 30.0  # seconds until the next look at a zone from which nothing is driven away
 _WATCHED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 _PRESSURES = {
     "MemoryPressure": nodes.MEMORY_PRESSURE,
@@ -36,12 +38,14 @@ _MANAGED = {nodes.NOT_READY, nodes.UNREACHABLE, nodes.UNSCHEDULABLE, *_PRESSURES
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """`pods`: those of a node that is not ready; of others nobody asks. `since`: when we began to listen."""
+    """`pods`: those of a node that is not ready; of others nobody asks. `since`: when we began to listen. `outlook`:
+    whether and when a node that is not ready may be emptied."""
 
     lease: Object | None
     pods: Sequence[Object]
     now: float
     since: float = 0.0
+    outlook: zones.Outlook = field(default_factory=zones.Outlook)
 
 
 def observe(desired: Object, cache: Cache) -> Observed:
@@ -50,7 +54,10 @@ def observe(desired: Object, cache: Cache) -> Observed:
     if not nodes.is_ready(desired):
         here = [p for p in cache.list("pods") if pods.node_of(p) == name]
     lease = cache.get(LEASES, Key(LEASE_NAMESPACE, name))
-    return Observed(lease, here, cache.now(), cache.steady_since())
+    outlook = zones.Outlook()
+    if (nodes.condition_of(desired, "Ready") or {"status": "True"})["status"] != "True":
+        outlook = zones.outlook(desired, cache.list(RESOURCE), cache.now())
+    return Observed(lease, here, cache.now(), cache.steady_since(), outlook)
 
 
 def expiry(desired: Object, lease: Object | None, since: float) -> float:
@@ -70,8 +77,17 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
         silenced = _silence(desired, observed.now)
         if silenced:
             return Plan(tuple(silenced))
-    actions = [*_taint(desired, observed.now), *_mark_pods(desired, observed)]
-    return Plan(tuple(actions), left if left > 0 else None)
+    actions = [*_taint(desired, observed), *_mark_pods(desired, observed)]
+    waits = [left, _turn(desired, observed)]
+    return Plan(tuple(actions), min((w for w in waits if w > 0), default=None))
+
+
+def _turn(desired: Object, observed: Observed) -> float:
+    """When to look whether the node may be emptied; 0 where there is nothing to wait for."""
+    empties = any(effect == "NoExecute" for _, effect in wanted_taints(desired))
+    if not empties or zones.evicted_at(desired) is not None:
+        return 0.0
+    return observed.outlook.wait if observed.outlook.pace is not None else AGAIN
 
 
 def _silence(desired: Object, now: float) -> list[Action]:
@@ -123,8 +139,18 @@ def wanted_taints(desired: Object) -> list[tuple[str, str]]:
     return wanted
 
 
-def _taint(desired: Object, now: float) -> list[Action]:
+def allowed_taints(desired: Object, outlook: zones.Outlook) -> list[tuple[str, str]]:
+    """Of those that the conditions call for: pods are driven away when it is the node's turn."""
     wanted = wanted_taints(desired)
+    begun = zones.evicted_at(desired) is not None
+    turn = outlook.pace is not None and outlook.wait <= 0
+    if not outlook.cut_off and (begun or turn):
+        return wanted
+    return [(key, effect) for key, effect in wanted if effect != "NoExecute"]
+
+
+def _taint(desired: Object, observed: Observed) -> list[Action]:
+    wanted, now = allowed_taints(desired, observed.outlook), observed.now
     current = nodes.taints_of(desired)
     kept: list[nodes.Taint] = []
     for taint in current:
