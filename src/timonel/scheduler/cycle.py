@@ -136,7 +136,7 @@ def refusals_beside_nominated(profile: Profile, state: State, row: int) -> Seque
 
 
 def post_filter(profile: Profile, state: State, diagnosis: Diagnosis) -> None:
-    diagnosis.lacks_only_room = _lacks_only_room(profile, state)
+    diagnosis.lacks_only_room = lacks_only_room(profile, state)
     said: list[str] = []
     for plugin in profile.post_filter:
         found = plugin.post_filter(state, diagnosis, Suppositions(profile, state))
@@ -152,7 +152,7 @@ def post_filter(profile: Profile, state: State, diagnosis: Diagnosis) -> None:
     diagnosis.post_filter = ", ".join(said)
 
 
-def _lacks_only_room(profile: Profile, state: State) -> bool:
+def lacks_only_room(profile: Profile, state: State) -> bool:
     """Whether no filter but NodeResourcesFit can have something against a node that is not hopeless."""
     before = True
     for plugin in profile.filter:

@@ -17,7 +17,9 @@ from timonel.scheduler import cycle
 from timonel.scheduler.cycle import Unschedulable
 from timonel.scheduler.framework import Diagnosis, Reads, State
 from timonel.scheduler.nodes import Ints, Nodes
+from timonel.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from timonel.scheduler.podinfo import PodInfo
+from timonel.scheduler.preemption import room
 from timonel.scheduler.profile import Profile
 
 KINDS = 256  # remembered at the same time
@@ -41,6 +43,7 @@ class Kind:
         self._apart = [p for p in profile.score if p not in self._summed]
         self._base: Ints = np.full(state.count, OUT, dtype=np.int64)
         self._kept: dict[str, Any] = {}  # scores that are normalized and depend on nodes alone
+        self._crowded: dict[int, bool] = {}  # rows that pods are nominated to: whether they leave no room
         self._look(self.rows)
 
     def is_current(self) -> bool:
@@ -61,6 +64,7 @@ class Kind:
                 for following in self.profile.following:
                     following.pod_changed(self.state, info, row, sign)
         for row in dirty:
+            self._crowded.pop(row, None)
             for forgetting in self.profile.forgetting:
                 forgetting.row_changed(self.state, row)
         rows = np.fromiter(dirty, np.int64, len(dirty))
@@ -127,12 +131,31 @@ class Kind:
         if not nodes.nominations:
             return []
         rows = [nodes.row[node] for node in nodes.nominations if node in nodes.row]
-        open_rows = np.array([row for row in rows if self._base[row] > OUT], dtype=np.int64)
-        return [
-            row
-            for _, row in cycle.nominated_rows(self.state, open_rows)
-            if cycle.refusals_beside_nominated(self.profile, self.state, row)
-        ]
+        open_rows = [row for row in rows if self._base[row] > OUT]
+        if not open_rows:
+            return []
+        by_room = cycle.lacks_only_room(self.profile, self.state)
+        return [row for row in open_rows if self._is_crowded(row, by_room=by_room)]
+
+    def _is_crowded(self, row: int, *, by_room: bool) -> bool:
+        """Whether the pods nominated to a node, if they are as important, leave no room for this one."""
+        state = self.state
+        if state.info.uid in (state.nodes.nominations.get(state.nodes.name(row)) or ()):
+            self._crowded.pop(row, None)  # what holds for this pod holds for no other
+            return self._crowds_out(row, by_room=by_room)
+        known = self._crowded.get(row) if by_room else None
+        if known is None:
+            known = self._crowded[row] = self._crowds_out(row, by_room=by_room)
+        return known
+
+    def _crowds_out(self, row: int, *, by_room: bool) -> bool:
+        if by_room:
+            return not room(self.state.nodes, self.state.info, row).fits()
+        at = np.array([row], dtype=np.int64)
+        return bool(
+            cycle.nominated_rows(self.state, at)
+            and cycle.refusals_beside_nominated(self.profile, self.state, row)
+        )
 
     def _added(self, rows: Ints) -> Ints | None:
         """What the scores add that depend on the other nodes; None where they add nothing."""
@@ -167,9 +190,13 @@ class Kind:
             state.count, known.reasons.copy(), set(known.plugins), known.rejected, known.unresolvable.copy()
         )
         if not diagnosis.rejected:
-            cycle.beside_nominated(
-                profile, state, diagnosis, cycle.passing(profile, state, diagnosis, self.rows)
-            )
+            rows = cycle.passing(profile, state, diagnosis, self.rows)
+            if cycle.lacks_only_room(profile, state):
+                for row in rows.tolist():
+                    diagnosis.reasons.update(room(state.nodes, state.info, row).lacking())
+                    diagnosis.plugins.add(NodeResourcesFit.name)
+            else:
+                cycle.beside_nominated(profile, state, diagnosis, rows)
         cycle.post_filter(profile, state, diagnosis)
         return Unschedulable(diagnosis)
 

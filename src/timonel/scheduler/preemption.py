@@ -12,6 +12,7 @@ from typing import Protocol
 
 from timonel.objects.meta import Object
 from timonel.scheduler.budgets import Budgets
+from timonel.scheduler.nodes import PODS, Nodes
 from timonel.scheduler.podinfo import PodInfo
 
 NOT_STARTED = "\uffff"  # later than any time: such a pod is taken to start just now
@@ -24,22 +25,22 @@ class Candidate:
 
     row: int
     victims: tuple[PodInfo, ...]
-    violations: int
+    cost: tuple[int, int, int, int]  # violated budgets, highest priority, sum of priorities, number
+    earliest_start: str  # of the victims of the highest priority
 
     @property
-    def cost(self) -> tuple[int, int, int, int]:
-        return (
-            self.violations,
-            self.victims[0].priority,
-            sum(v.priority + OFFSET for v in self.victims),
-            len(self.victims),
+    def violations(self) -> int:
+        return self.cost[0]
+
+    @classmethod
+    def of(cls, row: int, victims: Sequence[PodInfo], violations: int) -> Candidate:
+        highest = victims[0].priority
+        return cls(
+            row,
+            tuple(victims),
+            (violations, highest, sum(v.priority + OFFSET for v in victims), len(victims)),
+            min(_started(v) for v in victims if v.priority == highest),
         )
-
-    @property
-    def earliest_start(self) -> str:
-        """Of the victims of the highest priority."""
-        highest = self.victims[0].priority
-        return min(_started(v) for v in self.victims if v.priority == highest)
 
 
 def _started(info: PodInfo) -> str:
@@ -84,7 +85,7 @@ def victims_on(row: int, lower: Sequence[PodInfo], place: Place, budgets: Budget
                 place.remove(info)
                 victims.append(info)
                 violations += protected
-    return Candidate(row, tuple(by_importance(victims)), violations)
+    return Candidate.of(row, by_importance(victims), violations)
 
 
 def cheapest(candidates: Iterable[Candidate]) -> Candidate:
@@ -121,9 +122,28 @@ class Room:
             if resource in free:
                 free[resource] += sign * amount
 
+    def lacking(self) -> list[str]:
+        """What is lacking, as NodeResourcesFit says it."""
+        found = [] if self.pods > 0 else ["Too many pods"]
+        return found + [f"Insufficient {r}" for r, amount in self.asked.items() if self.free[r] < amount]
+
     def fits(self) -> bool:
         free = self.free
         return self.pods > 0 and all(free[resource] >= amount for resource, amount in self.asked.items())
+
+
+def room(nodes: Nodes, info: PodInfo, row: int) -> Room:
+    """What is left of a node for a pod, once those have come that are nominated there and as important as it."""
+    free = {
+        resource: int(nodes.allocatable[row, column] - nodes.requested[row, column])
+        for resource, column in ((r, nodes.column_of(r)) for r in info.requests)
+    }
+    column = nodes.resources[PODS]
+    found = Room(free, info.requests, int(nodes.allocatable[row, column] - nodes.requested[row, column]))
+    for other in (nodes.nominations.get(nodes.name(row)) or {}).values():
+        if other.uid != info.uid and other.priority >= info.priority:
+            found.add(other)
+    return found
 
 
 def is_being_preempted(pod: Object) -> bool:

@@ -69,6 +69,10 @@ class Scheduler:
         self._memories = {n: Memory(p, self.nodes, self._cache) for n, p in self.profiles.items()}
         self._placed: dict[str, str] = {}  # uid -> node: what the columns count, assumed pods included
         self._assumed: set[str] = set()  # uids of pods whose binding has not been seen yet
+        self._leaving: dict[
+            str, set[str]
+        ] = {}  # by the uid of a pod that preempts: victims not seen to go yet
+        self._makes_room_for: dict[str, str] = {}  # by the uid of a victim
         self._permitting: dict[str, asyncio.Task[None]] = {}
         self._bindings = asyncio.Semaphore(MOST_BINDINGS)
         for profile in self.profiles.values():
@@ -182,6 +186,7 @@ class Scheduler:
             self.nodes.remove_pod(node, uid)
         if node is not None or was_nominated:
             self._happened("pod-deleted", pod, None)
+        self._goes(uid)
 
     def _bound_pod_changed(self, uid: str, node: str, old: Object | None, new: Object) -> None:
         self.queue.remove(uid)
@@ -195,6 +200,8 @@ class Scheduler:
             if _looks_alike(old, new):
                 return
             self._place(uid, node, pod_info(new))
+            if is_deleting(new):
+                self._goes(uid)
             if labels_of(old) != labels_of(new):
                 self._happened("pod-labels-changed", old, new)
             elif old["spec"] != new["spec"]:
@@ -357,6 +364,9 @@ class Scheduler:
     async def _preempt(self, info: PodInfo, nomination: Nomination) -> None:
         """Removes the victims, the last one once the others are on their way; meanwhile the pod is held."""
         victims, failed = _still_there(nomination), False
+        leaving = self._leaving[info.uid] = {victim.uid for victim in victims}
+        leaving.add("")  # until all of them were asked to go
+        self._makes_room_for.update((victim.uid, info.uid) for victim in victims)
         try:
             await self._withdraw_lower(info, nomination.node)
             async with asyncio.TaskGroup() as group:
@@ -370,7 +380,23 @@ class Scheduler:
                 "Could not make room for a pod: %s", failures.exceptions[0], extra={"pod": str(info.key)}
             )
         finally:
-            self.queue.let_go(info.uid, at_once=failed)
+            leaving.discard("")
+            if failed or not leaving:
+                self._room_is_made(info.uid, at_once=failed)
+
+    def _goes(self, uid: str) -> None:
+        """A victim has been seen to go: what waits for the last one may try again."""
+        preemptor = self._makes_room_for.pop(uid, None)
+        leaving = self._leaving.get(preemptor) if preemptor is not None else None
+        if preemptor is not None and leaving is not None:
+            leaving.discard(uid)
+            if not leaving:
+                self._room_is_made(preemptor)
+
+    def _room_is_made(self, uid: str, *, at_once: bool = False) -> None:
+        for victim in self._leaving.pop(uid, ()):
+            self._makes_room_for.pop(victim, None)
+        self.queue.let_go(uid, at_once=at_once)
 
     async def _withdraw_lower(self, info: PodInfo, node: str) -> None:
         """Pods of lower priority nominated to the node will hardly fit there any more."""
@@ -388,12 +414,15 @@ class Scheduler:
         waiting = self._permitting.pop(victim.uid, None)
         if waiting is not None:
             waiting.cancel()
+            self._goes(victim.uid)
         else:
             try:
                 await self._update_condition(victim.pod, self._disruption(info), None)
             except NotFound:
+                self._goes(victim.uid)
                 return
             if await self._client.delete("pods", victim.key, uid=victim.uid) is None:
+                self._goes(victim.uid)
                 return
         self.recorder.record(victim.pod, "Normal", "Preempted", f"Preempted by pod {info.uid} on node {node}")
 

@@ -24,9 +24,8 @@ from timonel.scheduler.framework import (
     Supposed,
     histogram,
 )
-from timonel.scheduler.nodes import PODS
 from timonel.scheduler.podinfo import PodInfo
-from timonel.scheduler.preemption import Candidate, Room, cheapest, is_being_preempted, victims_on
+from timonel.scheduler.preemption import Candidate, cheapest, is_being_preempted, room, victims_on
 
 NO_VICTIMS = "No preemption victims found for incoming pod"
 UNHELPFUL = "Preemption is not helpful for scheduling"
@@ -132,7 +131,7 @@ class DefaultPreemption:
         if not lower:
             return (NO_VICTIMS,)
         if by_room:
-            candidate = victims_on(row, lower, _room(state, row), budgets)
+            candidate = victims_on(row, lower, room(state.nodes, state.info, row), budgets)
             if candidate is not None:
                 return candidate
         with suppose.at(row) as supposed:
@@ -154,17 +153,3 @@ class _Place:
     def fits(self) -> bool:
         self.reasons = tuple(refusal.reason for refusal in self.supposed.refusals())
         return not self.reasons
-
-
-def _room(state: State, row: int) -> Room:
-    nodes, info = state.nodes, state.info
-    free = {
-        resource: int(nodes.allocatable[row, column] - nodes.requested[row, column])
-        for resource, column in ((r, nodes.column_of(r)) for r in info.requests)
-    }
-    column = nodes.resources[PODS]
-    room = Room(free, info.requests, int(nodes.allocatable[row, column] - nodes.requested[row, column]))
-    for other in (nodes.nominations.get(nodes.name(row)) or {}).values():
-        if other.uid != info.uid and other.priority >= info.priority:
-            room.add(other)
-    return room
