@@ -16,7 +16,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from timonel.aio.clock import Clock
+from timonel.aio.clock import Clock, outside
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import Expired, Gone, NotFound, StatusError
 from timonel.objects.meta import Key, Object, controller_of, key_of
@@ -157,7 +157,7 @@ class Informer:
                 logger.exception("Could not follow %s", self.resource)
             if failures:
                 delay: float = min(FIRST_DELAY * 2.0 ** (failures - 1), LONGEST_DELAY)
-                await self._clock.sleep(delay * (1 + self._jitter()))
+                await outside(self._clock).sleep(delay * (1 + self._jitter()))
 
     async def _relist(self, *, first: bool) -> None:
         version, token, items = ("0" if first else ""), "", []  # type: str, str, list[Object]

@@ -142,6 +142,8 @@ class ControllerType(Generic[Seen]):
     # what must be asked of the cluster beside the cache, between `observe` and `reconcile`
     inquiry: Inquiry[Seen] | None = None
     memory: Memory[Seen] | None = None
+    # it looks again and again whether something is alive: where time makes a leap, not as often (see aio.clock.upkeep)
+    watches_life: bool = False
 
 
 AnyControllerType = ControllerType[Any]

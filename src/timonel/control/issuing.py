@@ -59,12 +59,25 @@ class Issuer:
         self._key = key
         self._longest = longest
 
-    def issue(self, request: bytes, *, usages: Sequence[str], seconds: int | None, now: float) -> bytes:
-        """A certificate for a request, both as PEM. Raises ValueError."""
+    def issue(
+        self,
+        request: bytes,
+        *,
+        usages: Sequence[str],
+        seconds: int | None,
+        now: float,
+        earliest: float | None = None,
+    ) -> bytes:
+        """A certificate for a request, both as PEM. Raises ValueError.
+
+        With `earliest`, it is valid from then on already: for who lives in another time than `now`.
+        """
         asked = x509.load_pem_x509_csr(request)
         if not asked.is_signature_valid:
             raise ValueError("unable to verify certificate request signature: the signature is wrong")
         since, until = self._period(life(seconds, self._longest), now)
+        if earliest is not None:
+            since = min(since, datetime.datetime.fromtimestamp(int(earliest) - BACKDATE, datetime.UTC))
         builder = (
             x509.CertificateBuilder()
             .subject_name(asked.subject)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable
 
-from timonel.aio.clock import Clock
+from timonel.aio.clock import Clock, upkeep
 from timonel.client.discovery import ResourceIndex
 from timonel.client.informer import InformerFactory
 from timonel.client.transport import Transport
@@ -57,7 +57,7 @@ class Controllers:
             transport=transport,
             informers=self.informers,
             index=index,
-            clock=clock,
+            clock=upkeep(clock, watches=True) if what.watches_life else clock,
             authority=self._authority,
         )
 

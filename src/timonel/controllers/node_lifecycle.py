@@ -208,4 +208,5 @@ NODE_LIFECYCLE = ControllerType(
     watches=(Watch(RESOURCE), Watch(LEASES, wakes=_its_node), Watch("pods", wakes=nobody)),
     observe=observe,
     reconcile=reconcile,
+    watches_life=True,
 )

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
-from timonel.aio.clock import Clock
+from timonel.aio.clock import Clock, VirtualClock, outside
 from timonel.aio.lifecycle import Service, running, running_together
 from timonel.apis.scheme import Scheme
 from timonel.client.discovery import builtin, discover
@@ -26,10 +26,11 @@ from timonel.client.transport import Transport
 from timonel.control.elected import Elected
 from timonel.control.issuing import Issuer
 from timonel.control.runtime import Controllers
-from timonel.distro import apiserverargs, figures
+from timonel.distro import apiserverargs, figures, turning
 from timonel.distro import controllers as roster
 from timonel.distro.config import ClusterConfig
 from timonel.distro.resources import IndexKeeper
+from timonel.distro.turning import StillStore, Turner
 from timonel.objects.meta import Key, Object, parse_time
 from timonel.server import compose, flags
 from timonel.server.app import ApiServer, Config
@@ -79,8 +80,16 @@ class Cluster:
     """Enter `running`; then `api` serves and `transport_for` gives in-process clients."""
 
     def __init__(
-        self, config: ClusterConfig, *, secrets: Secrets, store: Store, clock: Clock, hosts: Sequence[str]
+        self,
+        config: ClusterConfig,
+        *,
+        secrets: Secrets,
+        store: Store,
+        clock: Clock,
+        hosts: Sequence[str],
+        turned: Callable[[float], None] = lambda now: None,
     ) -> None:
+        """`turned` hears the time after somebody has turned a virtual clock."""
         self.config, self.clock, self._secrets = config, clock, secrets
         self.nearby_nodes: dict[str, Dial] = {}  # of this process: the API server reaches them without a port
         self.index = builtin()
@@ -115,18 +124,22 @@ class Cluster:
                 advertised=config.network.gateway or hosts[0],
                 client_ca=secrets.ca_pem,
             ),
-            store=store,
+            store=StillStore(store, clock) if isinstance(clock, VirtualClock) else store,
             scheme=Scheme(),
             clock=clock,
             tls=secrets.server_tls,
         )
+        self._turner = Turner(clock, turned)
+        self.api.paths.add(turning.PATH, self._turner)
 
     def certificate(self, request: bytes, *, usages: Sequence[str], seconds: int | None, now: float) -> bytes:
         """Signed by the cluster's CA. Raises ValueError."""
         secrets = self._secrets
         if secrets.ca_key is None:
             raise ValueError("this cluster has no authority for certificates")
-        return Issuer(secrets.ca_pem, secrets.ca_key).issue(request, usages=usages, seconds=seconds, now=now)
+        issuer = Issuer(secrets.ca_pem, secrets.ca_key)
+        earliest = outside(self.clock).now()  # who uses it may live in real time
+        return issuer.issue(request, usages=usages, seconds=seconds, now=now, earliest=earliest)
 
     def token(self, account: Object, secret: Object) -> str:
         """For a Secret that holds the token of a service account."""
@@ -145,6 +158,7 @@ class Cluster:
     async def running(self, report: Report = lambda step, text: None) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(running(self.api))
+            await stack.enter_async_context(running(self._turner))
             report("api", f"API server on https://{self.config.address}:{self.api.port}")
             # What is really served: the garbage collector follows every resource of the index.
             self.index = await discover(self.transport_for(ADMIN))

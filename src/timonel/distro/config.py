@@ -124,6 +124,11 @@ class Paths:
         return self.root / "state.db"
 
     @property
+    def clock(self) -> Path:
+        """The time of a virtual clock."""
+        return self.root / "clock"
+
+    @property
     def log(self) -> Path:
         return self.root / "server.log"
 

@@ -11,6 +11,8 @@ COMMANDS = {
     "down": "timonel.distro.commands.down:down",
     "status": "timonel.distro.commands.status:status",
     "kubeconfig": "timonel.distro.commands.kubeconfig:kubeconfig",
+    "node": "timonel.distro.commands.node:node",
+    "clock": "timonel.distro.commands.clock:clock",
     "image": "timonel.distro.commands.image:image",
     "secrets": "timonel.distro.commands.secrets:secrets",
     "backup": "timonel.distro.commands.backup:backup",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from timonel.aio.clock import Clock
+from timonel.aio.clock import Clock, outside
 from timonel.client.discovery import ResourceIndex, discover
 from timonel.client.transport import Transport, Unreachable
 from timonel.machinery.errors import StatusError
@@ -32,11 +32,11 @@ class IndexKeeper:
         ready.set()
         while True:
             await self._is_stale.wait()
-            await self._clock.sleep(SETTLE)
+            await outside(self._clock).sleep(SETTLE)
             self._is_stale.clear()
             try:
                 self._index.become(await discover(self._transport))
             except (StatusError, Unreachable) as error:
                 logger.warning("Failed to ask what is served", extra={"error": str(error)})
                 self._is_stale.set()
-                await self._clock.sleep(RETRY_AFTER)
+                await outside(self._clock).sleep(RETRY_AFTER)

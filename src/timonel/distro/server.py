@@ -16,11 +16,11 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-from timonel.aio.clock import Clock, SystemClock, wait_until
+from timonel.aio.clock import Clock, SystemClock, VirtualClock, outside, wait_until
 from timonel.aio.lifecycle import running, running_together
 from timonel.distro import addons, box, encryption, kubeconfigs, pki
 from timonel.distro.cluster import ADMIN, Cluster, Secrets, follow_nodes, for_ever
-from timonel.distro.config import ClusterConfig, Paths, write_private
+from timonel.distro.config import ClusterConfig, ConfigError, Paths, write_private
 from timonel.distro.nodes import BoxedNode, node_name
 from timonel.distro.servertls import ServerTls
 from timonel.distro.stores import open_store, root_of
@@ -34,16 +34,24 @@ Report = Callable[[dict[str, Any]], None]
 
 async def run_server(config: ClusterConfig, paths: Paths, report: Report) -> None:
     """Serve until cancelled."""
-    clock = SystemClock()
+    real = SystemClock()
+    clock = _clock(config, paths, real)
     started = clock.now()
-    authority = pki.Authority(paths.pki, now=clock.now())
+    authority = pki.Authority(paths.pki, now=real.now())
     hosts = _hosts(config)
-    secrets = _secrets(config, paths, authority, hosts, clock)
+    secrets = _secrets(config, paths, authority, hosts, real)
     if config.network.gateway:  # the bridge first: the server listens on it
         await asyncio.to_thread(box.make_network, config)
-    store = await open_store(config, paths, clock)
+    store = await open_store(config, paths, real)
     try:
-        cluster = Cluster(config, secrets=secrets, store=store, clock=clock, hosts=hosts)
+        cluster = Cluster(
+            config,
+            secrets=secrets,
+            store=store,
+            clock=clock,
+            hosts=hosts,
+            turned=lambda now: write_private(paths.clock, repr(now).encode()),
+        )
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(cluster.running(lambda step, text: report(_done(step, text))))
             _write_kubeconfig(config, paths, authority)
@@ -55,6 +63,22 @@ async def run_server(config: ClusterConfig, paths: Paths, report: Report) -> Non
             await for_ever()
     finally:
         await store.close()
+
+
+def _clock(config: ClusterConfig, paths: Paths, real: Clock) -> Clock:
+    """A virtual one goes on from where it stood; a new one starts now. It never stands before what is stored."""
+    if config.clock != "virtual":
+        return real
+    try:
+        start = float(paths.clock.read_text())
+    except FileNotFoundError:
+        start = float(int(real.now()))
+        write_private(paths.clock, repr(start).encode())
+    except ValueError as exc:
+        raise ConfigError(
+            f"{paths.clock} does not hold a time: {exc}", "Write the seconds since 1970 there"
+        ) from exc
+    return VirtualClock(start, outside=real)
 
 
 def _done(step: str, text: str) -> dict[str, Any]:
@@ -167,7 +191,7 @@ async def tell_of_nodes(
 
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(all_ready()), *(group.create_task(failing(node)) for node in boxed)]
-        await wait_until(cluster.clock, settled, NODE_WAIT)
+        await wait_until(outside(cluster.clock), settled, NODE_WAIT)
         for task in tasks:
             task.cancel()
     for name, why in problems.items():

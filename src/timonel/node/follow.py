@@ -14,7 +14,7 @@ import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass
 
-from timonel.aio.clock import Clock
+from timonel.aio.clock import Clock, outside
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import Expired, Gone, StatusError
 from timonel.objects.meta import Key, Object
@@ -55,12 +55,12 @@ async def follow(
                     version = event.object["metadata"]["resourceVersion"]
                     if event.type != "BOOKMARK":
                         yield Changed(event.object, event.type == "DELETED")
-                await clock.sleep(RETRY)
+                await outside(clock).sleep(RETRY)
         except (Expired, Gone):
             continue
         except (StatusError, Unreachable) as e:
             logger.info("Lost sight of %s, retrying", resource, extra={"error": str(e)})
-            await clock.sleep(delay)
+            await outside(clock).sleep(delay)
             delay = min(delay * 2, RETRY_LIMIT)
 
 

@@ -11,7 +11,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 
-from timonel.aio.clock import Clock
+from timonel.aio.clock import Clock, upkeep
 from timonel.client.transport import Resource
 from timonel.node import admission
 from timonel.node.cri.errors import RuntimeFailure
@@ -188,7 +188,7 @@ class Pods:
 
     async def _relist_for_ever(self) -> None:
         while True:
-            await self._clock.sleep(RELIST)
+            await upkeep(self._clock).sleep(RELIST)
             await self._relist()
 
     async def _relist(self) -> None:

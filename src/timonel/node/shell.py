@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from timonel.aio.clock import Clock
+from timonel.aio.clock import Clock, upkeep
 from timonel.aio.threads import Threads
 from timonel.client.events import EventRecorder
 from timonel.client.transport import Resource, Transport
@@ -119,7 +119,7 @@ class NodeAgent:
         hosts = api.HttpsServer(config.server, config.ip) if config.server is not None else self._nearby
         if hosts is not None:
             identity = self._identity(await hosts.bind())
-        heartbeat = Heartbeat(self._transport, clock, identity, self._observe)
+        heartbeat = Heartbeat(self._transport, upkeep(clock), identity, self._observe)
         runtime_name = self._version.name or "containerd"
         around = Surroundings(
             clock=clock,

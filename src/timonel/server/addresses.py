@@ -17,7 +17,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 
-from timonel.aio.clock import Clock
+from timonel.aio.clock import Clock, upkeep
 from timonel.machinery import errors
 from timonel.objects.meta import Key, Object, key_of, labels_of
 from timonel.server.ranges import family_of
@@ -176,7 +176,7 @@ class AddressClaims:
 
     async def _repair_often(self) -> None:
         while True:
-            timer = self._clock.call_later(REPAIR_EVERY, self._broken.set)
+            timer = upkeep(self._clock).call_later(REPAIR_EVERY, self._broken.set)
             await self._broken.wait()
             timer.cancel()
             self._broken.clear()

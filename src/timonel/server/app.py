@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from email.utils import formatdate
 from typing import Any, Protocol
 
-from timonel.aio.clock import Clock
+from timonel.aio.clock import Clock, outside, upkeep
 from timonel.apis.resource import ResourceType
 from timonel.machinery import errors
 from timonel.machinery.apply.typed import Nodes
@@ -127,7 +127,8 @@ class ApiServer:
     ) -> None:
         self.config = config
         self.clock = clock
-        self._caches = Caches(store, clock)
+        self._pace = upkeep(outside(clock))  # of what has nothing to do with the cluster's time
+        self._caches = Caches(store, self._pace)
         vault = config.vault
         if vault is None and config.encryption_key:
             vault = Vault(atrest.default(config.encryption_key))
@@ -163,7 +164,7 @@ class ApiServer:
         self._health = health.Results()
         self._admission_times = AdmissionTimes()
         self.metrics = Page(*self._counted())
-        self._flow_upkeep = flowcontrol.Upkeep(self.objects, self.reader, clock)
+        self._flow_upkeep = flowcontrol.Upkeep(self.objects, self.reader, self._pace)
         self.gate = self._gated()
         self._published: Callable[[OpenApi], openapi.Published] = lambda builtin: builtin
         self._started = False
@@ -174,13 +175,13 @@ class ApiServer:
         flow, timeout = self.config.flow, self.config.request_timeout
         if not flow.enabled or flowcontrol.LEVELS not in self.registry.by_qualified:
             inflight = flowcontrol.Inflight(flow.max_inflight, flow.max_mutating)
-            return Gate(self.clock, inflight=inflight, request_timeout=timeout)
-        flows = flowcontrol.FlowControl(self.reader, self.clock, flow.seats)
+            return Gate(outside(self.clock), inflight=inflight, request_timeout=timeout)
+        flows = flowcontrol.FlowControl(self.reader, self._pace, flow.seats)
         flows.follow()
         self._flow_upkeep.follow()
         self._bootstrap.append(self._flow_upkeep.ensure)
         self._background.append(self._flow_upkeep.run)
-        return Gate(self.clock, flows=flows, request_timeout=timeout)
+        return Gate(outside(self.clock), flows=flows, request_timeout=timeout)
 
     def _serve(self, scheme: Scheme, legacy: bool) -> None:
         types = [t for t in scheme.resources if legacy or t.retired is None]
@@ -246,7 +247,7 @@ class ApiServer:
         """Whether the store can be asked, within a moment."""
         revision = self.registry.store.revision()
         try:
-            await deadline.within(self.clock, STORE_PATIENCE, revision)
+            await deadline.within(outside(self.clock), STORE_PATIENCE, revision)
         except (StoreError, errors.Timeout) as error:
             return str(error)
         return ""
@@ -281,7 +282,7 @@ class ApiServer:
             self.config.hosts,
             self.config.port,
             self._date,
-            self.clock.call_later,
+            outside(self.clock).call_later,
             self.gate.audit_ids,
         )
         following = asyncio.Event()
@@ -300,21 +301,21 @@ class ApiServer:
                 await step()
             self._passed.add(health.MADE)
             for task in self._background:
-                group.create_task(kept(task, self.clock))
-            group.create_task(kept(self._upkeep.run, self.clock), name="upkeep")
+                group.create_task(kept(task, self._pace))
+            group.create_task(kept(self._upkeep.run, self._pace), name="upkeep")
             self._passed.add(health.RUNNING)
             await self._serve_until_cancelled(server, listening)
 
     async def _serve_until_cancelled(self, server: HttpServer, listening: Callable[[int], None]) -> None:
         """In the end /readyz fails first, then requests come to their end, and what they need ends after them."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(server.run(listening, self.clock.sleep), name="http")
+            group.create_task(server.run(listening, outside(self.clock).sleep), name="http")
             try:
                 await asyncio.Event().wait()
             except asyncio.CancelledError:
                 self._stopping = True
                 if self._started and self.config.shutdown_delay:
-                    await self.clock.sleep(self.config.shutdown_delay)
+                    await outside(self.clock).sleep(self.config.shutdown_delay)
                 raise
 
     def _add_paths(self) -> None:

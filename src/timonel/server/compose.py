@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from timonel.aio.clock import Clock
+from timonel.aio.clock import Clock, outside, upkeep
 from timonel.apis.authentication import TOKEN_REQUEST
 from timonel.objects.meta import Key
 from timonel.server import bootstrap
@@ -60,6 +60,7 @@ def _claims(store: Store, clock: Clock) -> Callable[[str, Callable[[int, Key], b
 def compose(
     settings: Settings, *, store: Store, scheme: Scheme, clock: Clock, tls: ssl.SSLContext | None
 ) -> ApiServer:
+    pace = upkeep(outside(clock))  # of connections and of whoever is not in the cluster
     security = Security(settings.security, clock)
     server = ApiServer(
         config=settings.config,
@@ -74,7 +75,7 @@ def compose(
     pod = server.registry.by_qualified["pods"].work
     outbound = Outbound(
         server.reader,
-        clock,
+        outside(clock),
         kubernetes=lambda: (settings.config.hosts[0], server.port),
         credentials=settings.security.admission_configuration.credentials,
     )
@@ -137,11 +138,11 @@ def compose(
         objects=server.objects,
         outbound=outbound,
         identify=settings.security.identify,
-        clock=clock,
+        clock=pace,
         built_in=lambda: [key for key in by_version(server.registry) if server.registry.is_builtin(key[0])],
         changed=server.registry.changed,
     )
-    keeper = bootstrap.Keeper(server.objects, server.reader, clock, wanted)
+    keeper = bootstrap.Keeper(server.objects, server.reader, pace, wanted)
     attached.access.changed = keeper.changed
     peers = Peers(server.objects, server.reader, clock) if store.shared else None
 

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Iterable
 from typing import Protocol
 
-from timonel.aio.clock import Timer
+from timonel.aio.clock import Timer, outside, upkeep
 from timonel.machinery import errors
 from timonel.objects.meta import Object
 from timonel.server.http import Sink, Source
@@ -81,7 +81,7 @@ class WatchSource(Source):
     def start(self, sink: Sink) -> None:
         watch = self._watch
         self._sink = sink
-        self._timer = watch.core.clock.call_later(watch.timeout, watch.watcher.end)
+        self._timer = upkeep(outside(watch.core.clock)).call_later(watch.timeout, watch.watcher.end)
         self._send(watch.first())
         watch.watcher.notify = self._notified
         self.resume()

@@ -9,6 +9,7 @@ import asyncio
 import logging
 from contextlib import suppress
 
+from timonel.aio.clock import outside, upkeep
 from timonel.machinery import errors
 from timonel.objects.meta import Object, nested, parse_time
 from timonel.server.registry import Endpoint, Stale
@@ -53,11 +54,11 @@ class Upkeep:
                 last = newest
             except StoreError as error:
                 logger.warning("Failed to compact the store", extra={"error": str(error)})
-            await self._core.clock.sleep(COMPACT_EVERY)
+            await upkeep(outside(self._core.clock)).sleep(COMPACT_EVERY)
 
     async def _bookmark(self) -> None:
         while True:
-            await self._core.clock.sleep(BOOKMARK_EVERY)
+            await upkeep(outside(self._core.clock)).sleep(BOOKMARK_EVERY)
             self._core.registry.caches.bookmark()
 
     async def _expire(self, endpoint: Endpoint, ttl: float) -> None:
@@ -68,7 +69,7 @@ class Upkeep:
                 await self._expire_once(endpoint, ttl, ends)
             except StoreError as error:
                 logger.warning("Failed to expire objects", extra={"error": str(error)})
-            await clock.sleep(EXPIRE_EVERY)
+            await upkeep(clock).sleep(EXPIRE_EVERY)
 
     async def _expire_once(self, endpoint: Endpoint, ttl: float, ends: dict[str, tuple[int, float]]) -> None:
         """`ends` keeps, by key, the revision that was seen and when it ends by the monotonic clock: a wall clock that

@@ -9,6 +9,7 @@ import random
 from collections.abc import AsyncGenerator, Iterable
 from dataclasses import dataclass
 
+from timonel.aio.clock import outside, upkeep
 from timonel.machinery import errors
 from timonel.objects.meta import Object
 from timonel.server.options import ListOptions, list_options, unsigned
@@ -32,12 +33,14 @@ class WatchStream:
     bookmarks: bool
     initial_end: bool
     core: Core
-    timeout: float
+    timeout: float  # 0: it lasts
 
     async def deliveries(self) -> AsyncGenerator[Iterable[Delivery | Object], None]:
         """Batches of deliveries and bookmarks (trees). Raises Expired when the watcher was too slow."""
         watcher = self.watcher
-        timer = self.core.clock.call_later(self.timeout, watcher.end)
+        timer = (
+            upkeep(outside(self.core.clock)).call_later(self.timeout, watcher.end) if self.timeout else None
+        )
         try:
             if first := self.first():
                 yield first
@@ -47,7 +50,8 @@ class WatchStream:
                 if watcher.ended:
                     return
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
             watcher.close()
 
     def first(self) -> list[Delivery | Object]:
