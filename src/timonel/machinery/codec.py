@@ -30,6 +30,8 @@ TypeData = dict[str, Any]
 Lookup = Callable[[str], TypeData]
 # (value, unknown fields met) -> value; values are never null
 Normalize = Callable[[Any, list[str]], Any]
+# (value, the normalized one that stood in its place, unknown fields met) -> value
+NormalizeBeside = Callable[[Any, Any, list[str]], Any]
 Settle = Callable[[Any], None]
 
 
@@ -159,18 +161,22 @@ _ZEROS: dict[str, Any] = {
 class Codec:
     """The compiled code of one type. `new()` is an object of it with nothing set."""
 
-    __slots__ = ("_codecs", "_run", "name")
+    __slots__ = ("_codecs", "_run", "_run_beside", "name")
 
-    def __init__(self, name: str, run: Normalize, codecs: Codecs) -> None:
+    def __init__(self, name: str, run: Normalize, run_beside: NormalizeBeside, codecs: Codecs) -> None:
         self.name = name
         self._run = run
+        self._run_beside = run_beside
         self._codecs = codecs
 
-    def normalize(self, obj: Any) -> tuple[Object, list[str]]:
-        """(a new tree, problems such as `unknown field "spec.foo"`); raises DecodeError."""
+    def normalize(self, obj: Any, beside: Object | None = None) -> tuple[Object, list[str]]:
+        """(a new tree, problems such as `unknown field "spec.foo"`); raises DecodeError.
+
+        `beside` is a tree that normalizing leaves as it is; what `obj` shares with it is taken over, not looked at.
+        """
         unknown: list[str] = []
         try:
-            found = self._run(obj, unknown)
+            found = self._run(obj, unknown) if beside is None else self._run_beside(obj, beside, unknown)
         except _Mismatch:
             list(self._codecs.explain(self.name, obj))
             raise DecodeError(
@@ -193,10 +199,11 @@ class Codecs:
     def __init__(self, lookup: Lookup) -> None:
         self.lookup = lookup
         self._structs: dict[str, Normalize] = {}
+        self._beside: dict[str, NormalizeBeside] = {}
         self._settlers: dict[str, Settle | None] = {}
 
     def codec(self, name: str) -> Codec:
-        return Codec(name, self._struct(name), self)
+        return Codec(name, self._struct(name), self._struct_beside(name), self)
 
     # ---- compile
 
@@ -231,6 +238,49 @@ class Codecs:
             return found
 
         return run
+
+    def _struct_beside(self, name: str) -> NormalizeBeside:
+        run = self._beside.get(name)
+        if run is None:
+            self._beside[name] = lambda value, beside, unknown: self._beside[name](value, beside, unknown)
+            run = self._beside[name] = self._compile_beside(self.lookup(name))
+        return run
+
+    def _compile_beside(self, data: TypeData) -> NormalizeBeside:
+        """Structs are walked where they differ; in them, lists and maps that differ are normalized as a whole."""
+        fields = {name: (_drops_zero(f), self._value_beside(f)) for name, f in data["fields"].items()}
+        emitted = tuple((name, self._zero(f)) for name, f in data["fields"].items() if f.get("emit"))
+        get = fields.get
+
+        def run(value: Any, beside: Any, unknown: list[str]) -> Object:
+            if type(value) is not dict:
+                raise _Mismatch
+            before = beside.get if type(beside) is dict else {}.get
+            found: Object = {}
+            for key, item in value.items():
+                was = before(key)
+                if item is was and item is not None:
+                    found[key] = item
+                    continue
+                entry = get(key)
+                if entry is None:
+                    unknown.append(key)
+                elif item is not None:
+                    item = entry[1](item, was, unknown)
+                    if item or not entry[0]:
+                        found[key] = item
+            for key, zero in emitted:
+                if key not in found:
+                    found[key] = zero()
+            return found
+
+        return run
+
+    def _value_beside(self, field: TypeData) -> NormalizeBeside:
+        if field["t"] == "ref":
+            return self._struct_beside(field["ref"])
+        run = self._value(field)
+        return lambda value, _, unknown: run(value, unknown)
 
     # ---- what storage does not keep
 
