@@ -167,6 +167,25 @@ async def test_requests_go_to_the_server_with_who_asks(tmp_path: Path) -> None:
         assert (await w.ask("GET", f"{GROUP}/widgets", token="")).status == 403
 
 
+async def test_connections_are_kept_and_opened_again_when_the_server_closed_them(tmp_path: Path) -> None:
+    async with world(tmp_path) as w:
+        await w.register(caBundle=w.bundle)
+        await w.until("Passed")
+        assert (await w.ask("GET", f"{GROUP}/widgets/a")).status == 418
+        before = len(w.backend.connections)
+
+        answers = [await w.ask(method, f"{GROUP}/widgets/a", b"[]") for method in ("GET", "PATCH", "PUT")]
+        opened = len(w.backend.connections) - before
+        for connection in w.backend.connections:
+            connection.close()
+        again = await w.ask("GET", f"{GROUP}/widgets/a")
+
+        assert [each.status for each in (*answers, again)] == [418] * 4
+        assert opened == 0
+        asked = [a for a in w.backend.asked if a.path == f"{GROUP}/widgets/a"]
+        assert not any(a.header("connection") for a in asked)
+
+
 async def test_an_upgraded_connection_is_relayed(tmp_path: Path) -> None:
     async with world(tmp_path) as w:
         await w.register(caBundle=w.bundle)

@@ -31,7 +31,7 @@ class Aggregator:
         built_in: Callable[[], Iterable[GroupVersion]],
         changed: Callable[[], None],
     ) -> None:
-        backends = Backends(outbound, identify)
+        backends = self._backends = Backends(outbound, identify, clock)
         self.routes = AggregatedRoutes(reader, backends, changed)
         self.documents = Documents(reader, self.routes, backends, clock, changed)
         self._watcher = Watcher(reader, objects, backends, clock, self.documents.seen)
@@ -41,4 +41,4 @@ class Aggregator:
 
     @property
     def background(self) -> Sequence[Callable[[], Coroutine[Any, Any, None]]]:
-        return (self._registrar.run, self._watcher.run, self.documents.run)
+        return (self._registrar.run, self._watcher.run, self.documents.run, self._backends.run)

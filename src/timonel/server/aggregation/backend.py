@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 from urllib.parse import quote
 
+from timonel.aio.clock import Clock, Timer
 from timonel.objects.meta import Object
 from timonel.server.aggregation.availability import service_of
 from timonel.server.outbound import Outbound
@@ -22,7 +23,11 @@ from timonel.server.subresources.nodes import Backend, Unreachable
 DIAL_TIMEOUT = 30.0
 MOST_HEAD = 1 << 16
 MOST_CONTEXTS = 256
+MOST_IDLE = 25  # connections to one server that are kept for the next requests
+IDLE_TIMEOUT = 60.0  # seconds; upstream's servers close theirs later
 TOKEN = "!#$&'*+^`|~"  # what names of headers may hold beside letters, digits and -._
+
+INSECURE = "!"  # in the place of a bundle, and never in base64
 
 Identify = Callable[[ssl.SSLContext], object]  # gives a context our client certificate
 
@@ -37,13 +42,22 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Backends:
-    """Opens connections. `identify` is None where there is no certificate to show."""
+class _Way(NamedTuple):
+    """To a server that has shown who it is: a kept connection is good for the same way alone."""
 
-    def __init__(self, outbound: Outbound, identify: Identify | None) -> None:
+    address: Address
+    trust: str  # the CA bundle, or INSECURE
+
+
+class Backends:
+    """Opens connections, and keeps those that are free. `identify` is None where there is no certificate to show."""
+
+    def __init__(self, outbound: Outbound, identify: Identify | None, clock: Clock) -> None:
         self._outbound = outbound
         self._identify = identify
+        self._clock = clock
         self._contexts: dict[str, ssl.SSLContext] = {}
+        self._idle: dict[_Way, list[tuple[Backend, Timer]]] = {}
 
     def address(self, api_service: Object) -> Address:
         """Of one ready endpoint. Raises outbound.Unresolved."""
@@ -53,11 +67,52 @@ class Backends:
         host, number = self._outbound.resolve(namespace, name, port)
         return Address(host, number, f"{name}.{namespace}.svc")
 
+    def kept(self, api_service: Object, address: Address) -> Backend | None:
+        """A connection of an earlier request that nobody uses."""
+        idle = self._idle.get(_Way(address, _trust(api_service)), [])
+        while idle:
+            backend, timer = idle.pop()
+            timer.cancel()
+            if backend.is_open:
+                return backend
+            backend.close()
+        return None
+
+    async def open(self, api_service: Object, address: Address) -> Backend:
+        """One that is kept when it is free again. Raises as `connect`."""
+        way = _Way(address, _trust(api_service))
+        backend = await self.connect(api_service, address)
+        backend.keep = lambda backend: self._keep(way, backend)
+        return backend
+
+    def _keep(self, way: _Way, backend: Backend) -> None:
+        idle = self._idle.setdefault(way, [])
+        if len(idle) >= MOST_IDLE or not backend.is_open:
+            backend.close()
+            return
+        idle.append((backend, self._clock.call_later(IDLE_TIMEOUT, lambda: self._drop(way, backend))))
+
+    def _drop(self, way: _Way, backend: Backend) -> None:
+        left = [(other, timer) for other, timer in self._idle.get(way, ()) if other is not backend]
+        if left:
+            self._idle[way] = left
+        else:
+            self._idle.pop(way, None)
+        backend.close()
+
+    async def run(self) -> None:
+        """Until the server stops; then nothing is kept any longer."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            for backend, timer in (each for idle in self._idle.values() for each in idle):
+                timer.cancel()
+                backend.close()
+            self._idle.clear()
+
     async def connect(self, api_service: Object, address: Address, *, verify: bool = True) -> Backend:
         """Raises Unreachable; ValueError for a caBundle that holds no certificates."""
-        spec = api_service["spec"]
-        insecure = not verify or bool(spec.get("insecureSkipTLSVerify"))
-        context = self._context("" if insecure else spec.get("caBundle") or "", insecure=insecure)
+        context = self._context(_trust(api_service) if verify else INSECURE)
         try:
             async with asyncio.timeout(DIAL_TIMEOUT):
                 streams = await asyncio.open_connection(
@@ -80,11 +135,10 @@ class Backends:
             raise Unreachable(f"dial tcp {address.shown}: connect: {reason}") from e
         return Backend(*streams)
 
-    def _context(self, bundle: str, *, insecure: bool) -> ssl.SSLContext:
-        key = "insecure" if insecure else bundle
-        found = self._contexts.get(key)
+    def _context(self, trust: str) -> ssl.SSLContext:
+        found = self._contexts.get(trust)
         if found is None:
-            found = _made(bundle, insecure=insecure)
+            found = _made(trust, insecure=trust == INSECURE)
             if self._identify is not None:
                 try:
                     self._identify(found)
@@ -92,8 +146,14 @@ class Backends:
                     raise ValueError(f"our certificate for other servers cannot be read: {e}") from e
             if len(self._contexts) >= MOST_CONTEXTS:
                 self._contexts.clear()
-            self._contexts[key] = found
+            self._contexts[trust] = found
         return found
+
+
+def _trust(api_service: Object) -> str:
+    spec = api_service["spec"]
+    bundle: str = spec.get("caBundle") or ""
+    return INSECURE if spec.get("insecureSkipTLSVerify") else bundle
 
 
 def _made(bundle: str, *, insecure: bool) -> ssl.SSLContext:

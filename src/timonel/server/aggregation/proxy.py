@@ -13,13 +13,15 @@ from dataclasses import dataclass
 
 from timonel.objects.meta import Object
 from timonel.server.aggregation.availability import is_available
-from timonel.server.aggregation.backend import Backends, identity, without_identity
+from timonel.server.aggregation.backend import Address, Backends, identity, without_identity
 from timonel.server.http import TEXT, Request, Response
 from timonel.server.outbound import Unresolved
 from timonel.server.paths import NO_SNIFF
 from timonel.server.request import Answer, ConnectCall, Upgraded, User
 from timonel.server.subresources import relay
 from timonel.server.subresources.nodes import Unreachable
+
+REPEATABLE = ("GET", "HEAD", "OPTIONS", "TRACE")  # as Go's transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +41,27 @@ class Proxied:
         call = forwarded(request, user)
         target = target_of(request)
         try:
-            backend = await self.backends.connect(self.api_service, address)
-            authority = f"{address.server_name}:{address.port}"
-            answer = await relay.exchange(call, backend, target, authority)
+            answer = await self._exchange(call, address, target)
         except Unreachable as e:
             return failure(503, f"error trying to reach service: {e}")
         except ValueError as e:  # of its CA bundle
             return failure(500, str(e))
         return answer if isinstance(answer, Upgraded) else _response(answer)
+
+    async def _exchange(self, call: ConnectCall, address: Address, target: str) -> Answer | Upgraded:
+        """A kept connection may have been closed by the other side just now. What may be asked twice is asked again."""
+        authority = f"{address.server_name}:{address.port}"
+        if relay.is_upgrade(call):
+            backend = await self.backends.connect(self.api_service, address)
+            return await relay.exchange(call, backend, target, authority)
+        while kept := self.backends.kept(self.api_service, address):
+            try:
+                return await relay.exchange(call, kept, target, authority)
+            except Unreachable:
+                if call.method not in REPEATABLE:
+                    raise
+        backend = await self.backends.open(self.api_service, address)
+        return await relay.exchange(call, backend, target, authority)
 
 
 def failure(status: int, text: str) -> Response:

@@ -32,10 +32,15 @@ class Unreachable(Exception):
 
 @dataclass(slots=True)
 class Backend:
-    """An open connection to a server behind this one."""
+    """An open connection to a server behind this one. `keep`, if any, takes it back when an answer is through."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    keep: Callable[[Backend], None] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return not self.writer.is_closing() and not self.reader.at_eof()
 
     def close(self) -> None:
         self.writer.close()
@@ -45,6 +50,7 @@ class Backend:
 class Head:
     status: int
     headers: list[tuple[str, str]]
+    is_last: bool = False  # of its connection
 
     def get(self, name: str) -> str:
         return next((v for k, v in self.headers if k.lower() == name), "")
@@ -134,26 +140,41 @@ def _parse(raw: bytes) -> Head:
     status = int(rest.partition(" ")[0])
     if not protocol.startswith("HTTP/1.") or not 100 <= status <= 999:
         raise ValueError("no answer of HTTP/1.1")
-    return Head(status, headers)
+    head = Head(status, headers)
+    head.is_last = protocol == "HTTP/1.0" or "close" in head.get("connection").lower()
+    return head
 
 
 async def body_of(backend: Backend, head: Head) -> AsyncIterator[bytes]:
-    """The body of an answer as it comes; closes the connection at its end."""
+    """The body of an answer as it comes; at its end the connection is given back or closed."""
+    is_whole = False
     try:
         if head.status in (204, 304):
-            return
-        if "chunked" in head.get("transfer-encoding").lower():
+            is_whole = True
+        elif "chunked" in head.get("transfer-encoding").lower():
             async for chunk in _chunks(backend.reader):
-                yield chunk
+                if chunk:
+                    yield chunk
+                else:
+                    is_whole = True
         elif head.get("content-length"):
             left = _length(head.get("content-length"), 10)
             while left > 0 and (data := await backend.reader.read(min(left, CHUNK))):
                 left -= len(data)
                 yield data
+            is_whole = left == 0
         else:
             while data := await backend.reader.read(CHUNK):
                 yield data
     finally:
+        done_with(backend, head, is_whole=is_whole)
+
+
+def done_with(backend: Backend, head: Head, *, is_whole: bool) -> None:
+    """An answer has been read, or will not be."""
+    if is_whole and not head.is_last and backend.keep is not None:
+        backend.keep(backend)
+    else:
         backend.close()
 
 
@@ -168,10 +189,15 @@ def _length(text: str, base: int) -> int:
 
 
 async def _chunks(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    """An empty one is the end; without it the answer was cut off."""
     while True:
         line = await reader.readline()
         size = _length(line.split(b";")[0].strip().decode("latin-1") or "0", 16)
         if size == 0:
+            while line.strip():  # what follows, up to an empty line, are trailers
+                line = await reader.readline()
+            if line:
+                yield b""
             return
         left = size
         while left > 0:

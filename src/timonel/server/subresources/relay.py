@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 
 from timonel.server.request import Answer, ConnectCall, Duplex, Upgraded
-from timonel.server.subresources.nodes import CHUNK, Backend, Headers, body_of, send
+from timonel.server.subresources.nodes import CHUNK, Backend, Headers, body_of, done_with, send
 
 _HOP_BY_HOP = frozenset(
     (
@@ -28,8 +28,8 @@ def is_upgrade(call: ConnectCall) -> bool:
     return bool(call.header("upgrade")) and "upgrade" in call.header("connection").lower()
 
 
-def forwarded(call: ConnectCall, host: str, *, upgrade: bool) -> Headers:
-    """The client's headers as the backend gets them: never its credentials."""
+def forwarded(call: ConnectCall, host: str, *, upgrade: bool, keep: bool = False) -> Headers:
+    """The client's headers as the backend gets them: never its credentials. `keep`: there will be other requests."""
     kept = [
         (key, value)
         for key, value in call.headers
@@ -46,7 +46,7 @@ def forwarded(call: ConnectCall, host: str, *, upgrade: bool) -> Headers:
     head = [("Host", host)]
     if upgrade:
         head += [("Connection", "Upgrade"), ("Upgrade", call.header("upgrade"))]
-    else:
+    elif not keep:
         head.append(("Connection", "close"))
     return [*head, *kept]
 
@@ -61,11 +61,11 @@ def _is_token(value: str) -> bool:
 async def exchange(call: ConnectCall, backend: Backend, target: str, host: str) -> Answer | Upgraded:
     """Send the client's request to `backend` and answer what it answers, as a stream or as an open line.
 
-    Takes over the connection: whoever consumes the answer closes it.
+    Takes over the connection: whoever consumes the answer closes it, or gives it back.
     """
     upgrade = is_upgrade(call)
     try:
-        headers = forwarded(call, host, upgrade=upgrade)
+        headers = forwarded(call, host, upgrade=upgrade, keep=backend.keep is not None)
         head = await send(backend, call.method, target, headers, call.body)
     except BaseException:
         backend.close()
@@ -74,7 +74,7 @@ async def exchange(call: ConnectCall, backend: Backend, target: str, host: str) 
         return Upgraded(101, head.headers, lambda client: _relay(client, backend))
     kept = [(k, v) for k, v in head.headers if k.lower() not in _HOP_BY_HOP]
     if call.method == "HEAD":
-        backend.close()
+        done_with(backend, head, is_whole=True)
         return Answer(head.status, kept)
     # A small body goes on whole: clients that asked for an upgrade read no chunks, and would miss why they got none.
     # Others go on in chunks as they come, which rules out a length beside it.
