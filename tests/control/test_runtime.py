@@ -12,7 +12,7 @@ from timonel.aio.lifecycle import running
 from timonel.client.discovery import ResourceIndex, ResourceInfo
 from timonel.client.fake import MemoryTransport
 from timonel.client.transport import Resource
-from timonel.control.actions import Create, Outcome, Plan, Terminal
+from timonel.control.actions import Create, Outcome, Plan, Terminal, Told
 from timonel.control.declare import AnyControllerType, Cache, ControllerType, Watch, its_controller
 from timonel.control.runtime import Controllers
 from timonel.control.workers import backoff
@@ -50,7 +50,12 @@ def reconcile(desired: Object, pods: int) -> Plan:
             "ownerReferences": [controller_ref(desired)],
         }
     }
-    return Plan(tuple(Create("pods", pod, event=True) for _ in range(desired["spec"]["replicas"] - pods)))
+    failed = Told("NotMade", "cannot make it: ")
+    return Plan(
+        tuple(
+            Create("pods", pod, event=True, failed=failed) for _ in range(desired["spec"]["replicas"] - pods)
+        )
+    )
 
 
 def status(desired: Object, pods: int, outcome: Outcome) -> dict[str, Any]:
@@ -140,8 +145,9 @@ async def test_a_refused_create_stops_the_plan_and_is_reported(cluster: MemoryTr
         cluster.fault = None
         assert await pods_of(cluster, 100) == 100
         events = (await cluster.list(Resource("", "v1", "events", True))).items
-        assert ("FailedCreate", "Error creating: exceeded quota") in {
-            (e["reason"], e["message"]) for e in events
+        assert {(e["reason"], e["message"]) for e in events} >= {
+            ("FailedCreate", "Error creating: exceeded quota"),
+            ("NotMade", "cannot make it: exceeded quota"),
         }
 
 
@@ -158,3 +164,34 @@ async def test_no_more_is_made_while_the_cache_lags_behind(cluster: MemoryTransp
 def test_the_back_off_doubles_up_to_its_limit() -> None:
     assert [backoff(n) for n in (1, 2, 3)] == [0.005, 0.01, 0.02]
     assert backoff(100) == 1000.0
+
+
+async def test_a_burst_of_objects_starves_nobody(cluster: MemoryTransport) -> None:
+    async with controllers(cluster) as service:
+        made = asyncio.create_task(_many(cluster, 2000))
+        await asyncio.sleep(0)
+        await cluster.create(SETS, replica_set("late", 1))
+        order = [n async for n in _served(cluster, 2001)]
+        await made
+
+    # First come, first served: whoever came in the middle of it is not served last, and nobody twice.
+    assert len(order) == len(set(order)) == 2001
+    assert order.index("late") < 1500
+    assert service.controllers[0].queue.retries < 50
+
+
+async def _many(cluster: MemoryTransport, count: int) -> None:
+    for number in range(count):
+        await cluster.create(SETS, replica_set(f"many-{number}", 1))
+        if not number % 100:
+            await asyncio.sleep(0.01)
+
+
+async def _served(cluster: MemoryTransport, count: int) -> AsyncIterator[str]:
+    """Owners of pods in the order in which these were made."""
+    async for event in cluster.watch(PODS, resource_version="0"):
+        if event.type == "ADDED":
+            yield event.object["metadata"]["ownerReferences"][0]["name"]
+            count -= 1
+        if not count:
+            return

@@ -153,7 +153,8 @@ class Executor:
             if action.event and owner is not None and not is_namespace_terminating(exc):
                 self._recorder.record(owner, "Warning", "FailedCreate", f"Error creating: {exc.message}")
             told = action.failed
-            if told is not None and owner is not None and not is_namespace_terminating(exc):
+            passing = is_namespace_terminating(exc) or isinstance(exc, AlreadyExists)
+            if told is not None and owner is not None and not passing:
                 self._recorder.record(owner, "Warning", told.reason, told.text + exc.message)
             raise
         if action.event and owner is not None:

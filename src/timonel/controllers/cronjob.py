@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
-from timonel.control.actions import Action, Create, Delete, Outcome, Plan, Record, Status
+from timonel.control.actions import Action, Create, Delete, Outcome, Plan, Record, Status, Told
 from timonel.control.declare import Cache, ControllerType, Watch, its_controller
 from timonel.machinery import cron
 from timonel.objects import conditions, workloads
@@ -144,7 +144,8 @@ def _start(desired: Object, observed: Observed, at: float, zone: tzinfo) -> list
         return [Record("Normal", "JobAlreadyActive", message)]
     if policy == "Replace":
         actions += [a for job in active for a in _delete(job)]
-    actions.append(Create(JOBS, new_job(desired, at, zone)))
+    failed = Told("FailedCreate", "Error creating job: ")
+    actions.append(Create(JOBS, new_job(desired, at, zone), failed=failed))
     return [*actions, Record("Normal", "SuccessfulCreate", f"Created job {name}")]
 
 

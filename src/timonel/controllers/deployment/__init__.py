@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from timonel.control.actions import Action, Create, Outcome, Plan, Record, Status, Update, claims
+from timonel.control.actions import Action, Create, Outcome, Plan, Record, Status, Told, Update, claims
 from timonel.control.declare import Cache, ControllerType, Watch, controller_or_adopters
 from timonel.controllers.deployment import recreate, replicasets, rolling, scaling, sizes
 from timonel.controllers.deployment import status as verdict
@@ -107,7 +107,8 @@ def _create(desired: Object, old: Sequence[Object], namesake: Object | None) -> 
     if namesake is not None and is_controlled_by(namesake, desired) and is_deleting(namesake):
         return []  # our own set of this template is on its way out: its disappearance wakes us
     size = sizes.replicas_of(new)
-    actions: list[Action] = [Create(replicasets.RESOURCE, new)]
+    failed = Told("ReplicaSetCreateError", f'Failed to create new replica set "{new["metadata"]["name"]}": ')
+    actions: list[Action] = [Create(replicasets.RESOURCE, new, failed=failed)]
     if size > 0:
         actions.append(replicasets.scaled_event(new["metadata"]["name"], 0, size))
     return actions

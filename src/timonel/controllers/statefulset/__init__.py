@@ -22,6 +22,7 @@ from timonel.control.actions import (
     Plan,
     Record,
     Status,
+    Told,
     Update,
     claims,
 )
@@ -159,7 +160,9 @@ def _fill(
             made = _new_pod(desired, observed, ordinal)
             missing = _missing_claims(desired, observed, ordinal)
             volume_claims += missing
-            created.append(Create("pods", made))
+            name, who = made["metadata"]["name"], desired["metadata"]["name"]
+            failed = Told("FailedCreate", f"create Pod {name} in StatefulSet {who} failed error: ")
+            created.append(Create("pods", made, failed=failed))
             events += _created_events(desired, missing, made)
             settled = settled and not ordered
         elif pods.is_terminal(pod):
@@ -200,7 +203,10 @@ def _missing_claims(desired: Object, observed: Observed, ordinal: int) -> list[A
             refs = retention.owners(desired, claim, None, condemned=False)
             if refs:
                 claim["metadata"]["ownerReferences"] = refs
-            actions.append(Create(CLAIMS, claim, exists_ok=True))
+            who = desired["metadata"]["name"]
+            which = f"Claim {claim['metadata']['name']} for Pod {who}-{ordinal} in StatefulSet {who}"
+            failed = Told("FailedCreate", f"create {which} failed error: ")
+            actions.append(Create(CLAIMS, claim, exists_ok=True, failed=failed))
     return actions
 
 
