@@ -26,6 +26,7 @@ from typing import Any, Protocol, cast
 import httptools
 
 from timonel.aio.clock import Timer, stopwatch
+from timonel.server.clientcertificate import shown
 from timonel.server.listening import Listener, bound, open_files
 from timonel.server.request import Upgraded
 
@@ -253,7 +254,7 @@ class Connection(asyncio.Protocol):
         self._server.connections[self] = None
         tls: ssl.SSLObject | None = transport.get_extra_info("ssl_object")
         if tls is not None:
-            self.certificate = tls.getpeercert(binary_form=True)
+            self.certificate = shown(tls)
         self._look_later()
 
     def connection_lost(self, exc: Exception | None) -> None:

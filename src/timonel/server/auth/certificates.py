@@ -14,9 +14,11 @@ from typing import NamedTuple
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 
 from timonel.aio.clock import Clock
+from timonel.server.clientcertificate import ClientCertificate
 from timonel.server.request import User
 
 CREDENTIAL_ID = "authentication.kubernetes.io/credential-id"
@@ -31,14 +33,19 @@ class Bundle:
     def __init__(self, pem: str = "") -> None:
         self.pem = ""
         self.authorities: tuple[x509.Certificate, ...] = ()
+        self._anchors: set[bytes] = set()
         self.replace(pem)
 
     def replace(self, pem: str) -> None:
         """Raises ValueError, and nothing is changed."""
         self.authorities = tuple(x509.load_pem_x509_certificates(pem.encode())) if pem else ()
+        self._anchors = {authority.public_bytes(Encoding.DER) for authority in self.authorities}
         self.pem = pem
 
-    def issued(self, certificate: x509.Certificate) -> bool:
+    def issued(self, certificate: x509.Certificate, der: bytes) -> bool:
+        """By one of the authorities itself, or by one below it that TLS has followed up to it."""
+        if isinstance(der, ClientCertificate) and der.anchor in self._anchors:
+            return True
         return any(_is_from(certificate, authority) for authority in self.authorities)
 
 
@@ -93,7 +100,7 @@ class ClientCertificates:
 
     def _look_at(self, der: bytes) -> Known:
         found = load(der)
-        if self._authorities.authorities and not self._authorities.issued(found):
+        if self._authorities.authorities and not self._authorities.issued(found, der):
             raise ValueError("the certificate is signed by an unknown authority")
         period = (found.not_valid_before_utc.timestamp(), found.not_valid_after_utc.timestamp())
         return Known(user_of(found, der), *period)

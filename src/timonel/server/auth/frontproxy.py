@@ -82,7 +82,7 @@ class FrontProxy:
             found = load(der)
         except ValueError as e:
             return _Known(problem=str(e))
-        if not self._authorities.issued(found):
+        if not self._authorities.issued(found, der):
             return _Known(problem="the certificate is signed by an unknown authority")
         names = found.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
         name = str(names[-1].value) if names else ""
