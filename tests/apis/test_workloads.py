@@ -353,3 +353,19 @@ def test_the_zone_of_a_cron_job_goes_into_its_own_field() -> None:
 
     assert text.endswith("cannot use TZ or CRON_TZ in schedule, use timeZone field instead")
     assert texts(CRON_JOB.validate_update(obj, obj)) == []
+
+
+def test_a_template_that_earned_no_warning_is_still_asked_when_an_annotation_may_earn_one() -> None:
+    rtype = DEPLOYMENT.with_memory()
+    old = workload(DEPLOYMENT)
+    old["metadata"]["generation"] = 1
+
+    def warned(**annotations: str) -> list[str]:
+        new = copy.deepcopy(old)
+        new["metadata"]["generation"] = 2
+        new["spec"]["template"].setdefault("metadata", {})["annotations"] = annotations
+        return [*rtype.warnings_update(new, old)]
+
+    assert warned(mark="1") == warned(mark="2") == []
+    assert len(warned(**{"seccomp.security.alpha.kubernetes.io/pod": "unconfined"})) == 1
+    assert warned(mark="3") == []

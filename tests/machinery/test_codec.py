@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timonel.machinery.codec import Codecs, DecodeError, encode
+from timonel.machinery.patch.merge import merge_patch
 
 TYPES: dict[str, dict[str, Any]] = {
     "t.v1.Thing": {
@@ -186,3 +187,42 @@ def test_a_second_trip_changes_nothing(thing: dict[str, Any]) -> None:
 
     assert twice == once
     assert problems == []
+
+
+PATCHES: tuple[dict[str, Any], ...] = (
+    {},
+    {"metadata": {"labels": {"a": "2", "b": None}}},
+    {"metadata": {"labels": None, "nowhere": 1}},
+    {"extra": {"id": "", "sub": [{"id": "x", "what": 1}]}},
+    {"extra": None, "count": 0, "limit": 0, "names": []},
+    {"limits": {"cpu": "1000m"}, "when": "2026-01-01T02:00:00+02:00", "unknown": {}},
+    {"parts": [{"id": "new"}], "raw": {"any": None}, "since": None, "must": None},
+)
+
+
+@pytest.mark.parametrize("patch", PATCHES)
+def test_what_a_patch_leaves_alone_may_be_taken_over(patch: dict[str, Any]) -> None:
+    old, _ = CODEC.normalize(
+        {
+            "metadata": {"name": "n", "labels": {"a": "1", "b": "1"}},
+            "count": 3,
+            "names": ["x"],
+            "parts": [{"id": "a"}],
+            "extra": {"id": "e", "sub": [{"id": "f"}]},
+            "limits": {"cpu": "1", "memory": "1Gi"},
+            "raw": {"free": 1.5},
+        }
+    )
+    new = merge_patch(old, patch)
+    assert CODEC.normalize(new, beside=old) == CODEC.normalize(new)
+
+
+@pytest.mark.parametrize("patch", [{"metadata": []}, {"count": "3"}, {"extra": {"id": 1}}, {"parts": {}}])
+def test_what_a_patch_brings_is_checked_beside_what_it_leaves(patch: dict[str, Any]) -> None:
+    old, _ = CODEC.normalize({"metadata": {"name": "n"}, "extra": {"id": "e"}})
+    new = merge_patch(old, patch)
+    with pytest.raises(DecodeError) as beside:
+        CODEC.normalize(new, beside=old)
+    with pytest.raises(DecodeError) as whole:
+        CODEC.normalize(new)
+    assert str(beside.value) == str(whole.value)

@@ -17,6 +17,8 @@ from timonel.apis.core.pod_warnings import hostname_warning, template_warnings
 from timonel.apis.printing import AGE, container_images, container_names, labels_cell, selector_cell
 from timonel.apis.resource import Column, ResourceType, Scale
 from timonel.apis.templates import (
+    compiled,
+    compiled_matches_template,
     matches_template,
     only_always,
     selector_is_sound,
@@ -46,9 +48,9 @@ def _no_status(*counts: str) -> Callable[[Object], None]:
     return prepare
 
 
-def _template_warnings(obj: Object, old: Object | None = None) -> Iterator[str]:
+def _template_warnings(obj: Object, old: Object | None = None, silent: Alike | None = None) -> Iterator[str]:
     template = nested(obj, "spec", "template") or {}
-    yield from template_warnings(template, "spec.template", nested(old, "spec", "template"))
+    yield from template_warnings(template, "spec.template", nested(old, "spec", "template"), silent)
 
 
 def _named_warnings(obj: Object) -> Iterator[str]:
@@ -57,9 +59,9 @@ def _named_warnings(obj: Object) -> Iterator[str]:
     yield from _template_warnings(obj)
 
 
-def _warnings_update(new: Object, old: Object) -> Iterator[str]:
+def _warnings_update(new: Object, old: Object, silent: Alike | None = None) -> Iterator[str]:
     if new["metadata"].get("generation") != old["metadata"].get("generation"):
-        yield from _template_warnings(new, old)
+        yield from _template_warnings(new, old, silent)
 
 
 def _status(key: str) -> Callable[[Object, float], int]:
@@ -163,11 +165,12 @@ def validate_deployment(obj: Object, sound: Alike | None = None) -> Iterator[Cau
 def _validate_replicated(path: str, spec: Object, sound: Alike | None) -> Iterator[Cause]:
     """The template of a workload whose pods run forever."""
     selector = spec.get("selector")
-    if not selector_is_sound(selector):
+    found = compiled(selector)
+    if found is None:
         yield field.invalid(f"{path}.selector", shown_selector(selector), "invalid label selector")
         return
     template = spec.get("template") or {}
-    yield from matches_template(f"{path}.template", selector, template)
+    yield from compiled_matches_template(f"{path}.template", found, template)
     yield from validate_pod_template(template, f"{path}.template", sound=sound)
     yield from only_always(f"{path}.template", template, "ReplicaSet")
 
@@ -177,10 +180,11 @@ def _remembering(
     validate_update: Callable[[Object, Object, Alike], Iterator[Cause]],
 ) -> Mapping[str, Callable[..., Any]]:
     """The rules that need not look twice at the same template: most updates change something else."""
-    sound = Alike()
+    sound, silent = Alike(), Alike()
     return {
         "validate": lambda obj: validate(obj, sound),
         "validate_update": lambda new, old: validate_update(new, old, sound),
+        "warnings_update": lambda new, old: _warnings_update(new, old, silent),
     }
 
 

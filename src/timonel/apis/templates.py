@@ -57,8 +57,13 @@ def compiled(selector: Object | None) -> selectors.LabelSelector | None:
 def matches_template(path: str, selector: Object | None, template: Object) -> Iterator[Cause]:
     """An empty selector is not held against the labels; an absent one matches nothing."""
     found = compiled(selector)
+    if found is not None:
+        yield from compiled_matches_template(path, found, template)
+
+
+def compiled_matches_template(path: str, found: selectors.LabelSelector, template: Object) -> Iterator[Cause]:
     labels = (template.get("metadata") or {}).get("labels")
-    if found is None or found.is_everything:
+    if found.is_everything:
         return
     if not found.matches(labels or {}):
         shown = dict(sorted(labels.items())) if labels else labels

@@ -117,15 +117,19 @@ def finish(
     validation: str,
     warnings: list[str],
     legacy: bool,
+    beside: Object | None = None,
 ) -> Object:
-    """Legacy shapes, pruning, types and defaults of a tree whose kind is known to be right."""
+    """Legacy shapes, pruning, types and defaults of a tree whose kind is known to be right.
+
+    `beside`: an object in its normal form, parts of which are parts of the tree.
+    """
     rtype = endpoint.rtype
     if not rtype.custom:
         tree["kind"], tree["apiVersion"] = rtype.kind, rtype.api_version
     if legacy and rtype.legacy_shape is not None:
         warnings += rtype.legacy_shape(tree)
     try:
-        obj, unknown = endpoint.machinery.normalize(tree)
+        obj, unknown = endpoint.machinery.normalize(tree, beside)
     except DecodeError as error:
         raise mismatch(endpoint, str(error)) from error
     if not rtype.custom:

@@ -178,11 +178,13 @@ class Dispatcher:
 
     async def _later(self, request: Request, passage: Passage, target: _Target) -> Response | Upgraded:
         info = passage.info
-        user = await authentication.user_of(
-            self._authenticator, authentication.credentials(request, info.path)
-        )
+        told = self._told(request)
+        user = authentication.user_now(self._authenticator, told.credentials)
+        if user is None:
+            credentials = authentication.credentials(request, info.path)
+            user = await authentication.user_of(self._authenticator, credentials)
         record = await self._gate.judge(passage, request, user) if self._gate.trail is not None else None
-        if authentication.impersonates(request):
+        if told.impersonates:
             user = authentication.impersonated(request, user, self._authorizer)
             if record is not None:
                 record.impersonated = user

@@ -42,10 +42,12 @@ class CacheReader:
 
     def list(self, resource: str, namespace: str | None = None) -> Sequence[Object]:
         endpoint = self._registry.by_qualified[resource]
-        if not endpoint.cache.entries:
+        cache = endpoint.cache
+        if not cache.entries:
             return ()
-        prefix = endpoint.kind.prefix + (f"{namespace}/" if namespace else "")
-        return [entry.obj for entry in endpoint.cache.select(prefix)]
+        if not namespace:
+            return [cache.entries[key].obj for key in cache.keys]
+        return [entry.obj for entry in cache.select(f"{endpoint.kind.prefix}{namespace}/")]
 
     def on_change(self, resource: str, callback: Callable[[Object | None, Object | None], None]) -> None:
         self.need(resource)

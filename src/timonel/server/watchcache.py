@@ -64,7 +64,7 @@ class Entry:
     """
 
     __slots__ = (
-        "_fields", "_labels", "_obj", "_tail", "item", "key", "kind", "name", "namespace", "revision",
+        "_fields", "_labels", "_obj", "_tail", "item", "key", "kind", "name", "namespace", "normal", "revision",
     )  # fmt: skip
 
     outdated = False  # it would be stored in another form now
@@ -73,6 +73,9 @@ class Entry:
         """`value` is the stored text, beginning with `kind.opening`; revision 0: not known yet, see `seal`."""
         self.kind = kind
         self.key = key
+        self.normal: bool | None = (
+            None  # whether normalizing it would leave it as it is; None: nobody has looked
+        )
         self.revision = 0
         self.item = b""
         self._tail = value[len(kind.opening) :]

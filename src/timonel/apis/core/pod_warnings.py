@@ -64,8 +64,19 @@ def hostname_warning(obj: Object, what: str) -> Iterator[str]:
         )
 
 
-def template_warnings(template: Object, path: str, old: Object | None = None) -> Iterator[str]:
-    yield from _warnings(f"{path}.", template)
+def template_warnings(
+    template: Object, path: str, old: Object | None = None, silent: Alike | None = None
+) -> Iterator[str]:
+    """`silent`: templates that earned none are not looked at again, if no annotation is one that warnings are about."""
+    if silent is None or any(map(_is_spoken_of, (template.get("metadata") or {}).get("annotations") or ())):
+        yield from _warnings(f"{path}.", template)
+    else:
+        holder: Object = {"metadata": {}, "spec": template.get("spec")}
+        yield from silent.ask(holder, lambda _: _warnings(f"{path}.", template))
+
+
+def _is_spoken_of(annotation: str) -> bool:
+    return annotation in _ANNOTATIONS or annotation.startswith((_SECCOMP_POD, _SECCOMP_CONTAINER, APPARMOR))
 
 
 def _warnings(prefix: str, holder: Object) -> Iterator[str]:

@@ -116,7 +116,7 @@ class CustomMachinery:
 
     # ---- trees in and out
 
-    def normalize(self, tree: Any) -> tuple[Object, list[str]]:
+    def normalize(self, tree: Any, beside: Object | None = None) -> tuple[Object, list[str]]:
         """Coerce the metadata, prune; the problems that strict validation reports. Raises DecodeError."""
         obj: Object = dict(tree)
         given = tree.get("metadata")

@@ -27,6 +27,7 @@ KINDS = {
     "application/strategic-merge-patch+json": "strategic",
     "application/apply-patch+yaml": "apply",
 }
+SHARING = ("merge", "strategic")  # they leave what they do not touch where it is
 NOT_STRATEGIC = (
     "the body of the request was in an unknown format - accepted media types include: application/json-patch+json, "
     "application/merge-patch+json, application/apply-patch+yaml"
@@ -66,7 +67,12 @@ async def patch(core: Core, call: Call) -> Result:
         del call.warnings[before:]
         return finished(core, call, patched(old), options, shown)
 
-    return await change(core, call, produce, options, part_of(call.endpoint, call.info.subresource))
+    def beside(old: Object) -> Object:
+        del call.warnings[before:]
+        return finished(core, call, patched(old), options, shown, beside=old)
+
+    part = part_of(call.endpoint, call.info.subresource)
+    return await change(core, call, produce, options, part, beside=beside if kind in SHARING else None)
 
 
 def patcher(endpoint: Endpoint, kind: str, body: bytes | Any) -> Callable[[Object], Patched]:
@@ -117,11 +123,16 @@ def _strategic_patcher(endpoint: Endpoint, tree: Object, problems: list[str]) ->
 
 
 def finished(
-    core: Core, call: Call, patched: Patched, options: WriteOptions, patch_shown: Any = None
+    core: Core,
+    call: Call,
+    patched: Patched,
+    options: WriteOptions,
+    patch_shown: Any = None,
+    beside: Object | None = None,
 ) -> Object:
     """The patched tree as a valid object of its kind, still with the right name.
 
-    Messages show `patch_shown` where it is given, else the patched tree.
+    Messages show `patch_shown` where it is given, else the patched tree. `beside`: see `bodies.finish`.
     """
     tree, problems = patched
     endpoint = call.endpoint
@@ -131,7 +142,9 @@ def finished(
         tree["metadata"] = {}
     if not endpoint.rtype.custom:
         bodies.check_kind(tree, endpoint.rtype.kind, endpoint.rtype.api_version, endpoint.rtype.version)
-    shown = orjson.dumps(tree)  # read again only where there is something to complain about
+    # Shown only where there is something to complain about. The codec of a built-in kind leaves the tree as it is.
+    changes = endpoint.rtype.custom or endpoint.rtype.legacy_shape is not None
+    shown = cloned(tree) if changes else dict(tree)
     try:
         obj = bodies.finish(
             endpoint,
@@ -140,12 +153,11 @@ def finished(
             validation=options.field_validation,
             warnings=call.warnings,
             legacy=core.legacy,
+            beside=beside,
         )
     except errors.BadRequest as error:
         problem = error.message.split(f"cannot be handled as a {endpoint.rtype.kind}: ", 1)[-1]
-        text = (
-            as_go_prints(patch_shown) if patch_shown is not None else as_upstream_prints(orjson.loads(shown))
-        )
+        text = as_go_prints(patch_shown) if patch_shown is not None else as_upstream_prints(shown)
         cause = field.invalid("patch", text, problem)
         raise errors.invalid("", "", [cause]) from error
     check_name(obj, call.name)

@@ -14,6 +14,7 @@ from typing import Any
 
 from timonel.apis.resource import ResourceType
 from timonel.machinery import errors, names
+from timonel.machinery.codec import DecodeError
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object
 from timonel.server import bodies, fieldmanager, objectmeta
@@ -168,18 +169,38 @@ async def change(
     uid: str = "",
     *,
     managed: bool = True,
+    beside: Produce | None = None,
 ) -> Result:
-    """`managed=False`: what `produce` returns has its managed fields already (apply)."""
+    """`managed=False`: what `produce` returns has its managed fields already (apply). `beside` is asked instead of
+    `produce` where what is stored is in its normal form, and what it returns is so too."""
     endpoint = call.endpoint
     entry = await core.registry.read(endpoint, call.namespace, call.name)
     for attempt in range(ATTEMPTS):
         try:
-            return await _attempt(core, call, produce, options, part, version, uid, managed, entry)
+            if beside is None or not _is_normal(endpoint, entry):
+                return await _attempt(core, call, produce, options, part, version, uid, managed, entry)
+            found = await _attempt(core, call, beside, options, part, version, uid, managed, entry)
+            if found.entry is not None:
+                found.entry.normal = True
+            return found
         except Stale as error:
             if attempt + 1 == ATTEMPTS:
                 raise endpoint.conflict(call.name) from error
             entry = await core.registry.reread(endpoint, call.namespace, call.name)
     raise AssertionError("the loop returns or raises")
+
+
+def _is_normal(endpoint: Endpoint, entry: Entry) -> bool:
+    """Whether what is stored is as the codec of its type would leave it: asked once, what is made of it is so too."""
+    if endpoint.convert is not None or endpoint.rtype.custom:
+        return False
+    if entry.normal is None:
+        tree = entry.decoded()
+        try:
+            entry.normal = endpoint.machinery.normalize(tree) == (tree, [])
+        except DecodeError:
+            entry.normal = False
+    return entry.normal
 
 
 async def _attempt(
@@ -195,7 +216,7 @@ async def _attempt(
 ) -> Result:
     endpoint, old = call.endpoint, entry.decoded()
     old_served = endpoint.to_served(entry.decoded()) if endpoint.convert is not None else old
-    new = produce(cloned(old_served))
+    new = produce(entry.decoded() if endpoint.convert is None else cloned(old_served))
     version = version or _version_of(new, entry)
     check_preconditions(endpoint, entry, old, version, uid)
     part.keep(endpoint, new, old_served)
