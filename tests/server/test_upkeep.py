@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.server.starting import ADMIN, started
+from tests.server.starting import ADMIN, send, started
 from timonel.aio.clock import SystemClock, VirtualClock
 from timonel.apis.core.configmap import CONFIG_MAP
 from timonel.client.transport import Resource
@@ -54,6 +54,20 @@ async def test_a_clock_that_is_set_expires_no_event(jump: float) -> None:
         await upkeep._expire_once(endpoint, HOUR, ends)
 
         assert [e["metadata"]["name"] for e in (await client.list(EVENTS)).items] == ["kept"]
+
+
+class Damaged(MemoryStore):
+    async def check(self) -> str:
+        return "row 3 missing from index log_key"
+
+
+@pytest.mark.looptime(False)
+async def test_damage_that_is_found_while_the_server_runs_makes_it_unready_but_not_dead() -> None:
+    async with started(store=Damaged()) as server:
+        ready, alive = [await send(server, "GET", f"/{probe}?verbose") for probe in ("readyz", "livez")]
+
+    assert (ready.status, alive.status) == (500, 200)
+    assert "[-]etcd failed: reason withheld" in ready.body
 
 
 class Away(MemoryStore):

@@ -252,6 +252,11 @@ class ApiServer:
             return str(error)
         return ""
 
+    async def _store_is_whole(self) -> str:
+        """Whether it answers and is not damaged, as far as is known: a restart would not mend that, so it is no
+        question of being alive."""
+        return self._upkeep.damage or await self._store_answers()
+
     def record(self, trail: Trail) -> None:
         """Keep an audit log. Before `run`."""
         self.core.trail = trail
@@ -324,6 +329,7 @@ class ApiServer:
             paths.add(encryption.PATH, encryption.Answers(self.registry, self._vault))
         self._checks |= health.hooks(self._passed)
         ready: dict[str, health.Check] = {
+            "etcd": self._store_is_whole,
             "informer-sync": lambda: "" if health.FILLED in self._passed else "caches are not filled",
             "shutdown": lambda: "process is shutting down" if self._stopping else "",
         }

@@ -29,6 +29,7 @@ class Upkeep:
         self._core = core
         self._store = store
         self._ttl = ttl
+        self.damage = ""  # what is wrong with the store, once it has been looked through
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -41,6 +42,7 @@ class Upkeep:
 
     async def _check(self) -> None:
         if problem := await self._store.check():
+            self.damage = f"the store is damaged: {problem}"
             logger.error("The store is damaged: restore it from a backup", extra={"error": problem})
 
     async def _compact(self) -> None:
