@@ -7,11 +7,12 @@ Upstream  pkg/controller/disruption/disruption.go
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from timonel.control.actions import Outcome, Plan, Status
+from timonel.control.actions import Action, Outcome, Plan, Record, Status
 from timonel.control.declare import Cache, ControllerType, Watch, nobody
+from timonel.control.questions import Answers, Inquiry, Scaled, ScaleOf
 from timonel.machinery import intstr, selectors
 from timonel.objects import conditions, pods
 from timonel.objects.meta import (
@@ -21,6 +22,7 @@ from timonel.objects.meta import (
     is_deleting,
     key_of,
     labels_of,
+    nested,
     parse_time,
     uid_of,
 )
@@ -36,30 +38,59 @@ _SCALED = {
 }
 
 
+_UNSCALED = {"DaemonSet", "Job", "Node"}
+
+
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """`expected`: what the pods' controllers want in all; None: unknown, as a pod has no controller with a scale."""
+    """`scales`: what each controller of the pods wants, by uid. `asked`: controllers of kinds that nobody here knows,
+    by uid, with the pods they control; `lost`: pods whose controller has no scale; `unmanaged`: pods without any."""
 
     pods: Sequence[Object]
-    expected: int | None
+    scales: Mapping[str, int]
+    asked: Mapping[str, ScaleOf]
+    lost: tuple[str, ...]
+    unmanaged: tuple[str, ...]
     now: float
+
+    @property
+    def expected(self) -> int:
+        return sum(self.scales.values())
 
 
 def observe(desired: Object, cache: Cache) -> Observed:
     namespace = desired["metadata"]["namespace"]
     matches = selectors.from_label_selector(desired["spec"].get("selector")).matches
     chosen = cache.select("pods", namespace, matches)
-    return Observed(chosen, _expected(chosen, cache), cache.now())
-
-
-def _expected(chosen: Iterable[Object], cache: Cache) -> int | None:
     scales: dict[str, int] = {}
+    asked: dict[str, ScaleOf] = {}
+    lost: list[str] = []
+    unmanaged: list[str] = []
     for pod in chosen:
-        owner = _scaled_owner(pod, cache)
-        if owner is None:
-            return None
-        scales[uid_of(owner)] = owner["spec"].get("replicas", 1)
-    return sum(scales.values())
+        ref, owner = controller_of(pod), _scaled_owner(pod, cache)
+        if owner is not None:
+            scales[uid_of(owner)] = owner["spec"].get("replicas", 1)
+        elif ref is None:
+            unmanaged.append(pod["metadata"]["name"])
+        elif ref["kind"] in _SCALED or ref["kind"] in _UNSCALED:
+            lost.append(pod["metadata"]["name"])
+        else:
+            asked[ref["uid"]] = ScaleOf(ref["apiVersion"], ref["kind"], Key(namespace, ref["name"]))
+    return Observed(chosen, scales, asked, tuple(lost), tuple(unmanaged), cache.now())
+
+
+def told(observed: Observed, answers: Answers) -> Observed:
+    """Any kind with a scale may control pods."""
+    scales, lost = dict(observed.scales), list(observed.lost)
+    for uid, question in observed.asked.items():
+        found = answers[question]
+        if isinstance(found, Scaled) and uid_of(found.scale) == uid:
+            scales[uid] = nested(found.scale, "spec", "replicas") or 0
+        else:
+            lost += [
+                p["metadata"]["name"] for p in observed.pods if (controller_of(p) or {}).get("uid") == uid
+            ]
+    return replace(observed, scales=scales, lost=tuple(lost))
 
 
 def _scaled_owner(pod: Object, cache: Cache) -> Object | None:
@@ -74,12 +105,39 @@ def _scaled_owner(pod: Object, cache: Cache) -> Object | None:
     return found
 
 
+def problem(desired: Object, observed: Observed) -> str:
+    """Why it is unknown how many pods there should be; empty where that is known, or does not matter."""
+    spec = desired["spec"]
+    matters = "maxUnavailable" in spec or not isinstance(spec.get("minAvailable", 1), int)
+    return f'found no controllers for pod "{observed.lost[0]}"' if matters and observed.lost else ""
+
+
+def _events(desired: Object, observed: Observed) -> Iterator[Action]:
+    if not observed.pods:
+        yield Record("Normal", "NoPods", "No matching pods found")
+    why = problem(desired, observed)
+    if why:
+        text = f"Failed to calculate the number of expected pods: {why}"
+        yield Record("Warning", "CalculateExpectedPodCountFailed", text)
+    spec = desired["spec"]
+    matters = "maxUnavailable" in spec or not isinstance(spec.get("minAvailable", 1), int)
+    if matters and observed.unmanaged and not why:
+        shown = selectors.from_label_selector(spec.get("selector"))
+        text = (
+            f"Pods selected by this PodDisruptionBudget (selector: {shown}) were found to be unmanaged. As a"
+        )
+        text += " result, the status of the PDB cannot be calculated correctly, which may result in undefined"
+        text += ' behavior. To account for these pods please set ".spec.minAvailable" field of the PDB to an'
+        yield Record("Warning", "UnmanagedPods", text + " integer value.")
+
+
 def reconcile(desired: Object, observed: Observed) -> Plan:
     waits = [
         (parse_time(at) or 0.0) + DELETION_TIMEOUT - observed.now
         for at in _disrupted(desired, observed).values()
     ]
-    return Plan((), min((w for w in waits if w > 0), default=None))
+    actions = () if is_deleting(desired) else tuple(_events(desired, observed))
+    return Plan(actions, min((w for w in waits if w > 0), default=None))
 
 
 def _disrupted(desired: Object, observed: Observed) -> dict[str, str]:
@@ -102,13 +160,12 @@ def status(desired: Object, observed: Observed, outcome: Outcome) -> Status | No
         pods.is_ready(p) and not is_deleting(p) and p["metadata"]["name"] not in disrupted
         for p in observed.pods
     )
-    counts = _wanted(spec, observed)
-    if counts is None:
-        text = "found no controllers with a scale for the pods"
-        verdict = ("False", "SyncFailed", text)
+    why = problem(desired, observed)
+    if why:
+        verdict = ("False", "SyncFailed", why)
         expected, wanted, allowed = stored.get("expectedPods", 0), stored.get("desiredHealthy", 0), 0
     else:
-        expected, wanted = counts
+        expected, wanted = _wanted(spec, observed)
         allowed = max(0, healthy - wanted) if expected > 0 else 0
         verdict = ("True", "SufficientPods", "") if allowed else ("False", "InsufficientPods", "")
     condition = conditions.make("DisruptionAllowed", *verdict, observed.now)
@@ -127,18 +184,14 @@ def status(desired: Object, observed: Observed, outcome: Outcome) -> Status | No
     }
 
 
-def _wanted(spec: Object, observed: Observed) -> tuple[int, int] | None:
-    """(expected, to be kept healthy); None when a share of an unknown whole is asked for."""
+def _wanted(spec: Object, observed: Observed) -> tuple[int, int]:
+    """(expected, to be kept healthy)."""
     if "maxUnavailable" in spec:
-        if observed.expected is None:
-            return None
         out = intstr.scaled(spec["maxUnavailable"], observed.expected, True)
         return observed.expected, max(0, observed.expected - out)
     floor = spec.get("minAvailable", 1)
     if isinstance(floor, int):
         return len(observed.pods), floor
-    if observed.expected is None:
-        return None
     return observed.expected, intstr.scaled(floor, observed.expected, True)
 
 
@@ -161,4 +214,5 @@ DISRUPTION = ControllerType(
     observe=observe,
     reconcile=reconcile,
     status=status,
+    inquiry=Inquiry(questions=lambda desired, seen: seen.asked.values(), told=told),
 )
