@@ -134,8 +134,8 @@ def step(life: Life, pod: Object, now: float, address: Callable[[], str]) -> Ste
 def _run(life: Life, pod: Object, now: float, address: Callable[[], str], events: list[Told]) -> float | None:
     """All that has to happen by now; when the next thing is due."""
     for _ in range(MOST_ROUNDS):
-        _end_what_is_due(life, pod, now, events)
         _start_what_is_due(life, pod, now)
+        _end_what_is_due(life, pod, now, events)
         view = podactions.View(
             now=now,
             busy=life.starting.keys() | {name for name, until in life.held.items() if until > now},
