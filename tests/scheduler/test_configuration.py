@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.scheduler.test_cycle import Objects, node, pod, world
@@ -26,7 +27,9 @@ class Alphabet:
         self.most = arguments.get("most", 100)
 
     def score(self, state: State, rows: Ints) -> Ints | None:
-        return rows * 0 + [min(self.most, ord(state.nodes.name(row)[0])) for row in rows.tolist()]
+        return np.array(
+            [min(self.most, ord(state.nodes.name(row)[0])) for row in rows.tolist()], dtype=np.int64
+        )
 
 
 def configured(**fields: Any) -> Configuration:

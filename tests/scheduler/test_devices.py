@@ -145,8 +145,8 @@ def test_a_class_that_is_missing() -> None:
         ),
         (
             [claim(request(deviceClassName="fpga"))],
-            "0/2 nodes are available: request r: device class fpga does not exist. no new claims to deallocate, preemption: "
-            "0/2 nodes are available: 2 Preemption is not helpful for scheduling.",
+            "0/2 nodes are available: request r: device class fpga does not exist. no new claims to deallocate, "
+            "preemption: 0/2 nodes are available: 2 Preemption is not helpful for scheduling.",
         ),
         (
             [],

@@ -43,7 +43,9 @@ class Kind:
         self._apart = [p for p in profile.score if p not in self._summed]
         self._base: Ints = np.full(state.count, OUT, dtype=np.int64)
         self._kept: dict[str, Any] = {}  # scores that are normalized and depend on nodes alone
-        self._crowded: dict[int, bool] = {}  # rows that pods are nominated to: whether they leave no room
+        self._crowded: dict[
+            int, list[str]
+        ] = {}  # rows that pods are nominated to: what those leave too little of
         self._look(self.rows)
 
     def is_current(self) -> bool:
@@ -135,22 +137,19 @@ class Kind:
         if not open_rows:
             return []
         by_room = cycle.lacks_only_room(self.profile, self.state)
-        return [row for row in open_rows if self._is_crowded(row, by_room=by_room)]
+        return [row for row in open_rows if (self._lacking(row) if by_room else self._refused(row))]
 
-    def _is_crowded(self, row: int, *, by_room: bool) -> bool:
-        """Whether the pods nominated to a node, if they are as important, leave no room for this one."""
-        state = self.state
-        if state.info.uid in (state.nodes.nominations.get(state.nodes.name(row)) or ()):
-            self._crowded.pop(row, None)  # what holds for this pod holds for no other
-            return self._crowds_out(row, by_room=by_room)
-        known = self._crowded.get(row) if by_room else None
+    def _lacking(self, row: int) -> list[str]:
+        """What the pods nominated to a node, if they are as important, leave too little of for this one."""
+        nodes, info = self.state.nodes, self.state.info
+        if nodes.nominated.get(info.uid, ("", info))[0] == nodes.name(row):
+            return room(nodes, info, row).lacking()  # what holds for this pod holds for no other
+        known = self._crowded.get(row)
         if known is None:
-            known = self._crowded[row] = self._crowds_out(row, by_room=by_room)
+            known = self._crowded[row] = room(nodes, info, row).lacking()
         return known
 
-    def _crowds_out(self, row: int, *, by_room: bool) -> bool:
-        if by_room:
-            return not room(self.state.nodes, self.state.info, row).fits()
+    def _refused(self, row: int) -> bool:
         at = np.array([row], dtype=np.int64)
         return bool(
             cycle.nominated_rows(self.state, at)
@@ -193,7 +192,7 @@ class Kind:
             rows = cycle.passing(profile, state, diagnosis, self.rows)
             if cycle.lacks_only_room(profile, state):
                 for row in rows.tolist():
-                    diagnosis.reasons.update(room(state.nodes, state.info, row).lacking())
+                    diagnosis.reasons.update(self._lacking(row))
                     diagnosis.plugins.add(NodeResourcesFit.name)
             else:
                 cycle.beside_nominated(profile, state, diagnosis, rows)

@@ -66,6 +66,11 @@ class SchedulingQueue:
     def __contains__(self, uid: str) -> bool:
         return uid in self._pods
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether pods wait that could be tried now."""
+        return bool(self._active or self._backing_off)
+
     def counts(self) -> dict[str, int]:
         """How many pods wait in each part, by upstream's names."""
         found = {"active": 0, "backoff": 0, "unschedulable": 0, "gated": 0}

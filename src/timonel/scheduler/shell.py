@@ -15,7 +15,6 @@ from typing import Any
 
 from timonel.aio.clock import Clock
 from timonel.client.discovery import ResourceIndex
-from timonel.client.events import EventRecorder
 from timonel.client.informer import Informer, InformerFactory
 from timonel.client.rest import Client
 from timonel.client.transport import Transport, Unreachable
@@ -30,6 +29,7 @@ from timonel.scheduler.nodes import Nodes
 from timonel.scheduler.podinfo import PodInfo, pod_info
 from timonel.scheduler.profile import DEFAULT_NAME, Profile, default_plugins
 from timonel.scheduler.queue import Queued, SchedulingQueue
+from timonel.scheduler.telling import PatientRecorder
 from timonel.scheduler.watched import AFTER_NOTHING, EVENTS, SELECTING, WATCHED, Readings, served
 
 logger = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Scheduler:
             first_backoff=settings.first_backoff,
             longest_backoff=settings.longest_backoff,
         )
-        self.recorder = EventRecorder(transport, clock, self.name)
+        self.recorder = PatientRecorder(transport, clock, self.name, busy=lambda: self.queue.is_busy)
         self._client, self._clock = Client(transport, index), clock
         self._owns_informers = informers is None
         self._informers = informers or InformerFactory(transport, clock, index)

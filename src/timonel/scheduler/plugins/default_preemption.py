@@ -131,9 +131,8 @@ class DefaultPreemption:
         if not lower:
             return (NO_VICTIMS,)
         if by_room:
-            candidate = victims_on(row, lower, room(state.nodes, state.info, row), budgets)
-            if candidate is not None:
-                return candidate
+            left = room(state.nodes, state.info, row)
+            return victims_on(row, lower, left, budgets) or tuple(left.lacking())
         with suppose.at(row) as supposed:
             place = _Place(supposed)
             return victims_on(row, lower, place, budgets) or place.reasons
