@@ -12,6 +12,7 @@ from timonel.controllers.clusterrole_aggregation import CLUSTERROLE_AGGREGATION
 from timonel.controllers.cronjob import CRONJOB
 from timonel.controllers.daemonset import DAEMONSET
 from timonel.controllers.deployment import DEPLOYMENT
+from timonel.controllers.device_taint_eviction import DEVICE_TAINT_EVICTION
 from timonel.controllers.disruption import DISRUPTION
 from timonel.controllers.endpoints import ENDPOINTS
 from timonel.controllers.endpointslice import ENDPOINTSLICE
@@ -53,6 +54,7 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         CRONJOB,
         DAEMONSET,
         DEPLOYMENT,
+        DEVICE_TAINT_EVICTION,
         DISRUPTION,
         ENDPOINTS,
         ENDPOINTSLICE,
