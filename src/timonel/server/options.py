@@ -188,6 +188,9 @@ def _list_causes(options: ListOptions) -> Iterator[Cause]:
         yield field.forbidden("sendInitialEvents", "sendInitialEvents is forbidden for list")
 
 
+IGNORE_READ_ERROR = "ignoreStoreReadErrorWithClusterBreakingPotential"
+
+
 @dataclass(frozen=True, slots=True)
 class DeleteOptions:
     grace_period: int | None = None
@@ -196,9 +199,12 @@ class DeleteOptions:
     orphan_dependents: bool | None = None
     propagation: str = ""
     dry_run: bool = False
+    ignore_read_error: bool = False  # of an object that cannot be read
 
     def to_tree(self) -> Object:
         tree: dict[str, Any] = {"kind": "DeleteOptions", "apiVersion": "meta.k8s.io/v1"}
+        if self.ignore_read_error:
+            tree[IGNORE_READ_ERROR] = True
         if self.grace_period is not None:
             tree["gracePeriodSeconds"] = self.grace_period
         if self.uid or self.resource_version:
@@ -223,6 +229,7 @@ def delete_options_from_query(info: Info) -> DeleteOptions:
         "orphanDependents": flag(orphan[0]) if orphan else None,
         "propagationPolicy": query["propagationPolicy"][0] if "propagationPolicy" in query else None,
         "dryRun": query.get("dryRun"),
+        IGNORE_READ_ERROR: flag(query[IGNORE_READ_ERROR][0]) if IGNORE_READ_ERROR in query else None,
     }
     return delete_options(tree)
 
@@ -234,17 +241,31 @@ def delete_options(tree: Object) -> DeleteOptions:
     orphan = tree.get("orphanDependents")
     propagation = tree.get("propagationPolicy")
     grace = tree.get("gracePeriodSeconds")
+    ignore = tree.get(IGNORE_READ_ERROR)
     types: tuple[tuple[str, Any, type], ...] = (
         ("preconditions", preconditions, dict),
         ("dryRun", dry_run, list),
         ("orphanDependents", orphan, bool),
         ("propagationPolicy", propagation, str),
         ("gracePeriodSeconds", grace, int),
+        (IGNORE_READ_ERROR, ignore, bool),
     )
     for name, value, kind in types:
         if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
             raise errors.BadRequest(f"json: cannot unmarshal value into Go struct field DeleteOptions.{name}")
     causes = list(_delete_causes(orphan, propagation, dry_run))
+    if ignore:
+        causes += [
+            field.invalid(IGNORE_READ_ERROR, True, f"cannot be set together with .{name}")
+            for name in (
+                "dryRun",
+                "propagationPolicy",
+                "orphanDependents",
+                "gracePeriodSeconds",
+                "preconditions",
+            )
+            if tree.get(name) not in (None, [])
+        ]
     if causes:
         raise errors.invalid("DeleteOptions", "", causes, "meta.k8s.io")
     return DeleteOptions(
@@ -254,6 +275,7 @@ def delete_options(tree: Object) -> DeleteOptions:
         orphan_dependents=orphan,
         propagation=propagation or "",
         dry_run=bool(dry_run),
+        ignore_read_error=bool(ignore),
     )
 
 

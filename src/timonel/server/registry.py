@@ -338,6 +338,18 @@ class Registry:
         if hint is not None and hint[1] is entry:
             del cache.hints[key]
 
+    async def forget(self, endpoint: Endpoint, key: str, name: str) -> None:
+        """Delete what is there, readable or not. Raises NotFound."""
+        while True:
+            found = await self.store.get(key)
+            if found is None:
+                raise endpoint.not_found(name)
+            try:
+                record = await self.store.delete(key, expected=found.modified)
+            except (RevisionConflict, KeyMissing):
+                continue
+            return await self.caches.reached(record.modified)
+
     async def delete(self, endpoint: Endpoint, old: Entry) -> int:
         """The revision of the delete. Raises Stale, NotFound."""
         try:

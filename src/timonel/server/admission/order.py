@@ -25,6 +25,7 @@ from timonel.server.admission.pods import DefaultTolerationSeconds, Priority, Ru
 from timonel.server.admission.podsecurity.plugin import PodSecurity
 from timonel.server.admission.quota import ResourceQuota
 from timonel.server.admission.service_accounts import ServiceAccount
+from timonel.server.admission.unsafe_delete import UnsafeDelete
 from timonel.server.allocators import ServiceAllocators
 from timonel.server.auth.escalation import EscalationCheck
 from timonel.server.auth.rbac import RbacAuthorizer
@@ -63,6 +64,7 @@ def built_in(
         DefaultIngressClass(reader),
         *dynamic,
         ResourceQuota(reader, objects, configured.limited),
+        UnsafeDelete(authorizer),
         CertificateRequester(),
         EscalationCheck(rbac, authorizer),
         allocators,

@@ -7,10 +7,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from timonel.machinery import errors
+from timonel.machinery import errors, field
 from timonel.objects.meta import Object, format_time, parse_time
 from timonel.server import bodies
-from timonel.server.options import DeleteOptions, delete_options, delete_options_from_query, list_options
+from timonel.server.options import (
+    IGNORE_READ_ERROR,
+    DeleteOptions,
+    delete_options,
+    delete_options_from_query,
+    list_options,
+)
 from timonel.server.registry import Endpoint, Stale
 from timonel.server.request import AdmissionCall, Operation
 from timonel.server.verbs.call import Call, Core, ListResult, Result, undone
@@ -71,23 +77,10 @@ async def delete(core: Core, call: Call) -> Result:
 
 
 async def remove(core: Core, call: Call, name: str, options: DeleteOptions) -> Result:
-    endpoint = call.endpoint
-    entry = await core.registry.read(endpoint, call.namespace, name)
-    admission = AdmissionCall(
-        operation=Operation.DELETE,
-        resource=endpoint.work,
-        subresource="",
-        namespace=call.namespace,
-        name=name,
-        user=call.user,
-        obj=None,
-        old=entry.decoded(),
-        dry_run=options.dry_run,
-        options=options.to_tree(),
-        warnings=call.warnings,
-        annotations=call.annotations,
-        served=call.endpoint.rtype,
-    )
+    if options.ignore_read_error:
+        return await remove_unreadable(core, call, name, options)
+    entry = await core.registry.read(call.endpoint, call.namespace, name)
+    admission = _admission(call, name, entry.decoded(), options)
     try:
         await core.admission.admit(admission)
         await core.admission.validate(admission)
@@ -95,6 +88,49 @@ async def remove(core: Core, call: Call, name: str, options: DeleteOptions) -> R
     except BaseException:
         undone(admission)
         raise
+
+
+async def remove_unreadable(core: Core, call: Call, name: str, options: DeleteOptions) -> Result:
+    """What no key opens any more, whatever finalizers it had. Upstream: registry/corrupt_obj_deleter.go."""
+    endpoint, registry = call.endpoint, core.registry
+    rtype, key = endpoint.rtype, endpoint.kind.key(call.namespace, name)
+    await registry.caches.ensure(endpoint.cache)
+    await registry.caches.fresh()
+    if key not in endpoint.cache.unreadable:
+        text = "is exclusively used to delete corrupt object(s), try again by removing this option"
+        raise errors.invalid(rtype.plural, name, [field.invalid(IGNORE_READ_ERROR, True, text)], rtype.group)
+    metadata = {"name": name} | ({"namespace": call.namespace} if rtype.namespaced else {})
+    unknown = {"kind": endpoint.work.kind, "apiVersion": endpoint.work.api_version, "metadata": metadata}
+    admission = _admission(call, name, unknown, options)
+    try:
+        await core.admission.admit(admission)
+        await core.admission.validate(admission)
+        await registry.forget(endpoint, key, name)
+    except BaseException:
+        undone(admission)
+        raise
+    details = {"name": name, "kind": rtype.kind}
+    status = {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success"}
+    return Result(200, obj={**status, "details": details, "code": 200})
+
+
+def _admission(call: Call, name: str, old: Object, options: DeleteOptions) -> AdmissionCall:
+    endpoint = call.endpoint
+    return AdmissionCall(
+        operation=Operation.DELETE,
+        resource=endpoint.work,
+        subresource="",
+        namespace=call.namespace,
+        name=name,
+        user=call.user,
+        obj=None,
+        old=old,
+        dry_run=options.dry_run,
+        options=options.to_tree(),
+        warnings=call.warnings,
+        annotations=call.annotations,
+        served=call.endpoint.rtype,
+    )
 
 
 async def carried_out(core: Core, call: Call, entry: Entry, options: DeleteOptions) -> Result:
@@ -256,6 +292,10 @@ async def delete_collection(core: Core, call: Call) -> ListResult:
     """Every object that the selectors match; answered with the list of what was there."""
     options = options_of(call)
     list_options(call.info, watch=False)
+    if options.ignore_read_error:
+        text = "is not allowed with DELETECOLLECTION, try again after removing the option"
+        cause = field.invalid(IGNORE_READ_ERROR, True, text)
+        raise errors.invalid("DeleteOptions", "", [cause], "meta.k8s.io")
     found = await list_(core, call)
     for entry in found.entries:
         try:
