@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import calendar
+from datetime import UTC
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.controllers.world import World
 from timonel.control.actions import Plan
 from timonel.controllers.cronjob import CRONJOB
+from timonel.machinery import cron
 from timonel.objects.meta import Key, Object, format_time
 
 RESOURCE, JOBS = "cronjobs.batch", "jobs.batch"
@@ -177,3 +181,42 @@ def test_history_keeps_the_newest_of_each_kind() -> None:
 
     kept = [int(n.removeprefix("hello-")) * 60 for n in names(w)]
     assert [(t - int(NOON)) // 300 for t in kept] == [3, 4, 5]
+
+
+YEAR = 365 * 86400.0
+
+
+@pytest.mark.parametrize(
+    ("schedule", "last"),
+    [
+        ("* * * * *", (2026, 3, 1, 12, 0)),
+        ("0 3 * * 1-5", (2026, 2, 27, 3, 0)),
+        ("* 0 1 1 *", (2026, 1, 1, 0, 59)),  # every minute of one hour of the year
+        ("* * * 11 *", (2025, 11, 30, 23, 59)),
+        ("0 0 29 2 *", (2024, 2, 29, 0, 0)),
+    ],
+)
+def test_ten_years_behind_one_job_makes_up_for_all(schedule: str, last: tuple[int, ...]) -> None:
+    w = world(cronjob(schedule, created=NOON - 10 * YEAR))
+    for _ in range(4):
+        w.sync(CRONJOB, KEY)
+
+    at = calendar.timegm((*last, 0))
+    assert names(w) == [f"hello-{at // 60}"]
+    missed = [message for _, reason, message in w.events if reason == "TooManyMissedTimes"]
+    assert len(missed) == (schedule != "0 0 29 2 *")
+
+
+@given(
+    schedule=st.sampled_from(["*/7 * * * *", "3 */5 * * 1-5", "10-12 4 * * *", "30 6-16/4 * * 1-5"]),
+    behind=st.integers(1, 40 * 1440),
+)
+def test_the_time_made_up_for_is_the_last_one(schedule: str, behind: int) -> None:
+    since = NOON - behind * 60
+    times = [since]
+    while (following := cron.parse(schedule).next(times[-1], UTC)) is not None and following <= NOON:
+        times.append(following)
+    w = world(cronjob(schedule, created=since))
+    w.sync(CRONJOB, KEY)
+
+    assert names(w) == ([f"hello-{int(times[-1]) // 60}"] if len(times) > 1 else [])

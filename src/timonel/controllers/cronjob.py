@@ -116,16 +116,27 @@ def _due(desired: Object, schedule: cron.Schedule, zone: tzinfo, now: float) -> 
     at, missed = first, 1
     following = schedule.next(first, zone)
     if following is not None and following <= now:
-        # Schedules are not always even, but close: start the search a little before the last one due.
-        gap = following - first
-        missed = int((now - first) // gap) + 1
-        start = first + (missed - 2) * gap if missed > MANY_MISSED else first
-        later = schedule.next(start, zone)
+        # As upstream counts them: as if the schedule were even.
+        missed = int((now - first) // (following - first)) + 1
+        later: float | None = _last(schedule, zone, first, now) if missed > MANY_MISSED else following
         while later is not None and later <= now:
             at = later
             later = schedule.next(at, zone)
         following = later
     return Due(at, following, missed)
+
+
+def _last(schedule: cron.Schedule, zone: tzinfo, after: float, now: float) -> float:
+    """The last time up to now, of which there are many: the search halves what is left of the time."""
+    low, high, found = after, now, after
+    while high - low > 1.0:
+        middle = (low + high) / 2
+        following = schedule.next(middle, zone)
+        if following is not None and following <= now:
+            low = found = following
+        else:
+            high = middle
+    return found
 
 
 def _start(desired: Object, observed: Observed, at: float, zone: tzinfo) -> list[Action]:
