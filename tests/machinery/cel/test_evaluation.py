@@ -222,3 +222,11 @@ def test_a_lazy_mapping_is_asked_only_for_what_is_used() -> None:
 def test_a_program_names_what_it_refers_to() -> None:
     assert ENVIRONMENT.compile("x > 1 && l.all(i, i < d.a)").references == {"x", "l", "d"}
     assert ENVIRONMENT.compile("l.all(x, x > 0)").references == {"l"}
+
+
+@pytest.mark.parametrize(("value", "held"), [(None, False), ({}, False), ({"metadata": {}}, True)])
+def test_a_variable_that_is_null_has_no_fields(value: Any, held: bool) -> None:
+    namespace = types.object("Namespace", {"metadata": types.object("ObjectMeta", {"name": types.STRING})})
+    environment = Environment({"namespaceObject": namespace})
+
+    assert environment.compile("has(namespaceObject.metadata)").evaluate({"namespaceObject": value}) is held

@@ -151,6 +151,8 @@ class Generator(Emitter):
         if known is not None and known.type.nullable:
             return self.nullable(node, operand, key)
         if node.test:
+            if of.kind == "object" and operand.isidentifier():  # a variable, which may be null as a whole
+                return f"({operand} is not None and {key!r} in {operand})"
             if of.kind in ("object", "map"):
                 return f"({key!r} in {operand})"
             return f"{self.constant(inline.has, 'has')}({operand}, {key!r})"
