@@ -10,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 
 from timonel.aio.lifecycle import Service, running_together
 from timonel.client.events import EventRecorder
+from timonel.client.transport import Transport
 from timonel.distro.cluster import SERVICE_ACCOUNTS, Cluster
 from timonel.distro.config import ClusterConfig, ConfigError
 from timonel.distro.nodes import node_name
@@ -53,15 +54,21 @@ def load_stages(config: ClusterConfig) -> Stages | None:
 
 
 class Simulation:
-    """The engine and the door to its nodes. `make` are nodes that must exist before it is ready."""
+    """The engine and the door to its nodes. `make` are nodes that must exist before it is ready; `through` may put
+    something between it and the cluster."""
 
     name = "simulated nodes"
 
     def __init__(
-        self, cluster: Cluster, *, make: Iterable[Object] = (), stages: Stages | None = None
+        self,
+        cluster: Cluster,
+        *,
+        make: Iterable[Object] = (),
+        stages: Stages | None = None,
+        through: Callable[[Transport], Transport] = lambda transport: transport,
     ) -> None:
         user = User(f"system:serviceaccount:kube-system:{SIMULATOR}", SERVICE_ACCOUNTS)
-        transport = cluster.transport_for(user)
+        transport = through(cluster.transport_for(user))
         self.engine = NodeSimulator(transport, cluster.clock, make=make, stages=stages)
         self._door = NodeDoor(self.engine, cluster.clock)
         self._nearby = cluster.nearby_nodes

@@ -99,7 +99,10 @@ class Turner:
         self._wanted.set()
 
     async def _rest(self) -> None:
-        await wait_until(self._outside, self._settled, PATIENCE)
+        if self._outside is self._clock:  # nobody is in a hurry
+            await self._settled.wait()
+        else:
+            await wait_until(self._outside, self._settled, PATIENCE)
 
     def _moment(self, info: Info) -> float:
         text = "".join(info.query.get("time", ())[:1])

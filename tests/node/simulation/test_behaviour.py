@@ -47,10 +47,11 @@ def test_annotations_say_how_a_container_behaves(
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '"x"', '{"runFor": []}', '{"exitCode": "x"}', '{"log": 5}', '{"usage": {"cpu": "much"}}']
+    "text",
+    ["{", "[]", '"x"', '{"runFor": []}', '{"exitCode": "x"}', '{"log": 5}', '{"usage": {"cpu": "much"}}'],
 )
 def test_what_cannot_be_understood_is_said(text: str) -> None:
-    with pytest.raises(Unclear, match="annotation timonel.dev/simulate"):
+    with pytest.raises(Unclear, match=r"annotation timonel\.dev/simulate"):
         behaviour_of("web", {"timonel.dev/simulate": text}, runs_to_end=False)
 
 

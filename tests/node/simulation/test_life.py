@@ -13,7 +13,7 @@ from timonel.node.simulation.life import Life, Step
 from timonel.objects.meta import Object, format_time
 
 START = 1_700_000_000.0
-JOB = {"restartPolicy": "Never"}
+JOB: dict[str, Any] = {"restartPolicy": "Never"}
 
 
 def pod(*containers: dict[str, Any], annotations: dict[str, Any] | None = None, **spec: Any) -> Object:

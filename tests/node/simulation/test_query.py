@@ -45,7 +45,9 @@ def test_keys_find_what_jq_finds(key: str, expected: list[Any]) -> None:
     assert list(compiled(key)(POD)) == expected
 
 
-@pytest.mark.parametrize("key", ["", "status", ".a |", ".a[", ".a[b]", "select(.a", '."', ".a ! .b", ".a .b c"])
+@pytest.mark.parametrize(
+    "key", ["", "status", ".a |", ".a[", ".a[b]", "select(.a", '."', ".a ! .b", ".a .b c"]
+)
 def test_what_is_no_key_is_said(key: str) -> None:
     with pytest.raises(Unreadable, match="cannot read"):
         compiled(key)

@@ -27,7 +27,13 @@ def stages(*found: dict[str, Any]) -> Stages:
 
 
 def pod(**status: Any) -> Object:
-    meta = {"name": "web", "namespace": "shop", "uid": "u", "labels": {"a": "b"}, "annotations": {"wait": "90s"}}
+    meta = {
+        "name": "web",
+        "namespace": "shop",
+        "uid": "u",
+        "labels": {"a": "b"},
+        "annotations": {"wait": "90s"},
+    }
     return {"metadata": meta, "spec": {"nodeName": "n"}, "status": status}
 
 
@@ -60,7 +66,11 @@ def test_selectors_pick_objects(selector: dict[str, Any], matches: bool) -> None
         ({"durationMilliseconds": 1500}, 1.5, 1.5),
         ({"durationMilliseconds": 1000, "jitterDurationMilliseconds": 5000}, 1, 5),
         ({"durationMilliseconds": 1000, "jitterDurationMilliseconds": 500}, 0.5, 0.5),
-        ({"durationFrom": {"expressionFrom": '.metadata.annotations["wait"]'}, "durationMilliseconds": 1}, 90, 90),
+        (
+            {"durationFrom": {"expressionFrom": '.metadata.annotations["wait"]'}, "durationMilliseconds": 1},
+            90,
+            90,
+        ),
         ({"durationFrom": {"jq": {"expression": ".status.until"}}, "durationMilliseconds": 1}, 60, 60),
         ({"durationFrom": {"expressionFrom": ".status.none"}, "durationMilliseconds": 2000}, 2, 2),
     ],
@@ -122,9 +132,12 @@ def test_steps_come_in_their_order() -> None:
     (found,) = stages(stage(steps=steps)).matching("Pod", pod())
 
     event, patch, finalizers, delete = found.deeds
-    assert event.event is not None and event.event.message.render(pod(), {}) == "web"
-    assert patch.patch is not None and (patch.patch.root, patch.patch.subresource) == ("metadata", "")
-    assert finalizers.finalizers is not None and finalizers.finalizers.applied(["x", "z"]) == ["z", "y"]
+    assert event.event is not None
+    assert event.event.message.render(pod(), {}) == "web"
+    assert patch.patch is not None
+    assert (patch.patch.root, patch.patch.subresource) == ("metadata", "")
+    assert finalizers.finalizers is not None
+    assert finalizers.finalizers.applied(["x", "z"]) == ["z", "y"]
     assert delete.delete
 
 
@@ -166,4 +179,5 @@ def test_other_kinds_and_lists_are_no_trouble() -> None:
 
     found = read(text)
 
-    assert found.lives("Pod") and not found.lives("Node")
+    assert found.lives("Pod")
+    assert not found.lives("Node")
