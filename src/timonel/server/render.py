@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -19,7 +20,7 @@ from timonel.server.responses import YAML, to_yaml
 from timonel.server.verbs.call import Core, ListResult, Result
 from timonel.server.verbs.scale import SCALE
 from timonel.server.verbs.watch import WatchStream
-from timonel.server.watchcache import Delivery, Entry
+from timonel.server.watchcache import ADDED, DELETED, MODIFIED, Delivery, Entry
 
 LIST_OF_METADATA = "PartialObjectMetadataList"
 METADATA = "PartialObjectMetadata"
@@ -149,6 +150,12 @@ def list_(
     return written(endpoint, form, 200, orjson.loads(b",".join(texts)), headers)
 
 
+@lru_cache(maxsize=1024)
+def _frame_keys(*form: str | bool) -> Mapping[str, tuple[str | bool, ...]]:
+    """What frames in a form are kept under, by type of event. All streams in that form share them."""
+    return {type_: (type_, *form) for type_ in (ADDED, MODIFIED, DELETED)}
+
+
 class Frames:
     """Watch events of one stream as bytes; what another stream in the same form has rendered is taken from it."""
 
@@ -158,7 +165,7 @@ class Frames:
         self._form = form
         self._include = include_of(info) if form.transform == TABLE else ""
         rtype = endpoint.rtype
-        self._key = (rtype.group, rtype.version, form.transform, form.version, form.protobuf)
+        self._keys = _frame_keys(rtype.group, rtype.version, form.transform, form.version, form.protobuf)
         self._event = self._protobuf_event if form.protobuf else _json_event
         self.content_type = PROTOBUF + b";stream=watch" if form.protobuf else JSON
         self._first = True
@@ -190,7 +197,7 @@ class Frames:
             )
         if change is None:
             return self._event(type_.encode(), self._rendered(entry))
-        key = (type_, *self._key)
+        key = self._keys[type_]
         found = change.frames.get(key)
         if found is None:
             found = change.frames[key] = self._event(type_.encode(), self._rendered(entry))

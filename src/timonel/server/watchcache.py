@@ -31,6 +31,7 @@ from timonel.machinery.errors import StatusError
 from timonel.objects.meta import Object
 from timonel.server import layout
 from timonel.server.atrest.vault import Unreadable
+from timonel.server.interested import Place, Watchers, value_of
 from timonel.store.base import Compacted, Event, FutureRevision, Page, Record, Store, StoreError, Unreachable
 from timonel.store.memory import after_prefix
 
@@ -208,6 +209,18 @@ class Change:
         self.old = old
         self.frames: dict[Any, bytes] = {}
 
+    def is_at(self, place: Place) -> bool:
+        field, value = place
+        return any(value_of(entry, field) == value for entry in (self.old, self.new) if entry is not None)
+
+    def whole(self) -> Delivery:
+        """What it is to who sees everything."""
+        new, old = self.new, self.old
+        if new is not None:
+            return (ADDED if old is None else MODIFIED, new, self)
+        assert old is not None
+        return (DELETED, old.at(self.revision), self)
+
     @property
     def size(self) -> int:
         """Bytes of the object."""
@@ -242,27 +255,33 @@ class Watcher:
     def close(self) -> None:
         self._cache.watchers.discard(self)
 
-    def offer(self, change: Change) -> None:
+    def offer(self, change: Change, whole: Delivery) -> None:
+        """`whole` is what the change is to who sees everything."""
         if change.revision <= self._after:
             return
-        new, old, matches = change.new, change.old, self._matches
-        now = new is not None and (matches is None or matches(new))
-        before = old is not None and (matches is None or matches(old))
-        if now:
-            assert new is not None
-            self._mail.append((MODIFIED if before else ADDED, new, change))
-            self._size += len(new.item)
-        elif before:
-            assert old is not None
-            self._mail.append((DELETED, old.at(change.revision), change))
-            self._size += len(old.item)
-        else:
+        delivery = whole if self._matches is None else self._as_seen(change, whole, self._matches)
+        if delivery is None:
             return
+        self._mail.append(delivery)
+        self._size += len(delivery[1].item)
         self._cache.delivered += 1
         if len(self._mail) > MAILBOX or self._size > MAILBOX_BYTES:
             self._cache.cut_off += 1
             self.expire()
         self._wake()
+
+    @staticmethod
+    def _as_seen(change: Change, whole: Delivery, matches: Matches) -> Delivery | None:
+        new, old = change.new, change.old
+        now = new is not None and matches(new)
+        before = old is not None and matches(old)
+        if now:
+            assert new is not None
+            return whole if before or old is None else (ADDED, new, change)
+        if before:
+            assert old is not None
+            return whole if new is None else (DELETED, old.at(change.revision), change)
+        return None
 
     def expire(self) -> None:
         self.expired = True
@@ -310,7 +329,7 @@ class ResourceCache:
         self.kind = kind
         self.entries: dict[str, Entry] = {}
         self.keys: list[str] = []  # sorted
-        self.watchers: set[Watcher] = set()
+        self.watchers: Watchers[Watcher] = Watchers()
         self.listeners: list[Callable[[Object | None, Object | None], None]] = []
         self.window: deque[Change] = deque()
         self.window_start = 0  # changes after this revision are in the window
@@ -401,8 +420,10 @@ class ResourceCache:
             gone = self.window.popleft()
             self.window_start = gone.revision
             self._window_size -= gone.size
-        for watcher in tuple(self.watchers):
-            watcher.offer(change)
+        if concerned := self.watchers.concerned(old, new):
+            whole = change.whole()
+            for watcher in concerned:
+                watcher.offer(change, whole)
         if self.listeners:
             before, after = old.peek() if old else None, new.peek() if new else None
             for listener in self.listeners:
@@ -428,15 +449,19 @@ class ResourceCache:
         entries = self.entries
         return (entries[key] for key in self.keys[low:high])
 
-    def watch(self, matches: Matches | None, after: int | None) -> Watcher:
-        """Deliveries after revision `after`, or from now on. Raises Compacted."""
+    def watch(self, matches: Matches | None, after: int | None, place: Place | None = None) -> Watcher:
+        """Deliveries after revision `after`, or from now on. Raises Compacted.
+
+        `place`: where everything is that matches. Nobody is asked about what is elsewhere.
+        """
         watcher = Watcher(self, matches, after or 0)
         if after is not None:
             if after < self.window_start:
                 raise Compacted(f"{after} ({self.window_start})")
             for change in self.window:
-                watcher.offer(change)
-        self.watchers.add(watcher)
+                if place is None or change.is_at(place):
+                    watcher.offer(change, change.whole())
+        self.watchers.add(watcher, place)
         if self.closed:
             watcher.end()
         return watcher

@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from timonel.machinery import errors, field, selectors
 from timonel.machinery.selectors import FieldSelector, LabelSelector
+from timonel.server.interested import NAME, NAMESPACE, Place
 from timonel.server.registry import Endpoint
 from timonel.server.watchcache import Entry, Matches
 
@@ -52,6 +53,22 @@ def _by_field(endpoint: Endpoint, selector: FieldSelector) -> Matches:
         return selector.matches(fields | {label: get(obj) for label, get in getters.items()})
 
     return matches
+
+
+def place_of(endpoint: Endpoint, namespace: str, fields: str, name: str = "") -> Place | None:
+    """Where everything is that a predicate of these can match: a name, else one value of a field, else a namespace.
+
+    Only a namespace is a place that says all of itself; what names or fields must be stays the predicate's to ask.
+    """
+    selector = field_selector(fields) if fields else None
+    name = name or (selector.exact(NAME) if selector is not None else "") or ""
+    if name:
+        return NAME, name
+    if selector is not None and endpoint.rtype is endpoint.work:
+        for field_name in endpoint.rtype.selectable:
+            if (value := selector.exact(field_name)) is not None:
+                return field_name, value
+    return (NAMESPACE, namespace) if namespace and endpoint.rtype.namespaced else None
 
 
 def predicate(endpoint: Endpoint, labels: str, fields: str, name: str = "") -> Matches | None:

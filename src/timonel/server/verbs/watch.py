@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from timonel.aio.clock import outside, upkeep
 from timonel.machinery import errors
 from timonel.objects.meta import Object
+from timonel.server.interested import NAMESPACE
 from timonel.server.options import ListOptions, list_options, unsigned
 from timonel.server.registry import Endpoint
 from timonel.server.verbs.call import Call, Core
 from timonel.server.verbs.read import scope, too_large
-from timonel.server.verbs.selection import predicate
+from timonel.server.verbs.selection import place_of, predicate
 from timonel.server.watchcache import ADDED, BOOKMARK, Change, Delivery, Entry, Matches, Watcher
 from timonel.store.base import Compacted
 
@@ -106,7 +107,8 @@ async def watch(core: Core, call: Call) -> WatchStream:
     if options.resource_version != "0" and version == 0:
         await caches.fresh()
     prefix = scope(endpoint, call.namespace)
-    if call.namespace and endpoint.rtype.namespaced:
+    place = place_of(endpoint, call.namespace, options.field_selector, info.name if info.named else "")
+    if call.namespace and endpoint.rtype.namespaced and place != (NAMESPACE, call.namespace):
         matches = _within(call.namespace, matches)
     initial = _wants_initial(options, version)
     entries: list[Entry] = []
@@ -116,7 +118,7 @@ async def watch(core: Core, call: Call) -> WatchStream:
         entries = [e for e in endpoint.cache.select(prefix) if matches is None or matches(e)]
     try:
         after = version if version and not initial else None
-        watcher = endpoint.cache.watch(matches, after)
+        watcher = endpoint.cache.watch(matches, after, place)
     except Compacted as error:
         raise errors.Expired(f"too old resource version: {error}") from error
     return WatchStream(
