@@ -207,8 +207,8 @@ class Dispatcher:
                 authorization.check_asked(self._authorizer, replace(asked, verb="create"))
             opened = connect_call(user, info, request)
             notes = {} if record is None else record.annotations
-            await connect.admit(self._core, route.endpoint, opened, notes)
-            return answered(await route.connect.connect(opened))
+            warnings = await connect.admit(self._core, route.endpoint, opened, notes)
+            return answered(await route.connect.connect(opened), warnings)
         call = Call(
             user,
             info,
@@ -385,12 +385,14 @@ async def carry_out(core: Core, call: Call, route: Route) -> Result:
     raise routes.not_allowed()
 
 
-def answered(answer: Answer | Upgraded) -> Response | Upgraded:
+def answered(answer: Answer | Upgraded, warnings: list[str]) -> Response | Upgraded:
     """What a handler of bytes says, as a response; its Content-Type is among its headers."""
+    notes = warning_headers(warnings)
     if isinstance(answer, Upgraded):
-        return answer
+        added = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in notes]
+        return replace(answer, headers=[*answer.headers, *added])
     headers = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in answer.headers)
-    return Response(answer.status, answer.body, b"", headers, patient=True)
+    return Response(answer.status, answer.body, b"", (*headers, *notes), patient=True)
 
 
 def connect_call(user: User, info: Info, request: Request) -> ConnectCall:

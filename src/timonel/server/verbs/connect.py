@@ -71,12 +71,12 @@ def _value(given: list[str], form: str) -> Any:
     return flag(first) if form == _FLAGS else first
 
 
-async def admit(core: Core, endpoint: Endpoint, call: ConnectCall, annotations: dict[str, str]) -> None:
-    """Raises what plugins refuse with. What they change is changed in the call; `annotations` gets what they have for
-    the audit log."""
+async def admit(core: Core, endpoint: Endpoint, call: ConnectCall, annotations: dict[str, str]) -> list[str]:
+    """What plugins warn of. Raises what they refuse with. What they change is changed in the call; `annotations` gets
+    what they have for the audit log."""
     options = options_of(endpoint.work.qualified, call)
     if options is None:
-        return
+        return []
     admission = AdmissionCall(
         operation=Operation.CONNECT,
         resource=endpoint.work,
@@ -95,6 +95,7 @@ async def admit(core: Core, endpoint: Endpoint, call: ConnectCall, annotations: 
         await core.admission.validate(admission)
         if admission.obj is not None and admission.obj != before:
             change(endpoint.work.qualified, call, admission.obj)
+        return admission.warnings
     except BaseException:
         undone(admission)
         raise
