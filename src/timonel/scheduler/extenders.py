@@ -121,9 +121,9 @@ class Extender:
 
     async def prioritize(self, pod: Object, nodes: Sequence[Object]) -> dict[str, int]:
         """Points by node, weighted so that they count like those of plugins."""
-        answer = await self._ask(self.config.prioritize_verb, self._about(pod, nodes))
+        answer = await self._ask(self.config.prioritize_verb, self._about(pod, nodes), list)
         scale = self.config.weight * 100 // MOST_SCORE
-        return {entry["Host"]: entry["Score"] * scale for entry in answer or ()}
+        return {entry["Host"]: entry["Score"] * scale for entry in answer}
 
     async def victims(self, pod: Object, proposed: Mapping[str, Sequence[Object]]) -> dict[str, set[str]]:
         """Of these nodes with their victims, those that are acceptable, with the victims' uids."""
@@ -155,7 +155,7 @@ class Extender:
             return {"Pod": pod, "Nodes": None, "NodeNames": [n["metadata"]["name"] for n in nodes]}
         return {"Pod": pod, "Nodes": {"metadata": {}, "items": list(nodes)}, "NodeNames": None}
 
-    async def _ask(self, verb: str, body: Tree) -> Any:
+    async def _ask(self, verb: str, body: Tree, kind: type = dict) -> Any:
         url = f"{self.config.url}/{verb}"
         parts = urlsplit(url)
         try:
@@ -168,9 +168,12 @@ class Extender:
         if status != 200:
             raise ExtenderFailed(f"failed {verb} with extender at URL {self.config.url}, code {status}")
         try:
-            return orjson.loads(raw)
+            answer = orjson.loads(raw)
         except orjson.JSONDecodeError as exc:
             raise ExtenderFailed(f"extender at URL {self.config.url} does not answer JSON") from exc
+        if not isinstance(answer, kind):
+            raise ExtenderFailed(f"extender at URL {self.config.url} does not answer what it was asked")
+        return answer
 
     async def _exchange(self, host: str, port: int | None, path: str, body: bytes) -> tuple[int, bytes]:
         default = 443 if self._context else 80

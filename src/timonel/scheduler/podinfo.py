@@ -61,7 +61,7 @@ def pod_info(pod: Object) -> PodInfo:
     affinity = codec.encode(spec["affinity"]) if terms is not NONE else b""
     claims = tuple(_claims(pod))
     asked = {name: amount for name, amount in requests.items() if amount}
-    ports = tuple(dict.fromkeys(_host_ports(containers)))
+    ports = tuple(dict.fromkeys(host_ports(pod)))
     images = tuple(c.get("image", "") for c in containers)
     return PodInfo(
         pod=pod,
@@ -153,8 +153,8 @@ def _raise_to(total: Requests, least: Mapping[str, int]) -> None:
         total[name] = max(total.get(name, 0), amount)
 
 
-def _host_ports(containers: Iterable[Mapping[str, Any]]) -> Iterable[HostPort]:
-    for container in containers:
+def host_ports(pod: Object) -> Iterable[HostPort]:
+    for container in (*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]):
         for port in container.get("ports") or ():
             if port.get("hostPort"):
                 yield (port.get("protocol") or "TCP", port.get("hostIP") or "0.0.0.0", port["hostPort"])

@@ -46,6 +46,19 @@ class InterPodAffinity:
     def __init__(self, *, hard_weight: int = HARD_WEIGHT, ignore_preferred_of_existing: bool = False) -> None:
         self._hard_weight, self._ignore_preferred = hard_weight, ignore_preferred_of_existing
 
+    def may_help(self, info: PodInfo, event: str, old: Object | None, new: Object | None) -> bool:
+        """Of pods, those help that a required term of this one means, or that keep others away themselves."""
+        if event not in ("pod-added", "pod-deleted", "pod-labels-changed"):
+            return True
+        required = (*info.terms.near, *info.terms.apart)
+        for pod in (old, new):
+            if pod is None:
+                continue
+            anti = (pod["spec"].get("affinity") or {}).get("podAntiAffinity")
+            if anti or any(term.selector.matches(labels_of(pod)) for term in required):
+                return True
+        return old is None and new is None
+
     def pre_filter(self, state: State) -> set[str] | None:
         nodes, own = state.nodes, state.info.terms
         account = _Account(

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from timonel.objects.meta import Object
 from timonel.scheduler.framework import Refusal, Skip, State
 from timonel.scheduler.nodes import Ints
-from timonel.scheduler.podinfo import HostPort
+from timonel.scheduler.podinfo import HostPort, PodInfo, host_ports
 
 REASON = "node(s) didn't have free ports for the requested pod ports"
 ANY = "0.0.0.0"
@@ -18,6 +19,12 @@ class NodePorts:
     name = "NodePorts"
     scope = "row"
     events = frozenset({"node-added", "node-changed", "pod-deleted"})
+
+    def may_help(self, info: PodInfo, event: str, old: Object | None, new: Object | None) -> bool:
+        """A pod that goes helps if it had one of the ports."""
+        if event != "pod-deleted" or old is None:
+            return True
+        return _conflict(info.ports, set(host_ports(old)))
 
     def pre_filter(self, state: State) -> set[str] | None:
         if not state.info.ports:

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from timonel.objects.meta import Object
 from timonel.scheduler.framework import MAX_SCORE, Refusal, State
 from timonel.scheduler.nodes import CPU, MEMORY, PODS, Ints, Nodes
-from timonel.scheduler.podinfo import is_scalar
+from timonel.scheduler.podinfo import PodInfo, amount_of, is_scalar
 
 LEAST, MOST, RATIO = "LeastAllocated", "MostAllocated", "RequestedToCapacityRatio"
 MOST_CUSTOM_SCORE = 10  # of a shape's points
@@ -56,6 +57,15 @@ class NodeResourcesFit:
             yield Refusal(lacking & ~hopeless, f"Insufficient {resource}", resolvable=True)
             yield Refusal(lacking & hopeless, f"Insufficient {resource}")
 
+    def may_help(self, info: PodInfo, event: str, old: Object | None, new: Object | None) -> bool:
+        """A node helps that could take the pod if it were empty; one that changed, if it has more than before."""
+        if event not in ("node-added", "node-changed") or new is None:
+            return True
+        now, before = _allocatable(new), _allocatable(old or {})
+        if any(now.get(r, 0) < amount for r, amount in info.requests.items() if not self._is_ignored(r)):
+            return False
+        return old is None or any(now.get(r, 0) > before.get(r, 0) for r in (*info.requests, PODS))
+
     @property
     def ignores_some(self) -> bool:
         return bool(self._ignored or self._ignored_groups)
@@ -90,6 +100,11 @@ class NodeResourcesFit:
         share = np.where(used <= capacity, MAX_SCORE - (capacity - used) * MAX_SCORE // room, MAX_SCORE)
         found = np.interp(share, [u for u, _ in self._shape], [p for _, p in self._shape])
         return np.trunc(found).astype(np.int64)
+
+
+def _allocatable(node: Object) -> dict[str, int]:
+    told = (node.get("status") or {}).get("allocatable") or {}
+    return {resource: amount_of(resource, text) for resource, text in told.items()}
 
 
 def _plain(state: State, rows: Ints) -> Ints:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from timonel.machinery.selectors import from_label_selector
 from timonel.objects.meta import Object, labels_of
 from timonel.scheduler.domains import Domains
 from timonel.scheduler.framework import MAX_SCORE, Refusal, Skip, State
@@ -69,6 +70,25 @@ class PodTopologySpread:
         """`defaults`: constraints for pods that have none; None takes those of the system."""
         self._systems = defaults is None
         self._defaults = SYSTEM_DEFAULTS if defaults is None else tuple(defaults)
+
+    def may_help(self, info: PodInfo, event: str, old: Object | None, new: Object | None) -> bool:
+        """Of pods, those help that a constraint means; of nodes, those with all the labels, or that had them."""
+        constraints = [
+            c
+            for c in info.spec.get("topologySpreadConstraints") or ()
+            if c["whenUnsatisfiable"] == "DoNotSchedule"
+        ]
+        if not constraints or event == "pod-changed":
+            return True
+        if event.startswith("node-"):
+            keys = {c["topologyKey"] for c in constraints}
+            return any(node is not None and keys <= labels_of(node).keys() for node in (old, new))
+        return any(
+            pod is not None
+            and pod["metadata"].get("namespace", "") == info.key.namespace
+            and any(from_label_selector(c.get("labelSelector")).matches(labels_of(pod)) for c in constraints)
+            for pod in (old, new)
+        )
 
     def pre_filter(self, state: State) -> set[str] | None:
         constraints = constraints_of(state.info.pod, state.reads, "DoNotSchedule", self._defaults)

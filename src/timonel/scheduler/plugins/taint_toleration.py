@@ -9,8 +9,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from timonel.objects.meta import Object
 from timonel.scheduler.framework import Refusal, State, normalized
 from timonel.scheduler.nodes import Ints
+from timonel.scheduler.podinfo import PodInfo
 from timonel.scheduler.tolerations import tolerates
 
 
@@ -18,6 +20,12 @@ class TaintToleration:
     name = "TaintToleration"
     scope = "nodes"
     events = frozenset({"node-added", "node-changed", "pod-changed"})
+
+    def may_help(self, info: PodInfo, event: str, old: Object | None, new: Object | None) -> bool:
+        """A node helps whose taints are tolerated now, and were not before."""
+        if event not in ("node-added", "node-changed") or new is None:
+            return True
+        return _is_tolerated(info, new) and (old is None or not _is_tolerated(info, old))
 
     def filter(self, state: State, rows: Ints) -> Iterable[Refusal]:
         tolerations = state.info.spec.get("tolerations") or ()
@@ -48,3 +56,12 @@ class TaintToleration:
 
     def normalize(self, state: State, rows: Ints, scores: Ints) -> Ints:
         return normalized(scores, reverse=True)
+
+
+def _is_tolerated(info: PodInfo, node: Object) -> bool:
+    tolerations = info.spec.get("tolerations") or ()
+    return all(
+        t["effect"] == "PreferNoSchedule"
+        or tolerates(tolerations, (t["key"], t.get("value", ""), t["effect"]))
+        for t in (node.get("spec") or {}).get("taints") or ()
+    )
