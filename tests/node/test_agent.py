@@ -19,6 +19,7 @@ from timonel.node.cri.runtime import Condition
 from timonel.node.cri.simulated import SimulatedRuntime
 from timonel.node.nodestatus import Machine
 from timonel.node.shell import NodeAgent, NodeConfig
+from timonel.objects.meta import Object
 
 MACHINE = Machine(
     4, 8 << 30, 4 << 30, 100 << 30, 50 << 30, 32768, 200, "m", "s", "b", "6.1", "Debian", "amd64"
@@ -75,6 +76,37 @@ async def test_the_node_registers_and_says_that_it_is_ready(api: FakeApi, agent:
     assert [c["type"] for c in node["status"]["conditions"] if c["status"] == "True"] == ["Ready"]
     assert lease is not None
     assert lease["spec"]["holderIdentity"] == "n1"
+
+
+async def test_a_resource_that_somebody_advertises_can_be_allocated_until_it_is_taken_back(
+    api: FakeApi, agent: Agent
+) -> None:
+    def told(amount: str | None) -> Object:
+        node = copy.deepcopy(api.find("nodes", "", "n1"))
+        assert node is not None
+        node["status"]["capacity"].pop("example.com/dongle", None)
+        if amount is not None:
+            node["status"]["capacity"]["example.com/dongle"] = amount
+        return node
+
+    def allocatable() -> str | None:
+        node = api.find("nodes", "", "n1")
+        assert node is not None
+        found: str | None = node["status"]["allocatable"].get("example.com/dongle")
+        return found
+
+    async with agent():
+        await asyncio.sleep(25)
+        api.put("nodes", told("4"))
+        await asyncio.sleep(25)
+        given = allocatable()
+        api.put("nodes", told(None))
+        await asyncio.sleep(25)
+        writes = len(api.writes)
+        await asyncio.sleep(60)
+
+    assert (given, allocatable()) == ("4", None)
+    assert len([w for w in api.writes[writes:] if w[0] == "nodes"]) == 0
 
 
 async def test_a_pod_runs_and_is_told_about(api: FakeApi, agent: Agent) -> None:

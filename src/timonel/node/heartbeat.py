@@ -122,6 +122,10 @@ class Heartbeat:
         if not (force or is_due or nodestatus.is_worth_sending(old, new)):
             return
         patch = {key: value for key, value in new.items() if old.get(key) != value}
+        for sizes in ("allocatable", "capacity"):
+            gone = (old.get(sizes) or {}).keys() - new[sizes].keys()
+            if gone:
+                patch[sizes] = new[sizes] | dict.fromkeys(gone)
         key = Key("", self._identity.name)
         self._node = await self._transport.patch(
             NODES, key, {"status": patch}, kind="strategic", subresource="status"
@@ -136,6 +140,8 @@ class Heartbeat:
             if not news.objects if isinstance(news, Replaced) else news.is_deleted:
                 logger.warning("The node object was deleted, registering again")
                 await self.register()
+            else:  # what others write, extended resources say, shows in the next status
+                self._node = news.objects[0] if isinstance(news, Replaced) else news.object
 
     # ---- the Lease
 

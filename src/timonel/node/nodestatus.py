@@ -119,15 +119,23 @@ def allocatable(identity: Identity, machine: Machine) -> dict[str, str]:
     }
 
 
+def extended(status_: Mapping[str, Any]) -> dict[str, str]:
+    """Resources that an administrator advertises by writing them into the capacity (`example.com/dongle`).
+
+    All of them can be allocated. Upstream: pkg/kubelet/nodestatus/setters.go (MachineInfo).
+    """
+    return {name: amount for name, amount in (status_.get("capacity") or {}).items() if "/" in name}
+
+
 def status(identity: Identity, seen: Observed, old: Mapping[str, Any]) -> dict[str, Any]:
-    machine = seen.machine
+    machine, others = seen.machine, extended(old)
     return {
         "addresses": [
             {"type": "InternalIP", "address": identity.ip},
             {"type": "Hostname", "address": identity.name},
         ],
-        "allocatable": allocatable(identity, machine),
-        "capacity": capacity(identity, machine),
+        "allocatable": allocatable(identity, machine) | others,
+        "capacity": capacity(identity, machine) | others,
         "conditions": conditions(seen, old.get("conditions") or ()),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": identity.port}},
         "images": [_image(i) for i in sorted(seen.images, key=lambda i: -i.size)[:IMAGES_LIMIT]],
