@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -194,3 +195,47 @@ def test_slices_always_hold_exactly_the_pods(steps: list[tuple[str, int]]) -> No
         assert all(len(s["endpoints"]) <= 100 for s in slices(world))
         full = [s for s in slices(world) if s["endpoints"]]
         assert len(slices(world)) == max(1, len(full))
+
+
+@pytest.mark.parametrize(
+    ("preference", "hints"),
+    [
+        (None, None),
+        ("PreferClose", {"forZones": [{"name": "east"}]}),
+        ("PreferSameZone", {"forZones": [{"name": "east"}]}),
+        ("PreferSameNode", {"forZones": [{"name": "east"}], "forNodes": [{"name": "n1"}]}),
+    ],
+)
+def test_who_is_near_is_preferred_if_the_service_says_so(
+    preference: str | None, hints: Object | None
+) -> None:
+    zoned = node("n1", labels={"topology.kubernetes.io/zone": "east"})
+    some = service(**({"trafficDistribution": preference} if preference else {}))
+    world = World(("services", some), ("nodes", zoned), ("pods", backend("a", "10.0.0.1")),
+                  ("pods", backend("b", "10.0.0.2", is_ready=False)))  # fmt: skip
+    world.settle(ENDPOINTSLICE)
+
+    assert endpoints(world)["a"].get("hints") == hints
+    assert "hints" not in endpoints(world)["b"]
+
+
+def test_what_is_written_says_since_when_it_should_have_been() -> None:
+    changed = "endpoints.kubernetes.io/last-change-trigger-time"
+    world = World(("services", service()), ("pods", backend("a", "10.0.0.1")))
+    world.settle(ENDPOINTSLICE, ENDPOINTS)
+    (piece,), (whole,) = slices(world), world.list("endpoints")
+    since = world.list("services")[0]["metadata"]["creationTimestamp"]
+    noted = min(since, world.list("pods")[0]["status"]["conditions"][0]["lastTransitionTime"])
+    assert [o["metadata"]["annotations"][changed] for o in (piece, whole)] == [noted, noted]
+
+    late = backend("b", "10.0.0.2")
+    late["status"]["conditions"][0]["lastTransitionTime"] = "2030-01-01T00:00:00Z"
+    world.add("pods", late)
+    world.settle(ENDPOINTSLICE, ENDPOINTS)
+    (piece,), (whole,) = slices(world), world.list("endpoints")
+    assert [o["metadata"]["annotations"][changed] for o in (piece, whole)] == ["2030-01-01T00:00:00Z"] * 2
+
+    world.remove("pods", Key("shop", "a"), grace=0)
+    world.settle(ENDPOINTSLICE, ENDPOINTS)
+    (piece,), (whole,) = slices(world), world.list("endpoints")
+    assert [changed in (o["metadata"].get("annotations") or {}) for o in (piece, whole)] == [False, False]

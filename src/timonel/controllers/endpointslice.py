@@ -213,7 +213,19 @@ def _endpoint(desired: Object, observed: Observed, pod: Object, found: list[str]
         endpoint["zone"] = observed.zones[node]
     if services.hostname(desired, pod):
         endpoint["hostname"] = services.hostname(desired, pod)
-    return endpoint
+    hints = _hints(desired, node, observed.zones.get(node, "")) if ready else {}
+    return {**endpoint, **({"hints": hints} if hints else {})}
+
+
+def _hints(desired: Object, node: str, zone: str) -> Object:
+    """For whom an endpoint is meant first, if the Service prefers what is near."""
+    preference = desired["spec"].get("trafficDistribution")
+    if preference not in ("PreferClose", "PreferSameZone", "PreferSameNode"):
+        return {}
+    hints: Object = {"forZones": [{"name": zone}]} if zone else {}
+    if preference == "PreferSameNode" and node:
+        hints["forNodes"] = [{"name": node}]
+    return hints
 
 
 def _delete(piece: Object) -> Action:
