@@ -88,3 +88,13 @@ async def test_each_key_of_a_wheel_fires_once_at_its_last_time(moves: list[tuple
 
     assert sorted(fired) == sorted((key, float(due)) for key, due in wanted.items())
     assert not len(wheel)
+
+
+def test_a_resource_that_somebody_advertises_can_be_allocated() -> None:
+    node = machines.new_node("n", machines.Size(), {})
+    node["status"]["capacity"]["example.com/dongle"] = "4"
+    hidden = machines.hides_capacity(node)
+    node["status"] = machines.status(node, "10.0.0.1", 0.0)
+
+    assert (hidden, machines.hides_capacity(node)) == (True, False)
+    assert node["status"]["allocatable"]["example.com/dongle"] == "4"

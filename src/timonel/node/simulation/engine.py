@@ -241,6 +241,8 @@ class NodeSimulator:
     def _needs_status(self, obj: Object) -> bool:
         if self._stages is not None and self._stages.lives("Node"):
             return True
+        if machines.hides_capacity(obj):
+            return True
         return not machines.is_ready(obj) or not machines.address_of(obj)
 
     def _adopt_node(self, obj: Object) -> Node:

@@ -74,11 +74,18 @@ def status(node: Object, ip: str, now: float) -> dict[str, Any]:
     found = nodestatus.status(_identity(name, ip, {}, ()), seen, old)
     sizes = old.get("capacity") or Size().resources()
     found["capacity"] = dict(sizes)
-    found["allocatable"] = dict(old.get("allocatable") or sizes)
+    found["allocatable"] = dict(old.get("allocatable") or sizes) | nodestatus.extended(old)
     if old.get("addresses"):
         found["addresses"] = old["addresses"]
     del found["images"]
     return found
+
+
+def hides_capacity(node: Object) -> bool:
+    """Whether somebody advertises a resource that nobody can have yet."""
+    status = node.get("status") or {}
+    extended = nodestatus.extended(status)
+    return bool(extended) and not extended.items() <= (status.get("allocatable") or {}).items()
 
 
 def conditions(node: Object, now: float) -> list[dict[str, Any]]:
