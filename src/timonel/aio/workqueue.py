@@ -7,23 +7,30 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Hashable
+from collections.abc import AsyncIterator, Hashable, Sequence
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
 from timonel.aio.clock import Clock, Timer
+from timonel.aio.histogram import Histogram
 
+BOUNDS = tuple(10.0**exponent for exponent in range(-8, 4))  # as upstream's
 K = TypeVar("K", bound=Hashable)
 
 
 class WorkQueue(Generic[K]):
     """`add` is idempotent while a key waits; a key added while in process is queued again when it is done.
 
-    Single-threaded: `add` is a plain call, so informer handlers need not await.
+    Single-threaded: `add` is a plain call, so informer handlers need not await. One that is `measured` knows how long
+    keys wait and how long they are worked on.
     """
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, *, measured: bool = False) -> None:
         self._clock = clock
+        self.waited, self.worked = Histogram(BOUNDS), Histogram(BOUNDS)  # seconds
+        self._measured = measured
+        self._queued: dict[K, float] = {}  # since when
+        self._begun: dict[K, float] = {}
         self._waiting: deque[K] = deque()
         self._dirty: set[K] = set()  # needs processing
         self._processing: set[K] = set()  # some worker holds it
@@ -38,11 +45,18 @@ class WorkQueue(Generic[K]):
     def at_work(self) -> int:
         return len(self._processing)
 
+    def unfinished(self) -> Sequence[float]:
+        """For how many seconds each key is worked on that is worked on now."""
+        now = self._clock.monotonic()
+        return [now - since for since in self._begun.values()]
+
     def add(self, key: K) -> None:
         if key in self._dirty:
             return
         self._dirty.add(key)
         self.adds += 1
+        if self._measured:
+            self._queued[key] = self._clock.monotonic()
         if key not in self._processing:
             self._offer(key)
 
@@ -87,9 +101,14 @@ class WorkQueue(Generic[K]):
         key = self._waiting.popleft()
         self._processing.add(key)
         self._dirty.discard(key)
+        if self._measured:
+            self._begun[key] = now = self._clock.monotonic()
+            self.waited.add(now - self._queued.pop(key, now))
         try:
             yield key
         finally:
+            if self._measured:
+                self.worked.add(self._clock.monotonic() - self._begun.pop(key))
             self._processing.discard(key)
             if key in self._dirty:
                 self._offer(key)

@@ -44,7 +44,7 @@ class Workers(Generic[K]):
         passing: tuple[type[Exception], ...],
     ) -> None:
         self.name = name
-        self.queue: WorkQueue[K] = WorkQueue(clock)
+        self.queue: WorkQueue[K] = WorkQueue(clock, measured=True)
         self._sync, self._passing = sync, passing
         self._failures: dict[K, int] = {}
 

@@ -7,9 +7,10 @@ import re
 import pytest
 
 from tests.server.starting import send, started
+from timonel.aio.histogram import Histogram
 from timonel.server.chain.info import parse
 from timonel.server.metrics.requests import Requests, scope_of, verb_of
-from timonel.server.metrics.text import COUNTER, HISTOGRAM, STABLE, Family, Histogram, one, rendered
+from timonel.server.metrics.text import COUNTER, HISTOGRAM, STABLE, Family, one, rendered
 
 MAPS = "/api/v1/namespaces/default/configmaps"
 NUMBER = r"(-?[0-9.]+(e[+-]?[0-9]+)?|\+Inf|NaN)"

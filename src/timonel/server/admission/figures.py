@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from timonel.server.metrics.text import BETA, COUNTER, HISTOGRAM, STABLE, Counts, Family, Histogram
+from timonel.aio.histogram import Histogram
+from timonel.server.metrics.text import BETA, COUNTER, HISTOGRAM, STABLE, Counts, Family
 
 WEBHOOK_BOUNDS = (0.005, 0.025, 0.1, 0.5, 1.0, 2.5, 10.0, 25.0)
 POLICY_BOUNDS = (0.0000005, 0.001, 0.01, 0.1, 1.0)

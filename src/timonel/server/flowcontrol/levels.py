@@ -16,11 +16,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from timonel.aio.clock import Clock
+from timonel.aio.histogram import Histogram
 from timonel.objects.meta import Object
 from timonel.server.flowcontrol.concurrency import Demand, Limits
 from timonel.server.flowcontrol.retry import RetryAfter
 from timonel.server.flowcontrol.sharding import hand, hashed
-from timonel.server.metrics.text import Histogram
 
 # upper bounds of the histograms, in seconds
 RAN = (0.0, 0.005, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from timonel.aio.clock import stopwatch
-from timonel.server.metrics.text import HISTOGRAM, STABLE, Family, Histogram
+from timonel.aio.histogram import Histogram
+from timonel.server.metrics.text import HISTOGRAM, STABLE, Family
 from timonel.server.request import AdmissionCall
 from timonel.server.verbs.call import Admission
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Iterator
 
+from timonel.aio.histogram import Histogram
 from timonel.server.chain.info import Info
-from timonel.server.metrics.text import COUNTER, GAUGE, HISTOGRAM, STABLE, Family, Histogram, Labels, of
+from timonel.server.metrics.text import COUNTER, GAUGE, HISTOGRAM, STABLE, Family, Labels, of
 
 DURATIONS = (
     0.005, 0.025, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60,

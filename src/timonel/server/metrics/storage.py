@@ -10,7 +10,8 @@ from collections.abc import Awaitable, Iterable, Iterator
 from typing import TypeVar
 
 from timonel.aio.clock import stopwatch
-from timonel.server.metrics.text import COUNTER, GAUGE, HISTOGRAM, STABLE, Family, Histogram, Labels
+from timonel.aio.histogram import Histogram
+from timonel.server.metrics.text import COUNTER, GAUGE, HISTOGRAM, STABLE, Family, Labels
 from timonel.server.watchcache import ResourceCache
 from timonel.store.base import Page, Record, Store
 

@@ -5,9 +5,10 @@ Upstream: component-base/metrics, https://prometheus.io/docs/instrumenting/expos
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+
+from timonel.aio.histogram import Histogram
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"
@@ -15,25 +16,6 @@ ALPHA, BETA, STABLE = "ALPHA", "BETA", "STABLE"
 
 Labels = tuple[tuple[str, str], ...]
 Sample = tuple[Labels, float]
-
-
-class Histogram:
-    """Counts by upper bound. `add` is cheap enough for every request."""
-
-    __slots__ = ("bounds", "counts", "sum")
-
-    def __init__(self, bounds: Sequence[float]) -> None:
-        self.bounds = bounds
-        self.counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def add(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
-        self.sum += value
-
-    @property
-    def count(self) -> int:
-        return sum(self.counts)
 
 
 @dataclass(frozen=True, slots=True)
