@@ -9,7 +9,7 @@ from tests.client.contract import MAPS, WEB, TransportContract, config_map
 from tests.server.starting import ADMIN, server
 from timonel.aio.lifecycle import running
 from timonel.client.transport import Transport
-from timonel.machinery.errors import Conflict, Forbidden, Invalid
+from timonel.machinery.errors import Conflict, Forbidden, Invalid, NotFound
 from timonel.server.request import User
 
 STRANGER = "00000000-dead-0000-0000-000000000000"
@@ -71,3 +71,15 @@ async def test_the_caller_keeps_its_tree() -> None:
         await made.transport_for(ADMIN).create(MAPS, mine)
 
         assert "uid" not in mine["metadata"]
+
+
+async def test_a_path_of_a_list_can_be_read_too() -> None:
+    made = server()
+    async with running(made):
+        transport = made.transport_for(ADMIN)
+        await transport.create(MAPS, config_map(a="1"))
+        found = await transport.raw("GET", "/api/v1/namespaces/default/configmaps")
+
+        assert [item["metadata"]["name"] for item in found["items"]] == ["web"]
+        with pytest.raises(NotFound):
+            await transport.raw("GET", "/apis/metrics.k8s.io/v1beta1/namespaces/default/pods")
