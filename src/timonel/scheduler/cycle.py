@@ -154,6 +154,8 @@ def post_filter(profile: Profile, state: State, diagnosis: Diagnosis) -> None:
 
 def lacks_only_room(profile: Profile, state: State) -> bool:
     """Whether no filter but NodeResourcesFit can have something against a node that is not hopeless."""
+    if state.nodes.nominated_repelling:
+        return False
     before = True
     for plugin in profile.filter:
         name = profile.name_of(plugin)

@@ -142,7 +142,8 @@ class Kind:
     def _lacking(self, row: int) -> list[str]:
         """What the pods nominated to a node, if they are as important, leave too little of for this one."""
         nodes, info = self.state.nodes, self.state.info
-        if nodes.nominated.get(info.uid, ("", info))[0] == nodes.name(row):
+        own = nodes.nominated.get(info.uid)
+        if own is not None and nodes.row.get(own[0]) == row:
             return room(nodes, info, row).lacking()  # what holds for this pod holds for no other
         known = self._crowded.get(row)
         if known is None:
@@ -191,8 +192,8 @@ class Kind:
         if not diagnosis.rejected:
             rows = cycle.passing(profile, state, diagnosis, self.rows)
             if cycle.lacks_only_room(profile, state):
-                for row in rows.tolist():
-                    diagnosis.reasons.update(self._lacking(row))
+                diagnosis.reasons.update(reason for row in rows.tolist() for reason in self._lacking(row))
+                if len(rows):
                     diagnosis.plugins.add(NodeResourcesFit.name)
             else:
                 cycle.beside_nominated(profile, state, diagnosis, rows)

@@ -78,6 +78,7 @@ class Nodes:
         self.attracting: dict[tuple[Any, ...], Group] = {}  # that have wishes about others
         self.nominated: dict[str, tuple[str, PodInfo]] = {}  # by uid: pods that others make room for
         self.nominations: dict[str, dict[str, PodInfo]] = {}  # the same by node
+        self.nominated_repelling = 0  # how many of them keep others away
         self.epoch = 0
         self._journal: list[Change] = []
         self._forgotten = 0  # entries of the journal that were dropped
@@ -261,6 +262,7 @@ class Nodes:
     def nominate(self, info: PodInfo, node: str) -> None:
         self.withdraw(info.uid)
         self.nominated[info.uid] = (node, info)
+        self.nominated_repelling += bool(info.terms.apart)
         self.nominations.setdefault(node, {})[info.uid] = info
         self._touch(node)
 
@@ -268,7 +270,8 @@ class Nodes:
         found = self.nominated.pop(uid, None)
         if found is None:
             return
-        node, _ = found
+        node, info = found
+        self.nominated_repelling -= bool(info.terms.apart)
         there = self.nominations[node]
         del there[uid]
         if not there:

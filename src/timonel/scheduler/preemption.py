@@ -29,6 +29,11 @@ class Candidate:
     earliest_start: str  # of the victims of the highest priority
 
     @property
+    def rank(self) -> tuple[object, ...]:
+        """The smallest is the cheapest; of equals the one that started last, then the first node."""
+        return (*self.cost, tuple(-ord(c) for c in self.earliest_start), self.row)
+
+    @property
     def violations(self) -> int:
         return self.cost[0]
 

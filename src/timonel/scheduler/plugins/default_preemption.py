@@ -8,8 +8,8 @@ Upstream: pkg/scheduler/framework/plugins/defaultpreemption, framework/preemptio
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +24,7 @@ from timonel.scheduler.framework import (
     Supposed,
     histogram,
 )
+from timonel.scheduler.nodes import Ints
 from timonel.scheduler.podinfo import PodInfo
 from timonel.scheduler.preemption import Candidate, cheapest, is_being_preempted, room, victims_on
 
@@ -39,6 +40,32 @@ class _Found:
     budgets: Budgets
     versions: tuple[str, ...]
     rows: dict[int, Candidate | tuple[str, ...]] = field(default_factory=dict)
+    changed: set[int] = field(default_factory=set)  # rows of which it is no longer known
+    ranked: list[tuple[tuple[object, ...], Candidate]] = field(
+        default_factory=list
+    )  # a heap, also of outdated ones
+    count: int = 0  # of candidates among `rows`
+    position: int = 0  # of the hopeful rows, how many were looked at
+
+    def put(self, row: int, answer: Candidate | tuple[str, ...]) -> None:
+        self.rows[row] = answer
+        if isinstance(answer, Candidate):
+            self.count += 1
+            heapq.heappush(self.ranked, (answer.rank, answer))
+
+    def forget(self, row: int) -> None:
+        answer = self.rows.pop(row, None)
+        if answer is not None:
+            self.changed.add(row)
+            self.count -= isinstance(answer, Candidate)
+
+    def best(self) -> Candidate | None:
+        while self.ranked:
+            candidate = self.ranked[0][1]
+            if self.rows.get(candidate.row) is candidate:
+                return candidate
+            heapq.heappop(self.ranked)
+        return None
 
 
 class DefaultPreemption:
@@ -52,19 +79,25 @@ class DefaultPreemption:
     def row_changed(self, state: State, row: int) -> None:
         found: _Found | None = state.notes.get(self.name)
         if found is not None:
-            found.rows.pop(row, None)
+            found.forget(row)
 
     def post_filter(self, state: State, diagnosis: Diagnosis, suppose: Suppose) -> PostFiltered:
         refused = self._ineligible(state, diagnosis)
         if refused:
             return PostFiltered(f"preemption: {refused}")
-        rows = np.flatnonzero(~diagnosis.unresolvable).tolist()
-        reasons: Counter[str] = Counter({UNHELPFUL: diagnosis.count - len(rows)})
-        candidates = self._candidates(state, diagnosis, suppose, rows, reasons)
-        if not candidates:
+        hopeful = np.flatnonzero(~diagnosis.unresolvable)
+        known = self._known(state)
+        reasons: Counter[str] = Counter({UNHELPFUL: diagnosis.count - len(hopeful)})
+        if diagnosis.lacks_only_room:
+            best = self._best_by_room(state, known, hopeful)
+            if best is None:
+                for row in hopeful.tolist():
+                    reasons.update(_reasons(known.rows.get(row)))
+        else:
+            best = self._best_by_filters(state, suppose, known.budgets, hopeful, reasons)
+        if best is None:
             text = f"preemption: 0/{diagnosis.count} nodes are available: {histogram(+reasons)}."
             return PostFiltered(text, Nomination(""))
-        best = cheapest(candidates)
         return PostFiltered(nomination=Nomination(state.nodes.name(best.row), best.victims))
 
     def _ineligible(self, state: State, diagnosis: Diagnosis) -> str:
@@ -79,26 +112,36 @@ class DefaultPreemption:
             return "not eligible due to a terminating pod on the nominated node."
         return ""
 
-    def _candidates(
-        self,
-        state: State,
-        diagnosis: Diagnosis,
-        suppose: Suppose,
-        rows: Sequence[int],
-        reasons: Counter[str],
-    ) -> list[Candidate]:
-        enough = min(max(len(rows) * self._percentage // 100, self._number), len(rows))
-        known = self._known(state)
-        by_room = diagnosis.lacks_only_room
+    def _enough(self, hopeful: Ints) -> int:
+        return min(max(len(hopeful) * self._percentage // 100, self._number), len(hopeful))
+
+    def _best_by_room(self, state: State, known: _Found, hopeful: Ints) -> Candidate | None:
+        """Looks at what has changed, and at so many more nodes that there is a choice."""
+        for row in known.changed:
+            known.put(row, _look_by_room(state, row, known.budgets))
+        known.changed.clear()
+        enough = self._enough(hopeful)
+        while known.position < len(hopeful) and known.count < enough:
+            row = int(hopeful[known.position])
+            known.position += 1
+            if row not in known.rows:
+                known.put(row, _look_by_room(state, row, known.budgets))
+        best = known.best()
+        while best is not None and best.violations and known.position < len(hopeful):
+            row = int(hopeful[known.position])  # as upstream: until one breaks no budget
+            known.position += 1
+            if row not in known.rows:
+                known.put(row, _look_by_room(state, row, known.budgets))
+                best = known.best()
+        return best
+
+    def _best_by_filters(
+        self, state: State, suppose: Suppose, budgets: Budgets, hopeful: Ints, reasons: Counter[str]
+    ) -> Candidate | None:
         found: list[Candidate] = []
-        harmless = False
-        for row in rows:
-            answer = known.rows.get(row)
-            if answer is None:
-                lower = [i for i in state.nodes.pods[row].values() if i.priority < state.info.priority]
-                answer = self._look(state, suppose, row, lower, known.budgets, by_room=by_room)
-                if by_room:
-                    known.rows[row] = answer
+        harmless, enough = False, self._enough(hopeful)
+        for row in hopeful.tolist():
+            answer = _look_by_filters(state, suppose, row, budgets)
             if isinstance(answer, tuple):
                 reasons.update(answer)
                 continue
@@ -106,7 +149,7 @@ class DefaultPreemption:
             harmless = harmless or not answer.violations
             if harmless and len(found) >= enough:
                 break
-        return found
+        return cheapest(found) if found else None
 
     def _known(self, state: State) -> _Found:
         objects = sorted(
@@ -118,24 +161,32 @@ class DefaultPreemption:
             known = state.notes[self.name] = _Found(Budgets(objects), versions)
         return known
 
-    def _look(
-        self,
-        state: State,
-        suppose: Suppose,
-        row: int,
-        lower: Sequence[PodInfo],
-        budgets: Budgets,
-        *,
-        by_room: bool,
-    ) -> Candidate | tuple[str, ...]:
-        if not lower:
-            return (NO_VICTIMS,)
-        if by_room:
-            left = room(state.nodes, state.info, row)
-            return victims_on(row, lower, left, budgets) or tuple(left.lacking())
-        with suppose.at(row) as supposed:
-            place = _Place(supposed)
-            return victims_on(row, lower, place, budgets) or place.reasons
+
+def _reasons(answer: Candidate | tuple[str, ...] | None) -> tuple[str, ...]:
+    return answer if isinstance(answer, tuple) else ()
+
+
+def _lower(state: State, row: int) -> list[PodInfo]:
+    return [info for info in state.nodes.pods[row].values() if info.priority < state.info.priority]
+
+
+def _look_by_room(state: State, row: int, budgets: Budgets) -> Candidate | tuple[str, ...]:
+    lower = _lower(state, row)
+    if not lower:
+        return (NO_VICTIMS,)
+    left = room(state.nodes, state.info, row)
+    return victims_on(row, lower, left, budgets) or tuple(left.lacking())
+
+
+def _look_by_filters(
+    state: State, suppose: Suppose, row: int, budgets: Budgets
+) -> Candidate | tuple[str, ...]:
+    lower = _lower(state, row)
+    if not lower:
+        return (NO_VICTIMS,)
+    with suppose.at(row) as supposed:
+        place = _Place(supposed)
+        return victims_on(row, lower, place, budgets) or place.reasons
 
 
 @dataclass(slots=True)

@@ -58,13 +58,11 @@ class NodeResourcesFit:
             yield Refusal(lacking & hopeless, f"Insufficient {resource}")
 
     def may_help(self, info: PodInfo, event: str, old: Object | None, new: Object | None) -> bool:
-        """A node helps that could take the pod if it were empty; one that changed, if it has more than before."""
-        if event not in ("node-added", "node-changed") or new is None:
+        """A node that changed helps if it has more than before."""
+        if event != "node-changed" or new is None or old is None:
             return True
-        now, before = _allocatable(new), _allocatable(old or {})
-        if any(now.get(r, 0) < amount for r, amount in info.requests.items() if not self._is_ignored(r)):
-            return False
-        return old is None or any(now.get(r, 0) > before.get(r, 0) for r in (*info.requests, PODS))
+        now, before = _allocatable(new), _allocatable(old)
+        return any(now.get(r, 0) > before.get(r, 0) for r in (*info.requests, PODS))
 
     @property
     def ignores_some(self) -> bool:
