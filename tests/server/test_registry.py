@@ -12,6 +12,7 @@ from tests.server.starting import ADMIN, SCHEME, started
 from timonel.client.transport import Resource
 from timonel.machinery import errors
 from timonel.objects.meta import Key
+from timonel.store.base import Record
 from timonel.store.memory import MemoryStore
 from timonel.store.sqlite import SqliteStore
 
@@ -46,6 +47,43 @@ async def test_concurrent_patches_are_all_kept() -> None:
                 group.create_task(transport.patch(MAPS, Key("default", "a"), {"data": {f"k{n}": "v"}}))
 
         assert len((await transport.get(MAPS, Key("default", "a")))["data"]) == 20
+
+
+class _Counting(MemoryStore):
+    updates = 0
+
+    async def update(self, key: str, value: bytes, *, expected: int) -> Record:
+        self.updates += key.endswith("/default/a")
+        await asyncio.sleep(0)
+        return await super().update(key, value, expected=expected)
+
+
+async def test_patches_that_came_too_late_take_turns() -> None:
+    store = _Counting()
+    async with started(store=store) as server:
+        transport = server.transport_for(ADMIN)
+        await transport.create(MAPS, {"metadata": {"name": "a", "namespace": "default"}})
+
+        async with asyncio.TaskGroup() as group:
+            for n in range(20):
+                group.create_task(transport.patch(MAPS, Key("default", "a"), {"data": {f"k{n}": "v"}}))
+
+        assert store.updates <= 2 * 20
+
+
+async def test_a_turn_that_was_given_up_leaves_the_line_in_order() -> None:
+    async with started() as server:
+        turn = server.registry.turn
+        first, second = turn("a"), turn("a")
+        await first.__aenter__()
+        waiting = asyncio.create_task(second.__aenter__())
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        await first.__aexit__(None, None, None)
+
+        async with asyncio.timeout(0.5), turn("a"), turn("b"):
+            pass
 
 
 async def test_an_object_survives_a_restart_with_its_version(tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ Upstream: apiserver/pkg/registry/generic/registry/store.go, apiserver/pkg/storag
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -31,6 +33,7 @@ from timonel.store.base import KeyExists, KeyMissing, Record, RevisionConflict, 
 if TYPE_CHECKING:
     from timonel.machinery.cel.types import Type
 
+PATIENCE = 1.0  # seconds that a change waits for others of the same object
 MODIFIED_SINCE = "the object has been modified; please apply your changes to the latest version and try again"
 
 
@@ -177,6 +180,7 @@ class Registry:
         self.by_qualified: dict[str, Endpoint] = {}  # the stored version of each resource
         self._kinds: dict[str, ResourceCache] = {}
         self._builtin: set[str] = set()  # groups
+        self._turns: dict[str, asyncio.Future[None]] = {}  # by key; of the last in line, done when it is
         self.listeners: list[Callable[[], None]] = []  # called when resources came or went
         self.generation = 0  # grows then
 
@@ -273,6 +277,23 @@ class Registry:
         return kind.entry(record)
 
     # ---- writes; the tree belongs to the entry afterwards
+
+    @asynccontextmanager
+    async def turn(self, key: str) -> AsyncIterator[None]:
+        """For who was too late with a change: one after the other, else each round has one winner and many losers.
+
+        Nobody waits long: who has the turn may wait for a webhook that wants to change the same object.
+        """
+        before = self._turns.get(key)
+        mine = self._turns[key] = asyncio.get_running_loop().create_future()
+        try:
+            if before is not None:
+                await asyncio.wait((before,), timeout=PATIENCE)
+            yield
+        finally:
+            mine.set_result(None)
+            if self._turns.get(key) is mine:
+                del self._turns[key]
 
     async def create(self, endpoint: Endpoint, obj: Object) -> Entry:
         metadata = obj["metadata"]

@@ -173,21 +173,28 @@ async def change(
 ) -> Result:
     """`managed=False`: what `produce` returns has its managed fields already (apply). `beside` is asked instead of
     `produce` where what is stored is in its normal form, and what it returns is so too."""
-    endpoint = call.endpoint
-    entry = await core.registry.read(endpoint, call.namespace, call.name)
-    for attempt in range(ATTEMPTS):
-        try:
-            if beside is None or not _is_normal(endpoint, entry):
-                return await _attempt(core, call, produce, options, part, version, uid, managed, entry)
-            found = await _attempt(core, call, beside, options, part, version, uid, managed, entry)
-            if found.entry is not None:
-                found.entry.normal = True
-            return found
-        except Stale as error:
-            if attempt + 1 == ATTEMPTS:
-                raise endpoint.conflict(call.name) from error
-            entry = await core.registry.reread(endpoint, call.namespace, call.name)
-    raise AssertionError("the loop returns or raises")
+    endpoint, registry = call.endpoint, core.registry
+
+    async def attempt(entry: Entry) -> Result:
+        if beside is None or not _is_normal(endpoint, entry):
+            return await _attempt(core, call, produce, options, part, version, uid, managed, entry)
+        found = await _attempt(core, call, beside, options, part, version, uid, managed, entry)
+        if found.entry is not None:
+            found.entry.normal = True
+        return found
+
+    entry = await registry.read(endpoint, call.namespace, call.name)
+    try:
+        return await attempt(entry)
+    except Stale as error:
+        late = error
+    async with registry.turn(entry.key):
+        for _ in range(ATTEMPTS):
+            try:
+                return await attempt(await registry.reread(endpoint, call.namespace, call.name))
+            except Stale as error:
+                late = error
+    raise endpoint.conflict(call.name) from late
 
 
 def _is_normal(endpoint: Endpoint, entry: Entry) -> bool:
