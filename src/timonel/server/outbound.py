@@ -30,6 +30,7 @@ from timonel.client.https import Endpoint
 from timonel.client.transport import Unreachable
 from timonel.machinery.field import quote
 from timonel.objects.meta import Object
+from timonel.server import certificatewords
 from timonel.server.request import Reader
 
 MOST_OPEN = 100  # connections to one destination
@@ -342,9 +343,17 @@ class Outbound:
         except TimeoutError as exc:
             raise CallFailed(f"{what}: context deadline exceeded", is_timeout=True) from exc
         except Unreachable as exc:
-            raise CallFailed(f"{what}: {_why(exc, target)}") from exc
+            raise CallFailed(f"{what}: {await self._told(exc, target)}") from exc
         finally:
             self._tidy()
+
+    async def _told(self, exc: Unreachable, target: Target) -> str:
+        cause = exc.__cause__
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            name = target.server_name or target.host
+            problem = await certificate_problem(cause, target.host, target.port, name, self._clock.now())
+            return f"tls: failed to verify certificate: x509: {problem}"
+        return _why(exc, target)
 
     async def _exchange(
         self,
@@ -518,9 +527,6 @@ def _why(exc: Unreachable, target: Target) -> str:
     where = f"[{target.host}]:{target.port}" if ":" in target.host else f"{target.host}:{target.port}"
     if isinstance(cause, Unreachable):
         return str(exc)
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        name = target.server_name or target.host
-        return f"tls: failed to verify certificate: x509: {_certificate_problem(cause, name)}"
     if isinstance(cause, ssl.SSLError):
         if cause.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
             return "http: server gave HTTP response to HTTPS client"
@@ -546,15 +552,23 @@ def _why(exc: Unreachable, target: Target) -> str:
     )
 
 
-def _certificate_problem(cause: ssl.SSLCertVerificationError, name: str) -> str:
+async def certificate_problem(
+    cause: ssl.SSLCertVerificationError, host: str, port: int, name: str, now: float
+) -> str:
+    """Why the certificate of a server was refused."""
     code = cause.verify_code
     if code in _UNKNOWN_AUTHORITY:
         return "certificate signed by unknown authority"
-    if code in (_EXPIRED, _NOT_YET_VALID):
-        return "certificate has expired or is not yet valid"
+    if code not in (_EXPIRED, _NOT_YET_VALID, *_WRONG_NAME):
+        return str(cause.verify_message)
+    shown = await certificatewords.of_server(host, port, name)
     if code in _WRONG_NAME:
-        return f"certificate is not valid for {name}"
-    return str(cause.verify_message)
+        return (
+            f"certificate is not valid for {name}"
+            if shown is None
+            else certificatewords.wrong_name(shown, name)
+        )
+    return certificatewords.EXPIRED if shown is None else certificatewords.expired(shown, now)
 
 
 def duration(seconds: float) -> str:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 from timonel.aio.clock import Clock, Timer
 from timonel.objects.meta import Object
 from timonel.server.aggregation.availability import service_of
-from timonel.server.outbound import Outbound
+from timonel.server.outbound import Outbound, certificate_problem
 from timonel.server.request import User
 from timonel.server.subresources.nodes import Backend, Unreachable
 
@@ -125,7 +125,9 @@ class Backends:
         except TimeoutError as e:
             raise Unreachable(f"dial tcp {address.shown}: i/o timeout") from e
         except ssl.SSLCertVerificationError as e:
-            raise Unreachable(f"tls: failed to verify certificate: x509: {e.verify_message}") from e
+            host, port, name = address
+            problem = await certificate_problem(e, host, port, name, self._clock.now())
+            raise Unreachable(f"tls: failed to verify certificate: x509: {problem}") from e
         except ValueError as e:  # a name that cannot be one of a host
             raise Unreachable(f"dial tcp {address.shown}: {e}") from e
         except ssl.SSLError as e:
