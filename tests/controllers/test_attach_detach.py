@@ -148,7 +148,7 @@ def test_a_node_that_is_gone_holds_nothing() -> None:
 moves = st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from(["n1", "n2", ""])), max_size=6)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(moves)
 def test_any_series_of_moves_ends_with_each_volume_where_its_pods_are(series: list[tuple[str, str]]) -> None:
     world = World(("nodes", node("n1")), ("nodes", node("n2")), *volume("a"), *volume("b"))

@@ -5,7 +5,7 @@ from datetime import UTC
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.controllers.world import World
@@ -207,6 +207,7 @@ def test_ten_years_behind_one_job_makes_up_for_all(schedule: str, last: tuple[in
     assert len(missed) == (schedule != "0 0 29 2 *")
 
 
+@settings(deadline=None)
 @given(
     schedule=st.sampled_from(["*/7 * * * *", "3 */5 * * 1-5", "10-12 4 * * *", "30 6-16/4 * * 1-5"]),
     behind=st.integers(1, 40 * 1440),

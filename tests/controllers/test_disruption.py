@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.controllers.world import World, pod, workload
@@ -79,6 +79,7 @@ def test_a_budget_of_nothing_says_so() -> None:
     assert world.events[0] == ("Normal", "NoPods", "No matching pods found")
 
 
+@settings(deadline=None)
 @given(
     st.integers(0, 6), st.integers(0, 6), st.one_of(st.integers(0, 6), st.sampled_from(["0%", "50%", "100%"]))
 )

@@ -303,7 +303,7 @@ def test_a_refused_write_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shop.verdict("AbleToScale") == ("False", "FailedUpdateScale")
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(size=st.integers(1, 10), load=st.integers(1, 20_000), least=st.integers(1, 5), most=st.integers(5, 10))
 def test_a_steady_load_comes_to_rest_within_the_bounds(size: int, load: int, least: int, most: int) -> None:
     shop = Shop(size, cpu(load), autoscaler(CPU, minReplicas=least, maxReplicas=most))

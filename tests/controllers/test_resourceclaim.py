@@ -140,7 +140,7 @@ def test_long_names_are_shortened_in_proportion() -> None:
 steps = st.lists(st.sampled_from(["allocate", "finish", "delete", "forget"]), max_size=5)
 
 
-@settings(max_examples=40)
+@settings(max_examples=40, deadline=None)
 @given(steps, st.integers(1, 3))
 def test_each_living_pod_has_one_claim_and_nobody_else_any(series: list[str], count: int) -> None:
     world = World((TEMPLATES, template()), *(("pods", asking(f"p{n}")) for n in range(count)))

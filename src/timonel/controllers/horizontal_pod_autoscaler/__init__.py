@@ -343,4 +343,5 @@ HORIZONTAL_POD_AUTOSCALER = ControllerType(
     status=status,
     inquiry=Inquiry(questions, told=lambda seen, answers: replace(seen, answers=answers)),
     memory=Memory(recall=lambda seen, memory: replace(seen, memory=memory), remember=remember),
+    watches_life=True,
 )
