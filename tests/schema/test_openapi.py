@@ -144,3 +144,16 @@ def test_a_retired_version_has_a_document_with_the_words_of_the_one_that_took_ov
     assert items == {"$ref": "#/components/schemas/io.k8s.api.batch.v1beta1.CronJob"}
     assert "apis/batch/v1beta1" in orjson.loads(api.index)["paths"]
     assert "io.k8s.api.batch.v1beta1.CronJob" in orjson.loads(api.v2)["definitions"]
+
+
+@pytest.mark.parametrize("more", [True, False, {"type": "string"}])
+def test_properties_of_any_name_are_said_in_the_old_form(more: Any) -> None:
+    schema = {"type": "object", "additionalProperties": more}
+    document = {
+        "swagger": "2.0",
+        "info": {"title": "t", "version": "v"},
+        "paths": {},
+        "definitions": {"T": schema},
+    }
+
+    assert b"object" in gnostic.document(document)

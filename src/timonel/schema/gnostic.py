@@ -124,8 +124,11 @@ def _schema(schema: Json) -> bytes:
     if "default" in schema:
         out.append(_bytes(5, _text(2, orjson.dumps(schema["default"]).decode() + "\n")))
     out.append(_texts(19, schema.get("required", ())))
-    if "additionalProperties" in schema:
-        out.append(_bytes(21, _bytes(1, _schema(schema["additionalProperties"]))))
+    more = schema.get("additionalProperties")
+    if isinstance(more, dict):
+        out.append(_bytes(21, _bytes(1, _schema(more))))
+    elif more is not None:
+        out.append(_bytes(21, _true(2, more)))
     if "type" in schema:
         out.append(_bytes(22, _text(1, schema["type"])))
     if "items" in schema:

@@ -54,3 +54,12 @@ def test_operations_that_do_not_fit(operation: dict[str, Any]) -> None:
 def test_an_object_is_no_json_patch() -> None:
     with pytest.raises(PatchMalformed):
         json_patch(DOCUMENT, {"op": "add"})
+
+
+def test_copies_cannot_double_a_document_without_end() -> None:
+    copies = [{"op": "copy", "from": "/data", "path": f"/data/k{n}"} for n in range(30)]
+    document = {"data": {"x": "a" * 10_000}}
+
+    with pytest.raises(PatchFailed, match="accumulated size increase of copy"):
+        json_patch(document, copies)
+    assert len(json_patch(document, copies[:5])["data"]) == 6

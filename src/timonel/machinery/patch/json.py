@@ -9,9 +9,11 @@ Upstream: gopkg.in/evanphx/json-patch.v4; apiserver/pkg/endpoints/handlers/patch
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 MAX_OPERATIONS = 10_000
+MOST_COPIED = 3 << 20  # bytes of JSON that all copies of one patch may come to
 
 
 class PatchMalformed(ValueError):
@@ -31,12 +33,33 @@ def json_patch(document: Any, operations: Any) -> Any:
     if not isinstance(operations, list) or not all(isinstance(o, dict) for o in operations):
         raise PatchMalformed("a JSON patch is a list of operations")
     found = copy.deepcopy(document)
+    copies = Copies()
     for operation in operations:
-        found = _apply(found, operation)
+        found = _apply(found, operation, copies)
     return found
 
 
-def _apply(document: Any, operation: dict[str, Any]) -> Any:
+class Copies:
+    """How much the `copy` operations of one patch have copied: a few of them could double a document without end.
+
+    Upstream: apiserver/pkg/server/config.go (JSONPatchMaxCopyBytes).
+    """
+
+    def __init__(self) -> None:
+        self._size = 0
+
+    def of(self, value: Any) -> Any:
+        """Raises PatchFailed."""
+        self._size += len(json.dumps(value))
+        if self._size > MOST_COPIED:
+            raise PatchFailed(
+                f"Unable to complete the copy, the accumulated size increase of copy is {self._size}, exceeding the "
+                f"limit {MOST_COPIED}"
+            )
+        return copy.deepcopy(value)
+
+
+def _apply(document: Any, operation: dict[str, Any], copies: Copies) -> Any:
     verb, path = operation.get("op"), operation.get("path")
     if not isinstance(path, str):
         raise PatchFailed(f"operation {verb!r} has no path")
@@ -53,12 +76,8 @@ def _apply(document: Any, operation: dict[str, Any]) -> Any:
             return _put(_remove(document, source), path, value, replace=False)
         case "copy":
             # A missing member is copied as null, not refused.
-            return _put(
-                document,
-                path,
-                copy.deepcopy(_get(document, _source(operation), missing_ok=True)),
-                replace=False,
-            )
+            value = copies.of(_get(document, _source(operation), missing_ok=True))
+            return _put(document, path, value, replace=False)
         case "test":
             if not _equal(_get(document, path, missing_ok=True), operation.get("value")):
                 raise TestFailed(f"testing value {path} failed")

@@ -5,6 +5,8 @@ Upstream: callHook of apiserver/pkg/admission/plugin/webhook/{mutating,validatin
 
 from __future__ import annotations
 
+import logging
+
 from timonel.aio.clock import stopwatch
 from timonel.machinery import errors
 from timonel.machinery.field import quote
@@ -17,6 +19,8 @@ from timonel.server.admission.webhooks.review import InvalidAnswer, Verdict
 from timonel.server.outbound import CallFailed
 from timonel.server.request import AdmissionCall
 from timonel.server.responses import internal_error
+
+logger = logging.getLogger(__name__)
 
 
 class Unanswered(Exception):
@@ -82,6 +86,9 @@ async def ask(
         answer = reply.tree()
     except CallFailed as failure:
         raise Unanswered(hook.name, f"failed to call webhook: {failure}") from failure
+    except Exception as failure:  # whatever it was, the failure policy says what it means for the request
+        logger.exception("A webhook could not be called", extra={"webhook": hook.name})
+        raise Unanswered(hook.name, f"failed to call webhook: {failure!r}") from failure
     try:
         found = review.verdict(answer, version=version, uid=uid, mutates=mutates)
     except InvalidAnswer as problem:
