@@ -26,9 +26,9 @@ from timonel.store.base import StoreError
 @click.command(
     epilog="""Examples:
 
-  timonel backup monday.backup               the default cluster, running or not
+  timonel backup monday.backup            the default cluster
 
-  timonel backup --with-keys all.backup      with the CA and the keys of secrets: keep that file as safe as them
+  timonel backup --with-keys all.backup   with its keys: keep it safe
 
 Restore it with: timonel restore monday.backup"""
 )

@@ -27,7 +27,7 @@ PIECE = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdwy])")
 
   timonel clock show
 
-  timonel clock advance 30d            what is due on the way happens, in its order
+  timonel clock advance 30d            all that is due happens, in order
 
   timonel clock set 2030-01-01T00:00:00Z"""
 )

@@ -35,7 +35,7 @@ COLUMNS = (
 @click.group(
     epilog="""Examples:
 
-  timonel node add --simulated 100 --cpu 32 --memory 256Gi --label pool=large
+  timonel node add --simulated 100 --cpu 32 --memory 256Gi --label a=b
 
   timonel node list
 

@@ -28,13 +28,13 @@ AT_ONCE = 64
 @click.command(
     epilog="""Examples:
 
-  timonel restore monday.backup                    into the default cluster, which must be stopped
+  timonel restore monday.backup           into the stopped cluster
 
-  timonel restore --force monday.backup            in the place of what it stores now, which is kept beside it
+  timonel restore --force monday.backup   what was there is kept beside it
 
-  timonel restore all.backup --name other          a new cluster from a backup that was made --with-keys
+  timonel restore all.backup --name b     a new one, from one with keys
 
-  timonel restore monday.backup --store etcd://10.0.0.1:2379     move it to etcd"""
+  timonel restore monday.backup --store etcd://10.0.0.1:2379"""
 )
 @click.argument("file", type=click.Path(path_type=Path, dir_okay=False, exists=True))
 @click.option("--force", is_flag=True, help="Replace what the cluster stores.")

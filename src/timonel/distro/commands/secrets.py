@@ -29,9 +29,9 @@ COLUMNS = (("RESOURCE", "resource"), ("KEY", "key"), ("OBJECTS", "objects"), ("S
 @click.group(
     epilog="""Examples:
 
-  timonel secrets status                     which keys there are, and what is under each
+  timonel secrets status              the keys, and what is under each
 
-  timonel secrets rotate-key                 a new key, everything under it, the old one gone
+  timonel secrets rotate-key          a new key for all; the old one goes
 
   timonel secrets resources secrets configmaps   encrypt ConfigMaps as well"""
 )

@@ -22,15 +22,15 @@ from timonel.distro.config import ClusterConfig, ConfigError, EtcdConfig, Paths
 @click.command(
     epilog="""Examples:
 
-  timonel up                              real containers where this machine can, else simulated nodes
+  timonel up                              real containers, if they can run
 
-  timonel up --name two --runtime simulated    a second cluster beside the first
+  timonel up --name two --runtime simulated    a second cluster
 
-  timonel up --runtime simulated --nodes 1000    a large cluster without containers
+  timonel up --runtime simulated --nodes 1000    a large one
 
   timonel up --components api             the API server alone
 
-  timonel up --store etcd://10.0.0.1:2379     state in etcd instead of a file"""
+  timonel up --store etcd://10.0.0.1:2379     state in etcd, not a file"""
 )
 @options.cluster_options
 @click.option("--runtime", type=click.Choice(settings.RUNTIMES), help="What runs pods. [default: auto]")
@@ -64,6 +64,7 @@ from timonel.distro.config import ClusterConfig, ConfigError, EtcdConfig, Paths
     "apiserver_args",
     multiple=True,
     metavar="NAME=VALUE",
+    shell_complete=lambda context, parameter, begun: _flags(begun),
     help="One of kube-apiserver's flags, such as oidc-issuer-url=https://id.example.com; repeat it for more.",
 )
 @store_options
@@ -127,6 +128,13 @@ def up(
     from timonel.distro.commands.server import serve
 
     serve(where, config)
+
+
+def _flags(begun: str) -> list[str]:
+    """For the shell: the names that go on so."""
+    from timonel.distro import apiserverargs
+
+    return sorted(f"{flag}=" for flag in apiserverargs.known_flags() if flag.startswith(begun.lstrip("-")))
 
 
 def _checked(args: tuple[str, ...]) -> dict[str, str] | None:
