@@ -7,11 +7,13 @@ import ssl
 from pathlib import Path
 
 import pytest
+from click.shell_completion import ShellComplete
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from timonel.aio.clock import SystemClock
 from timonel.distro import apiserverargs, pki
+from timonel.distro.commands.up import up
 from timonel.distro.config import ConfigError
 from timonel.distro.servertls import ServerTls
 from timonel.server.auth import jwt
@@ -54,6 +56,14 @@ def test_an_unknown_flag_is_told_what_may_have_been_meant(given: str, meant: str
         apiserverargs.parse([f"--{given}=1"])
 
     assert meant in (error.value.hint or "")
+
+
+def test_the_shell_completes_flags_of_the_api_server() -> None:
+    found = ShellComplete(up, {}, "timonel", "_TIMONEL_COMPLETE").get_completions(
+        ["--apiserver-arg"], "oidc-u"
+    )
+
+    assert [item.value for item in found] == ["oidc-username-claim=", "oidc-username-prefix="]
 
 
 def test_keys_and_issuers_can_be_rotated(tmp_path: Path) -> None:

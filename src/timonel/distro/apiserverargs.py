@@ -29,13 +29,12 @@ SERVICE_ACCOUNTS = (
 )
 
 
-def parse(pairs: Iterable[str]) -> dict[str, str]:
-    """Raises ConfigError for what is no flag that is known here."""
+def known_flags() -> set[str]:
     from timonel.distro import encryption
     from timonel.server import flags as serving
     from timonel.server.auth import flags
 
-    known = {
+    return {
         *ADMISSION,
         ADMISSION_FILE,
         *TOLERATED,
@@ -44,6 +43,13 @@ def parse(pairs: Iterable[str]) -> dict[str, str]:
         *serving.KNOWN,
         encryption.FLAG,
     }
+
+
+def parse(pairs: Iterable[str]) -> dict[str, str]:
+    """Raises ConfigError for what is no flag that is known here."""
+    from timonel.server import flags as serving
+
+    known = known_flags()
     found: dict[str, str] = {}
     for pair in pairs:
         name, separator, value = pair.lstrip("-").partition("=")
