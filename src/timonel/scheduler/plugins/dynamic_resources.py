@@ -59,11 +59,13 @@ class DynamicResources:
     def __init__(self) -> None:
         self._cluster: Cluster | None = None
         self._pending: dict[str, Object] = {}  # uid of a claim: an allocation on its way to the API
+        self._written: dict[str, Key] = {}  # those of them that the API has, but perhaps not our cache
 
     def attach(self, cluster: Cluster) -> None:
         self._cluster = cluster
 
     def pre_filter(self, state: State) -> set[str] | None:
+        self._settle(state)
         wanted = state.notes[self.name] = _Wanted()
         asked = state.info.spec.get("resourceClaims") or ()
         if not asked:
@@ -86,6 +88,18 @@ class DynamicResources:
                 except AllocationError as exc:
                     raise Rejected(str(exc)) from exc
         return None
+
+    def _settle(self, state: State) -> None:
+        """Forget allocations that the cache shows by now."""
+        for uid, key in list(self._written.items()):
+            claim = state.reads.get(CLAIMS, key)
+            if (
+                claim is None
+                or claim["metadata"]["uid"] != uid
+                or (claim.get("status") or {}).get("allocation")
+            ):
+                del self._written[uid]
+                self._pending.pop(uid, None)
 
     def filter(self, state: State, rows: Ints) -> Iterable[Refusal]:
         wanted: _Wanted = state.notes[self.name]
@@ -147,7 +161,8 @@ class DynamicResources:
         wanted: _Wanted | None = state.notes.get(self.name)
         if wanted is not None:
             for uid, _ in wanted.reserved:
-                self._pending.pop(uid, None)
+                if uid not in self._written:  # what the API has got is not taken back
+                    self._pending.pop(uid, None)
             wanted.reserved = []
 
     async def pre_bind(self, state: State, node: str) -> None:
@@ -155,8 +170,11 @@ class DynamicResources:
         allocations = dict(wanted.reserved)
         for claim in [*wanted.allocated, *(c.object for c in wanted.open)]:
             if not _is_reserved(claim, state):
-                await self._write(claim, allocations.get(claim["metadata"]["uid"]), state)
-        self.unreserve(state)
+                uid = claim["metadata"]["uid"]
+                await self._write(claim, allocations.get(uid), state)
+                if uid in allocations:
+                    self._written[uid] = key_of(claim)
+        wanted.reserved = []
 
     async def _write(self, claim: Object, allocation: Object | None, state: State) -> None:
         """The finalizer first, lest an allocated claim vanish; then allocation and reservation at once."""
