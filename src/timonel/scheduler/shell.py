@@ -18,10 +18,11 @@ from timonel.client.discovery import ResourceIndex
 from timonel.client.informer import Informer, InformerFactory
 from timonel.client.rest import Client
 from timonel.client.transport import Transport, Unreachable
-from timonel.machinery.errors import NotFound, StatusError
-from timonel.objects.meta import Key, Object, format_time, is_deleting, labels_of
+from timonel.machinery.errors import StatusError
+from timonel.objects.meta import Key, Object, is_deleting, labels_of
 from timonel.scheduler import cycle, extended
 from timonel.scheduler.configuration import Configuration
+from timonel.scheduler.evictions import Evictions, still_there
 from timonel.scheduler.extenders import Extender
 from timonel.scheduler.framework import ActingPlugin, Nomination, Rejected, State
 from timonel.scheduler.memory import Memory
@@ -29,7 +30,7 @@ from timonel.scheduler.nodes import Nodes
 from timonel.scheduler.podinfo import PodInfo, pod_info
 from timonel.scheduler.profile import DEFAULT_NAME, Profile, default_plugins
 from timonel.scheduler.queue import Queued, SchedulingQueue
-from timonel.scheduler.telling import PatientRecorder
+from timonel.scheduler.telling import PatientRecorder, Statuses
 from timonel.scheduler.watched import AFTER_NOTHING, EVENTS, SELECTING, WATCHED, Readings, served
 
 logger = logging.getLogger(__name__)
@@ -69,11 +70,11 @@ class Scheduler:
         self._memories = {n: Memory(p, self.nodes, self._cache) for n, p in self.profiles.items()}
         self._placed: dict[str, str] = {}  # uid -> node: what the columns count, assumed pods included
         self._assumed: set[str] = set()  # uids of pods whose binding has not been seen yet
-        self._leaving: dict[
-            str, set[str]
-        ] = {}  # by the uid of a pod that preempts: victims not seen to go yet
-        self._makes_room_for: dict[str, str] = {}  # by the uid of a victim
         self._permitting: dict[str, asyncio.Task[None]] = {}
+        self._statuses = Statuses(self._client, clock)
+        self._evictions = Evictions(
+            self._client, self._statuses, self.queue, self.nodes, self.recorder, self._permitting
+        )
         self._bindings = asyncio.Semaphore(MOST_BINDINGS)
         for profile in self.profiles.values():
             for plugin in profile.plugins:
@@ -186,7 +187,7 @@ class Scheduler:
             self.nodes.remove_pod(node, uid)
         if node is not None or was_nominated:
             self._happened("pod-deleted", pod, None)
-        self._goes(uid)
+        self._evictions.seen_to_go(uid)
 
     def _bound_pod_changed(self, uid: str, node: str, old: Object | None, new: Object) -> None:
         self.queue.remove(uid)
@@ -201,7 +202,7 @@ class Scheduler:
                 return
             self._place(uid, node, pod_info(new))
             if is_deleting(new):
-                self._goes(uid)
+                self._evictions.seen_to_go(uid)
             if labels_of(old) != labels_of(new):
                 self._happened("pod-labels-changed", old, new)
             elif old["spec"] != new["spec"]:
@@ -282,7 +283,7 @@ class Scheduler:
         pod = self._put_back(queued, exc, nomination)
         group.create_task(self._tell(pod, exc, nomination))
         if pod is not None and nomination is not None and nomination.node:
-            group.create_task(self._preempt(queued.info, nomination))
+            group.create_task(self._evictions.make_room(queued.info, nomination))
 
     async def _bind(self, profile: Profile, queued: Queued, state: State, node: str) -> None:
         info = queued.info
@@ -351,89 +352,13 @@ class Scheduler:
             else:
                 self.nodes.withdraw(info.uid)
         if isinstance(exc, cycle.Unschedulable):
-            if nomination is not None and _still_there(nomination):
+            if nomination is not None and still_there(nomination):
                 self.queue.hold(queued, exc.diagnosis.plugins)
             else:
                 self.queue.set_aside(queued, exc.diagnosis.plugins)
         else:
             self.queue.back_off(queued)
         return current
-
-    # ---- making room
-
-    async def _preempt(self, info: PodInfo, nomination: Nomination) -> None:
-        """Removes the victims, the last one once the others are on their way; meanwhile the pod is held."""
-        victims, failed = _still_there(nomination), False
-        leaving = self._leaving[info.uid] = {victim.uid for victim in victims}
-        leaving.add("")  # until all of them were asked to go
-        self._makes_room_for.update((victim.uid, info.uid) for victim in victims)
-        try:
-            await self._withdraw_lower(info, nomination.node)
-            async with asyncio.TaskGroup() as group:
-                for victim in victims[:-1]:
-                    group.create_task(self._evict(info, victim, nomination.node))
-            for victim in victims[-1:]:
-                await self._evict(info, victim, nomination.node)
-        except* (StatusError, Unreachable) as failures:
-            failed = True
-            logger.info(
-                "Could not make room for a pod: %s", failures.exceptions[0], extra={"pod": str(info.key)}
-            )
-        finally:
-            leaving.discard("")
-            if failed or not leaving:
-                self._room_is_made(info.uid, at_once=failed)
-
-    def _goes(self, uid: str) -> None:
-        """A victim has been seen to go: what waits for the last one may try again."""
-        preemptor = self._makes_room_for.pop(uid, None)
-        leaving = self._leaving.get(preemptor) if preemptor is not None else None
-        if preemptor is not None and leaving is not None:
-            leaving.discard(uid)
-            if not leaving:
-                self._room_is_made(preemptor)
-
-    def _room_is_made(self, uid: str, *, at_once: bool = False) -> None:
-        for victim in self._leaving.pop(uid, ()):
-            self._makes_room_for.pop(victim, None)
-        self.queue.let_go(uid, at_once=at_once)
-
-    async def _withdraw_lower(self, info: PodInfo, node: str) -> None:
-        """Pods of lower priority nominated to the node will hardly fit there any more."""
-        for other in list((self.nodes.nominations.get(node) or {}).values()):
-            if other.priority < info.priority:
-                self.nodes.withdraw(other.uid)
-                self.queue.activate(other.uid)
-                patch = {"metadata": {"uid": other.uid}, "status": {"nominatedNodeName": None}}
-                try:
-                    await self._client.patch("pods", other.key, patch, kind="strategic", subresource="status")
-                except (StatusError, Unreachable) as failure:
-                    logger.info("Could not withdraw a nomination: %s", failure)
-
-    async def _evict(self, info: PodInfo, victim: PodInfo, node: str) -> None:
-        waiting = self._permitting.pop(victim.uid, None)
-        if waiting is not None:
-            waiting.cancel()
-            self._goes(victim.uid)
-        else:
-            try:
-                await self._update_condition(victim.pod, self._disruption(info), None)
-            except NotFound:
-                self._goes(victim.uid)
-                return
-            if await self._client.delete("pods", victim.key, uid=victim.uid) is None:
-                self._goes(victim.uid)
-                return
-        self.recorder.record(victim.pod, "Normal", "Preempted", f"Preempted by pod {info.uid} on node {node}")
-
-    def _disruption(self, info: PodInfo) -> dict[str, Any]:
-        whose = info.spec.get("schedulerName") or DEFAULT_NAME
-        return {
-            "type": "DisruptionTarget",
-            "status": "True",
-            "reason": "PreemptionByScheduler",
-            "message": f"{whose}: preempting to accommodate a higher priority pod",
-        }
 
     # ---- telling
 
@@ -446,37 +371,11 @@ class Scheduler:
             self.recorder.record(pod, "Warning", "FailedScheduling", str(exc))
             reason = "Unschedulable" if expected else "SchedulerError"
             wanted = {"type": "PodScheduled", "status": "False", "reason": reason, "message": str(exc)}
-            await self._update_condition(pod, wanted, nomination)
+            await self._statuses.update(pod, wanted, nomination)
         except (StatusError, Unreachable) as failure:
             logger.info("Could not tell why a pod is not scheduled: %s", failure)
         finally:
             self._bindings.release()
-
-    async def _update_condition(
-        self, pod: Object, wanted: dict[str, Any], nomination: Nomination | None
-    ) -> None:
-        """Patches a condition and the nomination, where they are not as they should be."""
-        status = pod.get("status") or {}
-        known = next((c for c in status.get("conditions") or () if c["type"] == wanted["type"]), None)
-        told: dict[str, Any] = {}
-        if known is None or any(known.get(k) != v for k, v in wanted.items()):
-            since = known["lastTransitionTime"] if known and known["status"] == wanted["status"] else None
-            condition = {
-                **wanted,
-                "lastProbeTime": None,
-                "lastTransitionTime": since or format_time(self._clock.now()),
-            }
-            generation = pod["metadata"].get("generation")
-            if generation:
-                condition["observedGeneration"] = generation
-            told["conditions"] = [condition]
-        if nomination is not None and (status.get("nominatedNodeName") or "") != nomination.node:
-            told["nominatedNodeName"] = nomination.node or None
-        if not told:
-            return
-        patch = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": told}
-        key = Key(pod["metadata"].get("namespace", ""), pod["metadata"]["name"])
-        await self._client.patch("pods", key, patch, kind="strategic", subresource="status")
 
     # ---- what plugins act through
 
@@ -538,11 +437,6 @@ def _looks_alike(old: Object, new: Object) -> bool:
 
 def _started(pod: Object) -> Any:
     return (pod.get("status") or {}).get("startTime")
-
-
-def _still_there(nomination: Nomination) -> list[PodInfo]:
-    """Victims that nobody has begun to remove."""
-    return [victim for victim in nomination.victims if not victim.deleting]
 
 
 def _is_gated(pod: Object) -> bool:

@@ -1,4 +1,6 @@
-"""Events that give way to decisions: while pods wait to be scheduled, few are sent.
+"""What the scheduler says about pods: their status, and Events, which give way to decisions.
+
+While pods wait to be scheduled, few Events are sent.
 
 Upstream's scheduler sends them at most at the rate of its client, 50 a second, and drops what does not fit its buffer;
 here all of them follow once there is time, as long as there are not more than the backlog holds.
@@ -8,11 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 from timonel.aio.clock import Clock
 from timonel.client.events import EventRecorder
+from timonel.client.rest import Client
 from timonel.client.transport import Transport
-from timonel.objects.meta import Object
+from timonel.objects.meta import Key, Object, format_time
+from timonel.scheduler.framework import Nomination
 
 BACKLOG = 20_000
 INTERVAL = 0.02  # seconds between two of them while pods wait
@@ -30,3 +35,34 @@ class PatientRecorder(EventRecorder):
         if self._busy():
             await self._clock.sleep(INTERVAL)
         await super()._send(event)
+
+
+class Statuses:
+    """Conditions and nominations of pods."""
+
+    def __init__(self, client: Client, clock: Clock) -> None:
+        self._client, self._clock = client, clock
+
+    async def update(self, pod: Object, wanted: dict[str, Any], nomination: Nomination | None) -> None:
+        """Patches a condition and the nomination, where they are not as they should be."""
+        status = pod.get("status") or {}
+        known = next((c for c in status.get("conditions") or () if c["type"] == wanted["type"]), None)
+        told: dict[str, Any] = {}
+        if known is None or any(known.get(k) != v for k, v in wanted.items()):
+            since = known["lastTransitionTime"] if known and known["status"] == wanted["status"] else None
+            condition = {
+                **wanted,
+                "lastProbeTime": None,
+                "lastTransitionTime": since or format_time(self._clock.now()),
+            }
+            generation = pod["metadata"].get("generation")
+            if generation:
+                condition["observedGeneration"] = generation
+            told["conditions"] = [condition]
+        if nomination is not None and (status.get("nominatedNodeName") or "") != nomination.node:
+            told["nominatedNodeName"] = nomination.node or None
+        if not told:
+            return
+        patch = {"metadata": {"uid": pod["metadata"]["uid"]}, "status": told}
+        key = Key(pod["metadata"].get("namespace", ""), pod["metadata"]["name"])
+        await self._client.patch("pods", key, patch, kind="strategic", subresource="status")
