@@ -6,6 +6,7 @@ import pytest
 
 from timonel.apis.core.configmap import CONFIG_MAP
 from timonel.objects.meta import Object
+from timonel.server.atrest.vault import Unreadable
 from timonel.server.watchcache import (
     ADDED,
     DELETED,
@@ -233,3 +234,56 @@ def test_a_long_past_of_large_objects_goes_when_it_is_looked_at_again() -> None:
     assert len(cache.window) == 2
     with pytest.raises(Compacted):
         cache.watch(None, 11)
+
+
+MALFORMED = [
+    b"not json",
+    b"[]",
+    b"1",
+    b"null",
+    b"\xff\xfe",
+    b"k8s\0\x0a\xff",
+    b"{}",
+    b'{"kind":"ConfigMap","apiVersion":"v1"}',
+    b'{"kind":"ConfigMap","apiVersion":"v1","metadata":[]}',
+    b'{"kind":"ConfigMap","apiVersion":"v1","metadata":{',
+    b'{"kind":"ConfigMap","apiVersion":"v1","metadata":{}}',
+    b'{"kind":"ConfigMap","apiVersion":"v1","metadata":{"name":"a","namespace":"default","labels":7}}',
+]
+
+
+@pytest.mark.parametrize("value", MALFORMED)
+def test_what_others_write_that_is_no_object_cannot_be_read_and_harms_nothing_else(value: bytes) -> None:
+    heard: list[tuple[Object | None, Object | None]] = []
+    cache = cache_with(record("b", 3))
+    cache.others_write = True
+    cache.listeners.append(lambda old, new: heard.append((old, new)))
+    key = KIND.key("default", "a")
+    good = record("a", 11)
+
+    cache.apply(Event(key, 11, good, None))
+    cache.apply(Event(key, 12, Record(key, value, 11, 12), good))
+
+    assert cache.keys == [KIND.key("default", "b")]
+    assert [(old is None, new is None) for old, new in heard] == [(True, False), (False, True)]
+    with pytest.raises(Unreadable, match=f'unable to transform key "/registry{key}": '):
+        cache.refuse_unreadable(key, exact=True)
+
+    cache.load([record("b", 3), Record(key, value, 11, 12)], 12)
+    assert (cache.keys, list(cache.unreadable)) == ([KIND.key("default", "b")], [key])
+
+    cache.apply(Event(key, 13, record("a", 13), None))
+    assert (len(cache.keys), cache.unreadable) == (2, {})
+
+
+def test_one_who_listens_and_cannot_bear_an_object_does_not_keep_it_from_the_others() -> None:
+    cache = cache_with()
+    heard: list[Object | None] = []
+
+    def picky(old: Object | None, new: Object | None) -> None:
+        raise KeyError("spec")
+
+    cache.listeners += [picky, lambda old, new: heard.append(new)]
+    cache.apply(written(record("a", 11)))
+
+    assert [obj and obj["metadata"]["name"] for obj in heard] == ["a"]

@@ -155,6 +155,10 @@ class Endpoint:
         """The tree to hand out in this process: shared, not to be changed."""
         return entry.obj if self.convert is None else self.to_served(entry.decoded())
 
+    def look(self, entry: Entry) -> Object:
+        """As `obj`, but the tree is not kept if it was not there."""
+        return entry.peek() if self.convert is None else self.to_served(entry.decoded())
+
     def not_found(self, name: str) -> errors.NotFound:
         return errors.not_found(self.rtype.plural, name, self.rtype.group)
 
@@ -201,6 +205,7 @@ class Registry:
         if rtype is work:
             self.by_qualified[qualified] = endpoint
             cache.kind.decode = machinery.from_protobuf
+            cache.kind.normalize = machinery.normalize
         return endpoint
 
     def seal(self, kind: Kind) -> None:

@@ -58,6 +58,16 @@ REVISION = b'{"metadata":{"resourceVersion":"'
 PROTOBUF = b"k8s\0"
 
 
+def tree_of(value: bytes) -> Object:
+    """What is stored, as far as it is an object at all. Raises ValueError."""
+    tree = orjson.loads(value)
+    if not isinstance(tree, dict):
+        raise ValueError("what is stored is no object")
+    if not isinstance(tree.get("metadata"), dict):
+        raise ValueError("what is stored has no metadata")
+    return tree
+
+
 class Entry:
     """One object at one revision. Immutable once it has its revision; `obj` is made on demand and shared.
 
@@ -152,13 +162,13 @@ class Entry:
 
 class Kind:
     """What a cache knows about the type it holds. `decrypt` turns stored bytes into plain ones, `decode` upstream's
-    protobuf into a tree.
+    protobuf into a tree, `normalize` a tree into one that has what every object of the kind has.
 
     A kind whose stored forms can only be read by waiting (for a webhook that converts them) says so with `waits`, and
     `prepare` brings records into a form that `entry` takes.
     """
 
-    __slots__ = ("decode", "decrypt", "frugal", "head", "opening", "prefix", "rtype")
+    __slots__ = ("decode", "decrypt", "frugal", "head", "normalize", "opening", "prefix", "rtype")
 
     def __init__(self, rtype: ResourceType, decrypt: Callable[[str, bytes], bytes] | None = None) -> None:
         self.rtype = rtype
@@ -167,18 +177,24 @@ class Kind:
         self.prefix = layout.prefix_of(rtype)
         self.decrypt = decrypt
         self.decode: Callable[[bytes], Object] | None = None
+        self.normalize: Callable[[Object], tuple[Object, list[str]]] | None = (
+            None  # of a kind of the program's own
+        )
         self.frugal = rtype.frugal  # trees are made again for everybody who asks
 
     def key(self, namespace: str, name: str) -> str:
         return f"{self.prefix}{namespace}/{name}" if self.rtype.namespaced else self.prefix + name
 
     def entry(self, record: Record, obj: Object | None = None) -> Entry:
+        """Raises Unreadable."""
         value = record.value if self.decrypt is None else self.decrypt(record.key, record.value)
         # Written by upstream, or by a version of ours that had another form?
         if not value.startswith(self.opening):
             decode = self.decode if value.startswith(PROTOBUF) else None
-            tree = decode(value) if decode is not None else orjson.loads(value)
-            value = self.encode(tree)
+            try:
+                value = self.encode(decode(value) if decode is not None else tree_of(value))
+            except (ValueError, TypeError, KeyError, StatusError) as error:
+                raise Unreadable(f"{layout.ROOT}{record.key}", str(error)) from error
         return Entry(self, record.key, value, record.modified, obj)
 
     def made(self, key: str, value: bytes, revision: int, obj: Object | None = None) -> Entry:
@@ -338,7 +354,7 @@ class ResourceCache:
         self.loaded = False
         self.closed = False
         self.loading = asyncio.Lock()
-        self.unreadable: dict[str, Unreadable] = {}  # what no key opens
+        self.unreadable: dict[str, Unreadable] = {}  # what no key opens, or nobody can decode
         self.early: list[Event] | None = None  # what comes while it is being loaded, or has to be waited for
         self.received = self.delivered = self.cut_off = (
             0  # events, the same to watchers, watchers that were too slow
@@ -356,17 +372,45 @@ class ResourceCache:
         self.window_start = revision
         self.loaded = True
         for entry in self.entries.values() if self.listeners else ():
-            obj = entry.decoded()
-            for listener in self.listeners:
-                listener(None, obj)
+            self._tell(None, entry.decoded())
 
     def _entry(self, record: Record) -> Entry | None:
-        """None where no key opens it; whoever asks for it is told so."""
+        """None where it cannot be read; whoever asks for it is told so."""
         try:
-            return self.kind.entry(record)
+            entry = self.kind.entry(record)
+            return self._looked_at(entry) if self.others_write else entry
         except Unreadable as error:
+            logger.warning("An object cannot be read", extra={"key": record.key, "error": error.why})
             self.unreadable[record.key] = error
             return None
+
+    def _looked_at(self, entry: Entry) -> Entry:
+        """Others may write what only begins as it should, or leave out what every object has. Raises Unreadable."""
+        kind = self.kind
+        try:
+            obj = tree_of(entry.json())
+            metadata = obj["metadata"]
+            if (metadata.get("name"), metadata.get("namespace") or "") != (entry.name, entry.namespace):
+                raise ValueError("what is stored has another name than its key")
+            if not isinstance(metadata.get("labels") or {}, dict):
+                raise ValueError("what is stored has labels that are none")
+            normal = kind.normalize(obj)[0] if kind.normalize is not None else obj
+            for get in kind.rtype.selectable.values():
+                get(normal)
+        except (ValueError, TypeError, AttributeError, LookupError) as error:
+            raise Unreadable(f"{layout.ROOT}{entry.key}", str(error)) from error
+        if all(field in obj for field in normal):
+            return entry
+        return Entry(kind, entry.key, kind.encode(normal), entry.revision)
+
+    def _tell(self, old: Object | None, new: Object | None) -> None:
+        for listener in self.listeners:
+            try:
+                listener(old, new)
+            except Exception:  # an object that others have stored without what every object of its kind has
+                metadata = (new or old or {})["metadata"]
+                where = {"namespace": metadata.get("namespace"), "object_name": metadata.get("name")}
+                logger.exception("Failed to heed a change of %s", self.kind.rtype.qualified, extra=where)
 
     def refuse_unreadable(self, prefix: str, *, exact: bool = False) -> None:
         """Raises Unreadable where there is something below this prefix, or under this very key, that no key opens."""
@@ -425,9 +469,7 @@ class ResourceCache:
             for watcher in concerned:
                 watcher.offer(change, whole)
         if self.listeners:
-            before, after = old.peek() if old else None, new.peek() if new else None
-            for listener in self.listeners:
-                listener(before, after)
+            self._tell(old.peek() if old else None, new.peek() if new else None)
         if new is not None and (not self.shared or self.kind.frugal):
             new.release()
 

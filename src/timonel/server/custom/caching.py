@@ -14,6 +14,7 @@ import orjson
 
 from timonel.apis.resource import ResourceType
 from timonel.objects.meta import Object
+from timonel.server import layout
 from timonel.server.atrest.vault import Unreadable
 from timonel.server.custom.conversion import Forms
 from timonel.server.watchcache import REVISION, Entry, Kind
@@ -116,8 +117,8 @@ class CustomKind(Kind):
             return entry_type(self, record.key, value, record.modified)
         try:
             tree = self._forms.settled(_tree(value))
-        except ValueError as error:
-            raise Unreadable(record.key, str(error)) from error
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise Unreadable(f"{layout.ROOT}{record.key}", str(error)) from error
         stored = self._stored.encode(tree)
         outdated = stored != value
         own = stored if self.stores_as_it_is else self.encode(self._forms.renamed(tree, self.rtype.version))

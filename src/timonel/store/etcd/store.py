@@ -280,11 +280,16 @@ class EtcdStore:
     def _key(self, key: str) -> bytes:
         return f"{self._root}{key}".encode()
 
+    def _name(self, kv: wire.KeyValue) -> str:
+        """Anything may be written into etcd; what is no text is nothing that anybody asks for."""
+        return kv.key.decode(errors="replace")[len(self._root) :]
+
     def _record(self, kv: wire.KeyValue) -> Record:
-        return Record(kv.key.decode()[len(self._root) :], kv.value, kv.created, kv.modified)
+        return Record(self._name(kv), kv.value, kv.created, kv.modified)
 
     def _event(self, event: wire.WatchEvent) -> Event:
         kv, previous = event.kv, event.previous
         record = None if event.deleted else self._record(kv)
-        key = kv.key.decode()[len(self._root) :]
-        return Event(key, kv.modified, record, self._record(previous) if previous is not None else None)
+        return Event(
+            self._name(kv), kv.modified, record, self._record(previous) if previous is not None else None
+        )
