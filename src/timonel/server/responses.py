@@ -31,7 +31,8 @@ def from_exception(error: BaseException) -> StatusError:
     if isinstance(error, StatusError):
         return error
     if isinstance(error, Unreachable):
-        return errors.ServiceUnavailable(f"the store cannot serve now: {error}", retry_after=1)
+        # Without Retry-After: clients obey it ten times before they tell anybody what is wrong.
+        return errors.ServiceUnavailable(f"the store cannot serve now: {error}")
     if isinstance(error, Corrupt):
         return errors.InternalError(f"Internal error occurred: {error}")
     if isinstance(error, StoreError):
