@@ -12,11 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from timonel.scheduler import arguments
 from timonel.scheduler.extenders import ExtenderConfig
@@ -52,6 +49,8 @@ class Configuration:
 
 def found_plugins() -> dict[str, Factory]:
     """Those of other packages, by name."""
+    from importlib.metadata import entry_points  # which is not paid for by those who configure nothing
+
     return {entry.name: entry.load() for entry in entry_points(group=GROUP)}
 
 
@@ -88,6 +87,8 @@ def parse(tree: Any, others: Mapping[str, Factory] | None = None) -> Configurati
 
 def load(file: Path) -> Configuration:
     """Raises ConfigurationError, OSError."""
+    import yaml
+
     try:
         tree = yaml.safe_load(file.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as exc:

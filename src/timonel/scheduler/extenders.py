@@ -17,7 +17,6 @@ from timonel.aio.clock import Clock, deadline
 from timonel.client.http1 import Connection
 from timonel.client.https import tls_context
 from timonel.client.transport import Unreachable
-from timonel.machinery.cel.times import parse_duration
 from timonel.objects.meta import Object
 from timonel.scheduler.podinfo import PodInfo
 
@@ -60,7 +59,7 @@ class ExtenderConfig:
                 causes.append(f"{path}.urlPrefix: Required value")
             binders += bool(tree.get("bindVerb"))
             given = tree.get("httpTimeout")
-            timeout = None if given is None else parse_duration(given)
+            timeout = None if given is None else _parsed(given)
             if given is not None and timeout is None:
                 causes.append(f'{path}.httpTimeout: Invalid value: time: invalid duration "{given}"')
             managed = tree.get("managedResources") or ()
@@ -71,7 +70,7 @@ class ExtenderConfig:
                 prioritize_verb=tree.get("prioritizeVerb") or "",
                 bind_verb=tree.get("bindVerb") or "",
                 weight=weight,
-                timeout=timeout.nanos / 1e9 if timeout else TIMEOUT,
+                timeout=timeout or TIMEOUT,
                 knows_nodes=bool(tree.get("nodeCacheCapable")),
                 managed=frozenset(r["name"] for r in managed),
                 ignored_resources=frozenset(r["name"] for r in managed if r.get("ignoredByScheduler")),
@@ -199,3 +198,11 @@ def _context(config: ExtenderConfig) -> ssl.SSLContext | None:
         key=tls.get("keyFile") or "",
         insecure=bool(tls.get("insecure")),
     )
+
+
+def _parsed(duration: str) -> float | None:
+    """Seconds."""
+    from timonel.machinery.cel.times import parse_duration  # CEL comes with it
+
+    found = parse_duration(duration)
+    return None if found is None else found.nanos / 1e9
