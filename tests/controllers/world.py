@@ -75,6 +75,11 @@ class World:
         uid, namespace = owner["metadata"]["uid"], owner["metadata"].get("namespace", "")
         return [o for o in self.list(resource, namespace) if (controller_of(o) or {}).get("uid") == uid]
 
+    def orphans(
+        self, resource: str, namespace: str, labels: Callable[[dict[str, str]], bool]
+    ) -> Sequence[Object]:
+        return [o for o in self.select(resource, namespace, labels) if controller_of(o) is None]
+
     def owned_by(self, uid: str, resource: str) -> Sequence[Object]:
         return [
             o

@@ -98,6 +98,10 @@ class Informer:
             self._controlled = self._indexed(_controller_uids)
         return list(self._controlled.get(uid, {}).values())
 
+    def orphans(self, namespace: str) -> Sequence[Object]:
+        """Those of a namespace that nobody controls."""
+        return self.controlled_by(f"{_NOBODY}{namespace}")
+
     def owned_by(self, uid: str) -> Sequence[Object]:
         if self._owned is None:
             self._owned = self._indexed(_owner_uids)
@@ -252,9 +256,12 @@ def _namespaces_of(obj: Object) -> Iterable[str]:
     return (obj["metadata"].get("namespace", ""),)
 
 
+_NOBODY = "/"  # before a namespace, in the place of a controller's uid
+
+
 def _controller_uids(obj: Object) -> Iterable[str]:
     ref = controller_of(obj)
-    return () if ref is None else (ref["uid"],)
+    return (f"{_NOBODY}{obj['metadata'].get('namespace', '')}",) if ref is None else (ref["uid"],)
 
 
 def _owner_uids(obj: Object) -> Iterable[str]:
@@ -380,6 +387,12 @@ class Lister:
         namespace = meta.get("namespace", "")
         found = self.informers[resource].controlled_by(meta["uid"])
         return [obj for obj in found if not namespace or obj["metadata"].get("namespace", "") == namespace]
+
+    def orphans(
+        self, resource: str, namespace: str, labels: Callable[[dict[str, str]], bool]
+    ) -> Sequence[Object]:
+        found = self.informers[resource].orphans(namespace)
+        return [obj for obj in found if labels(obj["metadata"].get("labels") or {})]
 
     def owned_by(self, uid: str, resource: str) -> Sequence[Object]:
         return self.informers[resource].owned_by(uid)

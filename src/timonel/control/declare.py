@@ -41,6 +41,11 @@ class Cache(Protocol):
     def controlled_by(self, owner: Object, resource: str) -> Sequence[Object]:
         """Objects in the owner's namespace whose controller reference has the owner's uid."""
 
+    def orphans(
+        self, resource: str, namespace: str, labels: Callable[[dict[str, str]], bool]
+    ) -> Sequence[Object]:
+        """Objects of a namespace that nobody controls and whose labels satisfy the predicate: whom one may adopt."""
+
     def owned_by(self, uid: str, resource: str) -> Sequence[Object]:
         """Objects with any owner reference to `uid`."""
 

@@ -57,7 +57,7 @@ class Observed:
 def observe(desired: Object, cache: Cache) -> Observed:
     matches = workloads.selector_of(desired).matches
     mine = cache.controlled_by(desired, "pods")
-    orphans = cache.select("pods", desired["metadata"]["namespace"], matches)
+    orphans = cache.orphans("pods", desired["metadata"]["namespace"], matches)
     history = _history(desired, cache.controlled_by(desired, revisions.RESOURCE))
     return Observed(
         workloads.claim(desired, matches, [*mine, *orphans]), cache.list("nodes"), history, cache.now()

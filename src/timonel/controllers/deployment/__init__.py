@@ -52,7 +52,7 @@ def observe(desired: Object, cache: Cache) -> Observed:
     matches = workloads.selector_of(desired).matches
     namespace = desired["metadata"]["namespace"]
     mine = cache.controlled_by(desired, replicasets.RESOURCE)
-    orphans = cache.select(replicasets.RESOURCE, namespace, matches)
+    orphans = cache.orphans(replicasets.RESOURCE, namespace, matches)
     claim = workloads.claim(desired, matches, [*mine, *orphans])
     by_set: dict[str, Sequence[Object]] = {}
     if not sizes.is_rolling(desired):

@@ -32,7 +32,7 @@ class Observed:
 def observe(desired: Object, cache: Cache) -> Observed:
     matches = workloads.selector_of(desired).matches
     mine = cache.controlled_by(desired, "pods")
-    orphans = cache.select("pods", desired["metadata"]["namespace"], matches)
+    orphans = cache.orphans("pods", desired["metadata"]["namespace"], matches)
     claim = workloads.claim(desired, matches, [*mine, *orphans])
     return Observed(claim, counting.count(desired, claim.owned, cache.now()), cache.now())
 

@@ -58,7 +58,7 @@ class Observed:
 def observe(desired: Object, cache: Cache) -> Observed:
     selector = workloads.selector_of(desired).matches
     namespace = desired["metadata"]["namespace"]
-    candidates = [*cache.controlled_by(desired, "pods"), *cache.select("pods", namespace, selector)]
+    candidates = [*cache.controlled_by(desired, "pods"), *cache.orphans("pods", namespace, selector)]
     members = [p for p in candidates if identity.ordinal_of(desired, p) is not None]
     claim = workloads.claim(desired, selector, members)
     wanted = set(identity.ordinals(desired)) | {_ordinal(desired, p) for p in claim.owned}
