@@ -8,7 +8,16 @@ import platform
 import signal
 import sys
 
-from benchmarks import containers, custom_resources, memory, requests, scheduling, startup, workloads
+from benchmarks import (
+    containers,
+    custom_resources,
+    memory,
+    requests,
+    scheduling,
+    simulation,
+    startup,
+    workloads,
+)
 from benchmarks.apiserver.__main__ import main as api_server
 from benchmarks.figure import Figure, table
 
@@ -18,6 +27,7 @@ ALL = (
     *requests.BENCHMARKS,
     *workloads.BENCHMARKS,
     *scheduling.BENCHMARKS,
+    *simulation.BENCHMARKS,
     *custom_resources.BENCHMARKS,
     *containers.BENCHMARKS,
 )

@@ -11,7 +11,7 @@ Upstream  pkg/controller/nodeipam/ipam/range_allocator.go
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from timonel.control.actions import Action, Patch, Plan, Record
 from timonel.control.declare import Cache, ControllerType, Watch, nobody
@@ -26,14 +26,21 @@ def _ranges(node: Object) -> list[str]:
     return spec.get("podCIDRs") or ([spec["podCIDR"]] if spec.get("podCIDR") else [])
 
 
-def _free(cluster: Network, prefix: int, taken: Sequence[Network]) -> Network | None:
-    used = [(int(t.network_address), int(t.broadcast_address)) for t in taken if t.version == cluster.version]
-    equal = set(used)
-    for subnet in cluster.subnets(new_prefix=prefix):
-        first, last = int(subnet.network_address), int(subnet.broadcast_address)
-        if (first, last) not in equal and not any(a <= last and first <= b for a, b in used):
-            return subnet
-    return None
+def _free(cluster: Network, prefix: int, taken: Iterable[Network]) -> Iterator[Network]:
+    """The ranges of this size that overlap none that is taken, the lowest first."""
+    shift = cluster.max_prefixlen - prefix
+    base, count = int(cluster.network_address) >> shift, 1 << (prefix - cluster.prefixlen)
+    used = sorted(
+        ((int(t.network_address) >> shift) - base, (int(t.broadcast_address) >> shift) - base)
+        for t in taken
+        if t.version == cluster.version
+    )
+    at = 0
+    for first, last in (*used, (count, count)):
+        while at < min(first, count):
+            yield ipaddress.ip_network((((base + at) << shift), prefix))
+            at += 1
+        at = max(at, last + 1)
 
 
 def _everyone(node: Object, cache: Cache) -> Iterable[Key]:
@@ -55,20 +62,18 @@ def node_ipam(
         waiting = [n for n in nodes if not _ranges(n) and not is_deleting(n)]
         waiting.sort(key=lambda n: (n["metadata"].get("creationTimestamp", ""), n["metadata"]["name"]))
         actions: list[Action] = []
+        free = [
+            _free(c, max(c.prefixlen, node_prefix_v4 if c.version == 4 else node_prefix_v6), taken)
+            for c in clusters
+        ]
         for node in waiting:
-            given: list[Network] = []
-            for cluster in clusters:
-                prefix = max(cluster.prefixlen, node_prefix_v4 if cluster.version == 4 else node_prefix_v6)
-                found = _free(cluster, prefix, taken)
-                if found is not None:
-                    given.append(found)
+            given = [found for ranges in free if (found := next(ranges, None)) is not None]
             if len(given) < len(clusters):
                 text = f"Node {node['metadata']['name']} status is now: CIDRNotAvailable"
                 actions.append(Record("Normal", "CIDRNotAvailable", text, about=node))
                 continue
-            taken += given
-            ranges = list(map(str, given))
-            patch = {"spec": {"podCIDR": ranges[0], "podCIDRs": ranges}}
+            texts = list(map(str, given))
+            patch = {"spec": {"podCIDR": texts[0], "podCIDRs": texts}}
             actions.append(Patch("nodes", key_of(node), patch, uid=uid_of(node), missing_ok=True))
         return Plan(tuple(actions))
 

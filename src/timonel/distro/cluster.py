@@ -145,8 +145,9 @@ class Cluster:
         """For a Secret that holds the token of a service account."""
         return legacy_token(self._keys, account, secret)
 
-    def transport_for(self, user: User) -> Transport:
-        return self.api.transport_for(user)
+    def transport_for(self, user: User, *, keeps: bool = True) -> Transport:
+        """`keeps`: whether who uses it keeps what it reads, so that the caches may, too."""
+        return self.api.transport_for(user, keeps=keeps)
 
     def controller_transport(self, name: str) -> Transport:
         """Each controller is a service account of its own, with upstream's role for it."""

@@ -68,7 +68,7 @@ class Simulation:
         through: Callable[[Transport], Transport] = lambda transport: transport,
     ) -> None:
         user = User(f"system:serviceaccount:kube-system:{SIMULATOR}", SERVICE_ACCOUNTS)
-        transport = through(cluster.transport_for(user))
+        transport = through(cluster.transport_for(user, keeps=False))
         self.engine = NodeSimulator(transport, cluster.clock, make=make, stages=stages)
         self._door = NodeDoor(self.engine, cluster.clock)
         self._nearby = cluster.nearby_nodes

@@ -263,11 +263,14 @@ class ApiServer:
         self.gate.record(trail)
         self._background.append(trail.run)
 
-    def transport_for(self, user: User) -> LocalTransport:
+    def transport_for(self, user: User, *, keeps: bool = True) -> LocalTransport:
+        """`keeps`: as LocalTransport's."""
         others = self._aggregator
         if others is None:
-            return LocalTransport(self.core, self._authorizer, user, self.paths)
-        return LocalTransport(self.core, self._authorizer, user, self.paths, elsewhere=others.routes.of)
+            return LocalTransport(self.core, self._authorizer, user, self.paths, keeps=keeps)
+        return LocalTransport(
+            self.core, self._authorizer, user, self.paths, elsewhere=others.routes.of, keeps=keeps
+        )
 
     async def run(self, ready: asyncio.Event) -> None:
         self._add_paths()

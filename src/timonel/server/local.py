@@ -27,6 +27,7 @@ from timonel.server.request import Authorizer, Undecided, User
 from timonel.server.responses import from_exception
 from timonel.server.verbs import delete, read, watch
 from timonel.server.verbs.call import Call, Core, Result
+from timonel.server.watchcache import Entry
 
 
 class LocalTransport:
@@ -40,7 +41,11 @@ class LocalTransport:
         paths: Paths,
         agent: str = "",
         elsewhere: Callable[[Info], Proxied | None] = lambda info: None,
+        *,
+        keeps: bool = True,
     ) -> None:
+        """Without `keeps`, for who keeps nothing of what it reads, no tree stays in the caches for its sake."""
+        self._keeps = keeps
         self._elsewhere = elsewhere
         self._core = core
         self._authorizer = authorizer
@@ -84,8 +89,8 @@ class LocalTransport:
                 found = read.list_now(self._core, call) or await read.list_(self._core, call)
             except Exception as error:  # callers get what they would over HTTPS
                 raise from_exception(error) from error
-        call.endpoint.cache.shared = True
-        items = [call.endpoint.obj(entry) for entry in found.entries]
+        call.endpoint.cache.shared |= self._keeps
+        items = [self._obj(call, entry) for entry in found.entries]
         return ObjectList(items, str(found.revision), found.continue_token)
 
     async def watch(
@@ -113,7 +118,7 @@ class LocalTransport:
                     yield event
             return
         call = self._permitted(info)[0]
-        call.endpoint.cache.shared = True
+        call.endpoint.cache.shared |= self._keeps
         opened = await watch.watch(self._core, call)
         opened.timeout = 0.0  # nothing is lost between us, and nothing to be spread over several servers
         deliveries = opened.deliveries()
@@ -124,7 +129,7 @@ class LocalTransport:
                         yield WatchEvent("BOOKMARK", delivery)
                         continue
                     type_, entry, _ = delivery
-                    obj = call.endpoint.obj(entry)
+                    obj = self._obj(call, entry)
                     yield WatchEvent(type_, tables.partial(obj, PLAIN) if metadata_only else obj)
         finally:
             await deliveries.aclose()
@@ -215,6 +220,9 @@ class LocalTransport:
         return None
 
     # ---- parts
+
+    def _obj(self, call: Call, entry: Entry) -> Object:
+        return call.endpoint.obj(entry) if self._keeps else call.endpoint.look(entry)
 
     async def _raw_resource(self, info: Info, body: Any) -> Any:
         if info.verb in ("deletecollection", "watch"):
@@ -320,12 +328,10 @@ class LocalTransport:
             raise
         except Exception as error:  # callers get what they would over HTTPS
             raise from_exception(error) from error
-        return _tree(call, result)
+        return self._obj(call, result.entry) if result.entry is not None else _tree(result)
 
 
-def _tree(call: Call, result: Result) -> Object:
-    if result.entry is not None:
-        return call.endpoint.obj(result.entry)
+def _tree(result: Result) -> Object:
     assert result.obj is not None
     return result.obj
 

@@ -5,6 +5,8 @@ Upstream: apiserver/pkg/registry/rest/delete.go, registry/generic/registry/store
 
 from __future__ import annotations
 
+import asyncio
+from contextlib import suppress
 from dataclasses import replace
 
 from timonel.machinery import errors, field
@@ -24,6 +26,7 @@ from timonel.server.verbs.read import list_
 from timonel.server.watchcache import Entry
 
 ATTEMPTS = 1000
+AT_ONCE = 16  # objects of a collection
 ORPHANING = {
     ("batch", "jobs"),
     ("", "replicationcontrollers"),
@@ -297,9 +300,17 @@ async def delete_collection(core: Core, call: Call) -> ListResult:
         cause = field.invalid(IGNORE_READ_ERROR, True, text)
         raise errors.invalid("DeleteOptions", "", [cause], "meta.k8s.io")
     found = await list_(core, call)
-    for entry in found.entries:
-        try:
-            await remove(core, call, entry.name, options)
-        except errors.NotFound:
-            continue
+    waiting = iter(found.entries)
+
+    async def some() -> None:
+        for entry in waiting:
+            with suppress(errors.NotFound):
+                await remove(core, call, entry.name, options)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(AT_ONCE, len(found.entries))):
+                group.create_task(some())
+    except* Exception as failed:
+        raise failed.exceptions[0] from None
     return found
