@@ -138,3 +138,6 @@ def test_indexes_agree_with_the_objects(steps: list[tuple[str, str | None, bool]
         by_name = sorted(expected, key=lambda o: str(o["metadata"]["name"]))
         assert sorted(informer.controlled_by(uid), key=lambda o: str(o["metadata"]["name"])) == by_name
         assert sorted(informer.owned_by(uid), key=lambda o: str(o["metadata"]["name"])) == by_name
+    free = {o["metadata"]["name"] for o in informer.list() if "ownerReferences" not in o["metadata"]}
+    assert {o["metadata"]["name"] for o in informer.orphans("default")} == free
+    assert not informer.orphans("another")
