@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -26,6 +27,10 @@ class Client:
     def push(self, data: bytes) -> None:
         self.takes -= 1
         self.got.append(data)
+
+    def in_turn(self, step: Callable[[], bool]) -> None:
+        while step():
+            pass
 
     def end(self) -> None:
         self.ended += 1

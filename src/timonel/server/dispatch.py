@@ -138,6 +138,8 @@ class Dispatcher:
                 self._core, route.endpoint, form, result, info, self._notes(route, call)
             )
         else:
+            if not self._gate.at_once(schema, info, route.endpoint.cache):
+                return None
             found = read.list_now(self._core, call)
             if found is None:
                 return None
@@ -164,9 +166,13 @@ class Dispatcher:
                 work = gate.recorded(passage, request, work, lambda error: self.failed(request, error))
             response = await work
             passage.answered(response)
-            return response if passage.long else self._compressed(request, response)
-        finally:
+            if passage.long:
+                passage.leave()
+                return response
+            return self._compressed(request, response)
+        except BaseException:
             passage.leave()
+            raise
 
     async def _asked(self, request: Request, passage: Passage, target: _Target) -> Response | Upgraded:
         for _ in range(MOST_QUESTIONS):
@@ -224,7 +230,8 @@ class Dispatcher:
             form = self._form(request)
         else:  # reviews and the like have no columns
             form = negotiate.negotiate(request.header(b"accept"), tables=False, protobuf=True)
-        return await self._answer(call, route, form)
+        in_parts = record is None and not told.packs  # else it has to be seen as a whole
+        return await self._answer(call, route, form, in_parts=in_parts)
 
     def _compressed(self, request: Request, response: Response | Upgraded) -> Response | Upgraded:
         if not isinstance(response, Response) or not isinstance(response.body, bytes):
@@ -324,13 +331,13 @@ class Dispatcher:
             warnings = [rtype.retired.warning, *warnings]
         return warning_headers(warnings) if warnings else ()
 
-    async def _answer(self, call: Call, route: Route, form: Form) -> Response:
+    async def _answer(self, call: Call, route: Route, form: Form, *, in_parts: bool) -> Response:
         try:
-            return await self._carried_out(call, route, form)
+            return await self._carried_out(call, route, form, in_parts=in_parts)
         except errors.StatusError as error:
             return status_response(error, headers=self._notes(route, call))
 
-    async def _carried_out(self, call: Call, route: Route, form: Form) -> Response:
+    async def _carried_out(self, call: Call, route: Route, form: Form, *, in_parts: bool) -> Response:
         core, info, endpoint = self._core, call.info, call.endpoint
         if info.verb == "watch":
             frames = render.Frames(core, endpoint, form, info)
@@ -342,7 +349,8 @@ class Dispatcher:
             return Response(200, source, frames.content_type, self._notes(route, call))
         if info.verb == "list":
             found = await read.list_(core, call)
-            return render.list_(core, endpoint, form, found, info, self._notes(route, call))
+            notes = self._notes(route, call)
+            return render.list_(core, endpoint, form, found, info, notes, in_parts=in_parts)
         if info.verb == "deletecollection":
             found = await delete.delete_collection(core, call)
             return render.list_(core, endpoint, form, found, info, self._notes(route, call))

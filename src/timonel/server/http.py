@@ -29,6 +29,7 @@ from timonel.aio.clock import Timer, stopwatch
 from timonel.server.clientcertificate import shown
 from timonel.server.listening import Listener, bound, open_files
 from timonel.server.request import Upgraded
+from timonel.server.turns import Turns
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +46,7 @@ RESERVED_FILES = 128  # of those that the process may open: for the store, logs,
 LINGER = 0.5  # seconds that a refused client may still send: a reset would take the answer from it
 PIPELINE_LIMIT = 16  # requests waiting on a connection before it is no longer read
 RELAY_LIMIT = 1024 * 1024  # unread bytes of a relayed connection before it is no longer read
+PIECE = 256 * 1024  # bytes of a body that are written at a time
 LARGE = 64 * 1024  # bytes of a body that is not copied to join it with its head
 CLIENT_GONE = 499  # what is counted as the answer to a client that did not wait for it
 FAREWELL = 2.0  # seconds that connections get to close when the server stops
@@ -129,6 +131,9 @@ class Sink(Protocol):
     @property
     def writable(self) -> bool: ...
     def push(self, data: bytes) -> None: ...
+    def in_turn(self, step: Callable[[], bool]) -> None:
+        """Call it, in turn with those of others, until it says that there is nothing more to do for now."""
+
     def end(self) -> None:
         """That was all."""
 
@@ -519,7 +524,7 @@ class Connection(asyncio.Protocol):
                 return
             if isinstance(response.body, bytes):
                 size = len(response.body)
-                self._write_response(request, response)
+                await self._write_out(request, response, response.body)
             elif isinstance(response.body, Source) and request.method != "HEAD":
                 handed_over = self._begin_source(request, response, response.body)
                 return
@@ -594,16 +599,35 @@ class Connection(asyncio.Protocol):
         if self._lost:
             return
         body = cast(bytes, response.body)
-        extra = b"Content-Length: %d\r\n" % len(body)
-        if request is None or not request.keep_alive or self._closing:
-            extra += b"Connection: close\r\n"
-        head = self._head(request, response, extra)
+        head = self._head(request, response, self._extra(request, len(body)))
         if request is not None and request.method == "HEAD":
             self._transport.write(head)
         elif len(body) < LARGE:
             self._transport.write(head + body)
         else:
             self._transport.writelines((head, body))
+
+    async def _write_out(self, request: Request, response: Response, body: bytes) -> None:
+        """Until all of it has gone out, but for what the buffers take; a large one in pieces, in turn with others."""
+        if len(body) <= PIECE or request.method == "HEAD" or self._lost:
+            self._write_response(request, response)
+            await self._until_writable()
+            return
+        self._transport.write(self._head(request, response, self._extra(request, len(body))))
+        view = memoryview(body)
+        for start in range(0, len(view), PIECE):
+            await self._until_writable()
+            await self._server.turns.wait()
+            if self._lost:
+                return
+            self._transport.write(view[start : start + PIECE])
+        await self._until_writable()
+
+    def _extra(self, request: Request | None, length: int) -> bytes:
+        extra = b"Content-Length: %d\r\n" % length
+        if request is None or not request.keep_alive or self._closing:
+            extra += b"Connection: close\r\n"
+        return extra
 
     async def _stream(self, request: Request, response: Response, chunks: AsyncIterable[bytes]) -> None:
         if request.method == "HEAD":
@@ -642,11 +666,7 @@ class Connection(asyncio.Protocol):
             return False
         self._streaming, self._status = source.length < 0, response.status
         self._source = source
-        extra = b"Transfer-Encoding: chunked\r\n"
-        if not self._streaming:
-            extra = b"Content-Length: %d\r\n" % source.length
-            if not request.keep_alive or self._closing:
-                extra += b"Connection: close\r\n"
+        extra = b"Transfer-Encoding: chunked\r\n" if self._streaming else self._extra(request, source.length)
         self._transport.write(self._head(request, response, extra))
         try:
             source.start(self)
@@ -661,6 +681,9 @@ class Connection(asyncio.Protocol):
 
     def push(self, data: bytes) -> None:
         self._transport.write(b"%x\r\n%b\r\n" % (len(data), data) if self._streaming else data)
+
+    def in_turn(self, step: Callable[[], bool]) -> None:
+        self._server.turns.add(step, self.break_off)
 
     def end(self) -> None:
         request = self._current
@@ -759,6 +782,7 @@ class HttpServer:
     later: Callable[[float, Callable[[], None]], Timer]
     audit_id: Callable[[], bytes]  # a fresh one for each answer
     most: int = MOST_CONNECTIONS
+    turns: Turns = field(default_factory=Turns)
     connections: dict[Connection, None] = field(default_factory=dict)  # in the order in which they came
     _group: asyncio.TaskGroup | None = None
     _loop: asyncio.AbstractEventLoop | None = None

@@ -17,14 +17,14 @@ SMALL = 64 * 1024  # bytes of a body that is not worth it
 class Parts(Source):
     """`texts` with `separator` between them."""
 
-    __slots__ = ("_at", "_separator", "_sink", "_texts", "_writing", "length")
+    __slots__ = ("_at", "_due", "_separator", "_sink", "_texts", "length")
 
     def __init__(self, texts: Sequence[bytes], separator: bytes, length: int) -> None:
         self._texts = texts
         self._separator = separator
         self._sink: Sink | None = None
         self._at = 0
-        self._writing = False
+        self._due = False  # its turn will come
         self.length = length
 
     @classmethod
@@ -48,16 +48,21 @@ class Parts(Source):
         self.resume()
 
     def resume(self) -> None:
-        if self._writing:
-            return  # a write that resumes what it paused
-        self._writing = True
-        while self._sink is not None and self._sink.writable:
-            piece = self._next()
-            if not piece:
-                self._sink.end()
-                break
-            self._sink.push(piece)
-        self._writing = False
+        if self._sink is not None and not self._due:
+            self._due = True
+            self._sink.in_turn(self._step)
+
+    def _step(self) -> bool:
+        """Write a piece, if it is wanted."""
+        if self._sink is None or not self._sink.writable:
+            self._due = False
+            return False
+        piece = self._next()
+        if not piece:
+            self._sink.end()
+            return False
+        self._sink.push(piece)
+        return True
 
     def close(self) -> None:
         self._sink = None

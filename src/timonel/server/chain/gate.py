@@ -21,6 +21,7 @@ from timonel.server.audit.events import Record
 from timonel.server.audit.trail import Trail
 from timonel.server.chain import deadline
 from timonel.server.chain.info import Info
+from timonel.server.flowcontrol import estimate
 from timonel.server.flowcontrol.control import FlowControl
 from timonel.server.flowcontrol.inflight import READING, Full, Inflight
 from timonel.server.flowcontrol.levels import Level, Refused, Schema, Seat
@@ -64,7 +65,7 @@ class AuditIds:
 
 @dataclass(slots=True)
 class Passage:
-    """One request on its way. `leave` gives back what it holds, when its answer is there or begins."""
+    """One request on its way. `leave` gives back what it holds: its answer has gone out, or one that lasts begins."""
 
     gate: Gate
     info: Info
@@ -86,6 +87,7 @@ class Passage:
             self.inflight = None
 
     def over(self) -> None:
+        self.leave()
         self.gate.count(self.info, -1)
         if self.streams:
             self.streams = False
@@ -147,6 +149,11 @@ class Gate:
 
     def classify(self, user: User, info: Info) -> Schema:
         return self._open if self.flows is None else self.flows.classify(user, info)
+
+    def at_once(self, schema: Schema, info: Info, cache: ResourceCache) -> bool:
+        """Whether a list may be answered without seats: nobody else has one, and it is a small one."""
+        level = schema.level
+        return level.exempt or (not level.in_use and estimate.seats(info, cache, 0) == 1)
 
     def count(self, info: Info, sign: int) -> None:
         if info.verb in READING:
