@@ -121,6 +121,18 @@ def test_host_ports_are_had_once() -> None:
     assert decide(table, pod(ports=[80])) == "n2"
 
 
+@pytest.mark.parametrize(("policy", "expected"), [("Always", "n2"), ("", "n1")])
+def test_ports_of_sidecars_count_and_those_of_other_init_containers_do_not(
+    policy: str, expected: str
+) -> None:
+    beside = {"name": "i", "image": "pause", "ports": [{"hostPort": 80, "containerPort": 80}]}
+    if policy:
+        beside["restartPolicy"] = policy
+    table = world([node("n1", cpu="8"), node("n2", cpu="2")], [("n1", pod("a", initContainers=[beside]))])
+
+    assert decide(table, pod(ports=[80])) == expected
+
+
 def test_what_never_preempts_says_so() -> None:
     found = decide(world([node("n1", cpu="1")]), pod(cpu="2", preemptionPolicy="Never"))
 

@@ -154,7 +154,9 @@ def _raise_to(total: Requests, least: Mapping[str, int]) -> None:
 
 
 def host_ports(pod: Object) -> Iterable[HostPort]:
-    for container in (*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]):
+    """Of the containers that go on running; other init containers have ended before those start."""
+    beside = [c for c in pod["spec"].get("initContainers") or () if c.get("restartPolicy") == "Always"]
+    for container in (*beside, *pod["spec"]["containers"]):
         for port in container.get("ports") or ():
             if port.get("hostPort"):
                 yield (port.get("protocol") or "TCP", port.get("hostIP") or "0.0.0.0", port["hostPort"])

@@ -62,7 +62,7 @@ class Scheduler:
             first_backoff=settings.first_backoff,
             longest_backoff=settings.longest_backoff,
         )
-        self.recorder = PatientRecorder(transport, clock, self.name, busy=lambda: self.queue.is_busy)
+        self.recorder = PatientRecorder(transport, clock, self.name, busy=self._is_busy)
         self._client, self._clock = Client(transport, index), clock
         self._owns_informers = informers is None
         self._informers = informers or InformerFactory(transport, clock, index)
@@ -76,10 +76,15 @@ class Scheduler:
             self._client, self._statuses, self.queue, self.nodes, self.recorder, self._permitting
         )
         self._bindings = asyncio.Semaphore(MOST_BINDINGS)
+        self._under_way = 0
         for profile in self.profiles.values():
             for plugin in profile.plugins:
                 if isinstance(plugin, ActingPlugin):
                     plugin.attach(self)
+
+    def _is_busy(self) -> bool:
+        """Whether pods wait that could be tried, or bindings are on their way."""
+        return self.queue.is_busy or self._under_way > 0
 
     def informer(self, resource: str) -> Informer:
         """What the scheduler itself has seen."""
@@ -107,6 +112,7 @@ class Scheduler:
                 while True:
                     queued = await self.queue.pop()
                     await self._bindings.acquire()
+                    self._under_way += 1
                     await self._schedule(queued, group)
                     await self._clock.sleep(0)  # others have their turn between two decisions
             finally:
@@ -297,7 +303,7 @@ class Scheduler:
             self._forget(profile, info, state)
             await self._tell(self._put_back(queued, exc, None), exc, None)
             return
-        self._bindings.release()
+        self._released()
         for post_bind in profile.post_bind:
             post_bind.post_bind(state, node)
         self.recorder.record(info.pod, "Normal", "Scheduled", f"Successfully assigned {info.key} to {node}")
@@ -325,6 +331,10 @@ class Scheduler:
             raise Rejected("preempted") from None
         finally:
             self._permitting.pop(info.uid, None)
+
+    def _released(self) -> None:
+        self._under_way -= 1
+        self._bindings.release()
 
     def _forget(self, profile: Profile, info: PodInfo, state: State) -> None:
         for plugin in reversed(profile.reserve):
@@ -375,7 +385,7 @@ class Scheduler:
         except (StatusError, Unreachable) as failure:
             logger.info("Could not tell why a pod is not scheduled: %s", failure)
         finally:
-            self._bindings.release()
+            self._released()
 
     # ---- what plugins act through
 
