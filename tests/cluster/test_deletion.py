@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.cluster.harness import NAMESPACE, World, cluster, workload
+from timonel.machinery.errors import StatusError
 from timonel.objects.meta import Key, is_deleting
 
 SETS, DEPLOYMENTS = "replicasets.apps", "deployments.apps"
@@ -76,3 +79,42 @@ async def test_a_namespace_is_emptied_before_it_goes() -> None:
 
 async def is_forgotten(world: World) -> bool:
     return await world.client.find("namespaces", Key("", NAMESPACE)) is None
+
+
+async def test_a_collection_goes_until_one_of_it_may_not() -> None:
+    async with cluster() as world:
+        for number in range(40):
+            await world.create("configmaps", {"metadata": {"name": f"c-{number}"}})
+        configmaps = world.client.index.resource("configmaps")
+        await world.client.transport.delete_collection(configmaps, "shop", label_selector="!keep")
+        assert not [name for name in await world.names("configmaps") if name.startswith("c-")]
+
+        policy = {
+            "metadata": {"name": "keep"},
+            "spec": {
+                "matchConstraints": {
+                    "resourceRules": [
+                        {
+                            "apiGroups": [""],
+                            "apiVersions": ["v1"],
+                            "operations": ["DELETE"],
+                            "resources": ["configmaps"],
+                        }
+                    ]
+                },
+                "validations": [{"expression": "false", "message": "kept"}],
+            },
+        }
+        admission = "admissionregistration.k8s.io"
+        await world.client.create(f"validatingadmissionpolicies.{admission}", policy)
+        binding = {
+            "metadata": {"name": "keep"},
+            "spec": {"policyName": "keep", "validationActions": ["Deny"]},
+        }
+        await world.client.create(f"validatingadmissionpolicybindings.{admission}", binding)
+        await world.create("configmaps", {"metadata": {"name": "d"}})
+        await world.pass_by(1)
+
+        with pytest.raises(StatusError, match="kept"):
+            await world.client.transport.delete_collection(configmaps, "shop")
+        assert "d" in await world.names("configmaps")

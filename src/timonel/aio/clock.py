@@ -112,6 +112,7 @@ class VirtualClock:
         self._start = start
         self._timers = _Heap()
         self._upkeep = (_Heap(), _Heap())
+        self._lazy = _Heap()
         self._at_work = 0
         self._idle = asyncio.Event()
         self._moving = False
@@ -133,8 +134,11 @@ class VirtualClock:
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
         return self._timers.add(self._now + max(seconds, 0), callback)
 
-    def call_for_upkeep(self, seconds: float, callback: Callable[[], None], *, watches: bool) -> Timer:
-        return self._upkeep[watches].add(self._now + max(seconds, 0), callback)
+    def call_for_upkeep(
+        self, seconds: float, callback: Callable[[], None], *, watches: bool, lazy: bool
+    ) -> Timer:
+        heap = self._lazy if lazy else self._upkeep[watches]
+        return heap.add(self._now + max(seconds, 0), callback)
 
     @contextmanager
     def working(self) -> Iterator[None]:
@@ -161,24 +165,25 @@ class VirtualClock:
         await self._settle(settle)
         earliest = self._now  # when time may stop for upkeep alone
         while True:
-            upkeep_at = max(min(heap.due() for heap in self._upkeep), earliest)
+            upkeep_at = max(min(heap.due() for heap in (*self._upkeep, self._lazy)), earliest)
             stop = min(self._timers.due(), upkeep_at)
             if stop > target:
                 break
             self._now = max(self._now, stop)
-            if await self._keep_up(settle):
+            is_time = self._now >= earliest
+            if await self._keep_up(settle, lazy=is_time) and is_time:
                 earliest = self._now + grain
             while self._timers.due() <= self._now:
                 self._timers.pop()()
                 await self._settle(settle)
         self._now = max(self._now, target)
-        await self._keep_up(settle)
+        await self._keep_up(settle, lazy=True)
         await self._settle(settle)
 
-    async def _keep_up(self, settle: int) -> bool:
+    async def _keep_up(self, settle: int, *, lazy: bool) -> bool:
         """First what keeps things alive, then what watches whether they are; whether there was any."""
         was_due = False
-        for heap in self._upkeep:
+        for heap in (*self._upkeep, self._lazy) if lazy else self._upkeep:
             found = False
             while heap.due() <= self._now:
                 heap.pop()()
@@ -218,8 +223,8 @@ async def _sleep(clock: Clock, seconds: float) -> None:
 class _Upkeep:
     """A virtual clock as those see it whose timers need not be exact when time makes a leap."""
 
-    def __init__(self, clock: VirtualClock, *, watches: bool) -> None:
-        self._clock, self._watches = clock, watches
+    def __init__(self, clock: VirtualClock, *, watches: bool, lazy: bool) -> None:
+        self._clock, self._watches, self._lazy = clock, watches, lazy
         self.outside = clock.outside
 
     def now(self) -> float:
@@ -232,16 +237,17 @@ class _Upkeep:
         await _sleep(self, seconds)
 
     def call_later(self, seconds: float, callback: Callable[[], None]) -> Timer:
-        return self._clock.call_for_upkeep(seconds, callback, watches=self._watches)
+        return self._clock.call_for_upkeep(seconds, callback, watches=self._watches, lazy=self._lazy)
 
 
-def upkeep(clock: Clock, *, watches: bool = False) -> Clock:
+def upkeep(clock: Clock, *, watches: bool = False, lazy: bool = False) -> Clock:
     """The clock for what comes again and again to keep things alive (heartbeats, renewals), or `watches` that they are.
 
+    `lazy` is what nobody waits for, such as clearing up: it need not be done before other things at their time.
     The same clock, unless it is virtual: there a year of heartbeats is some hundred, and those who watch for them come
     after them.
     """
-    return _Upkeep(clock, watches=watches) if isinstance(clock, VirtualClock) else clock
+    return _Upkeep(clock, watches=watches, lazy=lazy) if isinstance(clock, VirtualClock) else clock
 
 
 def outside(clock: Clock) -> Clock:

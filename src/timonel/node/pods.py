@@ -188,7 +188,7 @@ class Pods:
 
     async def _relist_for_ever(self) -> None:
         while True:
-            await upkeep(self._clock).sleep(RELIST)
+            await upkeep(self._clock, lazy=True).sleep(RELIST)
             await self._relist()
 
     async def _relist(self) -> None:

@@ -127,7 +127,7 @@ class ApiServer:
     ) -> None:
         self.config = config
         self.clock = clock
-        self._pace = upkeep(outside(clock))  # of what has nothing to do with the cluster's time
+        self._pace = upkeep(outside(clock), lazy=True)  # of what has nothing to do with the cluster's time
         self._caches = Caches(store, self._pace)
         vault = config.vault
         if vault is None and config.encryption_key:

@@ -60,7 +60,7 @@ def _claims(store: Store, clock: Clock) -> Callable[[str, Callable[[int, Key], b
 def compose(
     settings: Settings, *, store: Store, scheme: Scheme, clock: Clock, tls: ssl.SSLContext | None
 ) -> ApiServer:
-    pace = upkeep(outside(clock))  # of connections and of whoever is not in the cluster
+    pace = upkeep(outside(clock), lazy=True)  # of connections and of whoever is not in the cluster
     security = Security(settings.security, clock)
     server = ApiServer(
         config=settings.config,

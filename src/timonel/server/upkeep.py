@@ -56,11 +56,11 @@ class Upkeep:
                 last = newest
             except StoreError as error:
                 logger.warning("Failed to compact the store", extra={"error": str(error)})
-            await upkeep(outside(self._core.clock)).sleep(COMPACT_EVERY)
+            await upkeep(outside(self._core.clock), lazy=True).sleep(COMPACT_EVERY)
 
     async def _bookmark(self) -> None:
         while True:
-            await upkeep(outside(self._core.clock)).sleep(BOOKMARK_EVERY)
+            await upkeep(outside(self._core.clock), lazy=True).sleep(BOOKMARK_EVERY)
             self._core.registry.caches.bookmark()
 
     async def _expire(self, endpoint: Endpoint, ttl: float) -> None:
@@ -71,7 +71,7 @@ class Upkeep:
                 await self._expire_once(endpoint, ttl, ends)
             except StoreError as error:
                 logger.warning("Failed to expire objects", extra={"error": str(error)})
-            await upkeep(clock).sleep(EXPIRE_EVERY)
+            await upkeep(clock, lazy=True).sleep(EXPIRE_EVERY)
 
     async def _expire_once(self, endpoint: Endpoint, ttl: float, ends: dict[str, tuple[int, float]]) -> None:
         """`ends` keeps, by key, the revision that was seen and when it ends by the monotonic clock: a wall clock that

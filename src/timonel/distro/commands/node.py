@@ -196,7 +196,7 @@ async def _each(items: Iterable[str], work: Callable[[str], Awaitable[None]]) ->
         async with asyncio.TaskGroup() as group:
             for _ in range(AT_ONCE):
                 group.create_task(one_after_the_other())
-    except* Exception as failed:
+    except ExceptionGroup as failed:
         raise failed.exceptions[0] from failed
     return done
 

@@ -311,6 +311,6 @@ async def delete_collection(core: Core, call: Call) -> ListResult:
         async with asyncio.TaskGroup() as group:
             for _ in range(min(AT_ONCE, len(found.entries))):
                 group.create_task(some())
-    except* Exception as failed:
+    except ExceptionGroup as failed:
         raise failed.exceptions[0] from None
     return found
