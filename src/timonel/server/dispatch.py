@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import orjson
 
 from timonel.machinery import errors
-from timonel.server import bodies, compression, negotiate, render, routes
+from timonel.server import bodies, compression, longlists, negotiate, render, routes
 from timonel.server.chain import authentication, authorization
 from timonel.server.chain.gate import Gate, Passage
 from timonel.server.chain.info import Info, parse
@@ -36,6 +36,7 @@ from timonel.server.request import (
 )
 from timonel.server.responses import NOT_FOUND_PAGE, from_exception, status_response, warning_headers
 from timonel.server.routes import Route
+from timonel.server.turns import Turns
 from timonel.server.verbs import connect, create, delete, patch, read, scale, update, watch
 from timonel.server.verbs.call import Call, Core, Result
 from timonel.server.watchcache import ResourceCache
@@ -97,6 +98,7 @@ class Dispatcher:
         self._targets: dict[tuple[str, str, str], _Target] = {}
         self._forms: dict[str, Form] = {}
         self._pushes = Pushes()
+        self._turns = Turns()
 
     # ---- http.Handler
 
@@ -141,7 +143,7 @@ class Dispatcher:
             if not self._gate.at_once(schema, info, route.endpoint.cache):
                 return None
             found = read.list_now(self._core, call)
-            if found is None:
+            if found is None or longlists.is_long(form, found):
                 return None
             response = render.list_(
                 self._core,
@@ -350,6 +352,11 @@ class Dispatcher:
         if info.verb == "list":
             found = await read.list_(core, call)
             notes = self._notes(route, call)
+            if longlists.is_long(form, found):
+                turn = self._turns.wait
+                return await longlists.list_(
+                    core, endpoint, form, found, info, notes, turn, in_parts=in_parts
+                )
             return render.list_(core, endpoint, form, found, info, notes, in_parts=in_parts)
         if info.verb == "deletecollection":
             found = await delete.delete_collection(core, call)

@@ -90,6 +90,20 @@ def include_of(info: Info) -> str:
     return include or "Metadata"
 
 
+def list_metadata(endpoint: Endpoint, form: Form, result: ListResult) -> Object:
+    metadata: Object = {"resourceVersion": str(result.revision)} if result.revision else {}
+    if endpoint.rtype.custom and not form.transform:
+        metadata = {
+            "continue": "",
+            **metadata,
+        }  # upstream has no struct for these lists that would leave it out
+    if result.continue_token:
+        metadata["continue"] = result.continue_token
+    if result.remaining:
+        metadata["remainingItemCount"] = result.remaining
+    return metadata
+
+
 def list_(
     core: Core,
     endpoint: Endpoint,
@@ -101,16 +115,7 @@ def list_(
     in_parts: bool = False,
 ) -> Response:
     """`in_parts`: a large body need not be one piece."""
-    metadata: Object = {"resourceVersion": str(result.revision)} if result.revision else {}
-    if endpoint.rtype.custom and not form.transform:
-        metadata = {
-            "continue": "",
-            **metadata,
-        }  # upstream has no struct for these lists that would leave it out
-    if result.continue_token:
-        metadata["continue"] = result.continue_token
-    if result.remaining:
-        metadata["remainingItemCount"] = result.remaining
+    metadata = list_metadata(endpoint, form, result)
     rtype = endpoint.rtype
     if form.transform == TABLE:
         now, include = core.clock.now(), include_of(info)
