@@ -44,6 +44,47 @@ def test_an_etcd_that_is_away(tmp_path: Path) -> None:
             server.down()
 
 
+def test_an_etcd_that_hangs(tmp_path: Path) -> None:
+    with etcd(tmp_path / "etcd") as member:
+        server = ServerProcess(tmp_path, store=member.url)
+        server.up()
+        try:
+            pid = server.pid
+            kept = server.send("POST", MAPS, {"metadata": {"name": "kept"}})
+            server.send("GET", MAPS)
+            member.freeze()
+            begun = time.monotonic()
+            written = server.send("POST", MAPS, {"metadata": {"name": "unknown"}})
+            write_lasted = time.monotonic() - begun
+            begun = time.monotonic()
+            read = server.send("GET", f"{MAPS}/kept")
+            read_lasted = time.monotonic() - begun
+            member.thaw()
+            again = wait_for(
+                lambda: _created(server, {"metadata": {"name": "again"}}), "a write that is answered"
+            )
+            names = [item["metadata"]["name"] for item in server.send("GET", MAPS).body["items"]]
+            found = server.send("GET", f"{MAPS}/unknown")
+
+            assert (written.status, written.body["reason"]) == (504, "Timeout")
+            assert written.body["message"].startswith("etcdserver: request timed out")
+            assert (read.status, read.body["reason"]) == (503, "ServiceUnavailable")
+            assert write_lasted < 8
+            assert read_lasted < 8
+            assert (
+                "retry-after" not in written.headers | read.headers
+            )  # a write is not to be repeated unasked
+            assert names == sorted(set(names))
+            assert {"kept", "again"} <= set(names)
+            assert found.status == (200 if "unknown" in names else 404)
+            assert kept.version < again.version
+            assert server.pid == pid
+            assert "Traceback" not in server.log
+        finally:
+            member.thaw()
+            server.down()
+
+
 def test_a_server_that_finds_no_etcd_says_so(tmp_path: Path) -> None:
     begun = time.monotonic()
     done = timonel(

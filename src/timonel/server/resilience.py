@@ -11,13 +11,13 @@ from typing import Any
 
 from timonel.aio.clock import Clock
 from timonel.aio.lifecycle import leaves
-from timonel.machinery.errors import ServerTimeout, ServiceUnavailable
+from timonel.machinery.errors import ServerTimeout, ServiceUnavailable, Timeout
 from timonel.store.base import StoreError
 
 logger = logging.getLogger(__name__)
 
 AGAIN_AFTER = 1.0  # seconds
-PASSING = (StoreError, ServiceUnavailable, ServerTimeout)
+PASSING = (StoreError, ServiceUnavailable, ServerTimeout, Timeout)
 
 
 async def kept(work: Callable[[], Coroutine[Any, Any, None]], clock: Clock) -> None:

@@ -10,7 +10,7 @@ import orjson
 from timonel.machinery import errors
 from timonel.machinery.errors import StatusError
 from timonel.server.http import JSON, TEXT, Header, Response
-from timonel.store.base import Corrupt, StoreError, Unreachable
+from timonel.store.base import Corrupt, OutcomeUnknown, StoreError, Unreachable
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,8 @@ def internal_error(message: str) -> errors.InternalError:
 def from_exception(error: BaseException) -> StatusError:
     if isinstance(error, StatusError):
         return error
+    if isinstance(error, OutcomeUnknown):
+        return errors.Timeout(str(error))
     if isinstance(error, Unreachable):
         # Without Retry-After: clients obey it ten times before they tell anybody what is wrong.
         return errors.ServiceUnavailable(f"the store cannot serve now: {error}")

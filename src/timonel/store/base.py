@@ -75,12 +75,16 @@ class Unreachable(StoreError):
     """The backend cannot serve now (lost connection, full disk); the write was not acknowledged."""
 
 
+class OutcomeUnknown(Unreachable):
+    """The backend was asked to write and did not answer: the write may have happened, or happen still."""
+
+
 class Corrupt(StoreError):
     """The backend's data cannot be read."""
 
 
 class Store(Protocol):
-    """All methods may raise Unreachable. A write returns once it is durable."""
+    """All methods may raise Unreachable, writes OutcomeUnknown. A write returns once it is durable."""
 
     @property
     def shared(self) -> bool:

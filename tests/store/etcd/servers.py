@@ -77,6 +77,15 @@ class EtcdServer:
         self._process.wait()
         self._process = None
 
+    def freeze(self) -> None:
+        """It is there and answers nothing, until `thaw`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
     def close(self) -> None:
         if self._process is not None:
             self.kill()

@@ -3,7 +3,7 @@ of gRPC become errors of the store.
 
 One connection is used at a time; when it does not answer, the next endpoint's is tried. A read is repeated there. A
 write is repeated only where it cannot have been received; else nobody knows whether it happened, and it raises
-Unreachable.
+OutcomeUnknown.
 
 Upstream: etcd client/v3/retry_interceptor.go, apiserver/pkg/storage/storagebackend/factory/etcd3.go.
 """
@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from timonel.aio.clock import Clock
-from timonel.store.base import Compacted, Corrupt, FutureRevision, StoreError, Unreachable
+from timonel.store.base import Compacted, Corrupt, FutureRevision, OutcomeUnknown, StoreError, Unreachable
 from timonel.store.etcd import wire
 from timonel.store.etcd.http2 import Http2Connection, RpcError, Stream
 
@@ -105,6 +105,12 @@ def kind_of(code: str, details: str) -> StoreError:
     if code == "DEADLINE_EXCEEDED":
         return Unreachable("etcd did not answer in time")
     return Unreachable(f"etcd cannot serve now: {details.removeprefix('etcdserver: ') or code}")
+
+
+def unanswered(code: str) -> OutcomeUnknown:
+    """In etcd's own words for it."""
+    why = "" if code == "DEADLINE_EXCEEDED" else ", possibly due to connection lost"
+    return OutcomeUnknown(f"etcdserver: request timed out{why}")
 
 
 def is_stale_token(details: str) -> bool:
@@ -200,7 +206,7 @@ class Connection:
                     raise failure from error
                 self._give_up_on(index)
                 if not idempotent and error.received and "no leader" not in details:
-                    raise failure from error
+                    raise unanswered(code) from error
             attempts += 1
         assert failure is not None
         raise failure

@@ -228,7 +228,11 @@ class EtcdStore:
 
     async def barrier(self) -> int:
         """Asks once for all who wait. Raises Unreachable where the watch does not come that far."""
-        revision = await self._rounds.answer()
+        try:
+            async with asyncio.timeout(BARRIER_TIMEOUT):  # those who have to wait for the next round, too
+                revision = await self._rounds.answer()
+        except TimeoutError as error:
+            raise Unreachable("etcd did not answer in time") from error
         if self._shown and revision > self._shown:
             await self._until_shown(revision)
         return revision
