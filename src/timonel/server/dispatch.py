@@ -18,7 +18,7 @@ from timonel.server.chain import authentication, authorization
 from timonel.server.chain.gate import Gate, Passage
 from timonel.server.chain.info import Info, parse
 from timonel.server.flowcontrol.levels import Schema
-from timonel.server.http import Header, Request, Response
+from timonel.server.http import LARGE, Header, Request, Response
 from timonel.server.metrics.requests import Meter
 from timonel.server.negotiate import Form
 from timonel.server.paths import Paths
@@ -171,6 +171,10 @@ class Dispatcher:
             if passage.long:
                 passage.leave()
                 return response
+            if isinstance(response, Response) and not (
+                isinstance(response.body, bytes) and len(response.body) <= LARGE
+            ):
+                passage.hold()
             return self._compressed(request, response)
         except BaseException:
             passage.leave()

@@ -25,9 +25,9 @@ AS_PROTOBUF = "application/vnd.kubernetes.protobuf"
 
 
 @asynccontextmanager
-async def with_much(response: dict[str, Any]) -> AsyncIterator[tuple[ApiServer, Level]]:
+async def with_much(response: dict[str, Any], **config: Any) -> AsyncIterator[tuple[ApiServer, Level]]:
     """A server with ConfigMaps of 16 MiB, and the level that bob's requests belong to."""
-    async with serving(flow=FlowSettings(max_inflight=150, max_mutating=50)) as server:
+    async with serving(flow=FlowSettings(max_inflight=150, max_mutating=50), **config) as server:
         await allow_bob(server)
         for number in range(OBJECTS):
             made = {"metadata": {"name": f"big-{number}"}, "data": {"text": "x" * SIZE}}
@@ -95,3 +95,16 @@ async def test_a_client_that_does_not_read_is_cut_off_and_its_seats_are_free(
 
         await until(lambda: level.at_rest)
         writer.close()
+
+
+async def test_who_reads_slowly_keeps_its_seats_no_longer_than_a_request_may_take() -> None:
+    async with with_much({"type": "Reject"}, request_timeout=1.0) as (server, level):
+        reader, writer = await ask(server)
+        assert level.executing == 1
+
+        await until(lambda: level.at_rest)
+        size = 0
+        while piece := await reader.read(1 << 20):
+            size += len(piece)
+        writer.close()
+        assert size > OBJECTS * SIZE

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from timonel.aio.clock import Clock, stopwatch
+from timonel.aio.clock import Clock, Timer, stopwatch
 from timonel.machinery.errors import StatusError, Unauthorized
 from timonel.server.audit.events import Record
 from timonel.server.audit.trail import Trail
@@ -78,8 +78,16 @@ class Passage:
     streams: bool = False
     record: Record | None = None  # for the audit log
     judged: bool = False  # whether it has one has been decided
+    timer: Timer | None = None
+
+    def hold(self) -> None:
+        """Keep what it holds while its answer goes out, but no longer than a request may take: some read for hours."""
+        self.timer = self.gate.clock.call_later(self.gate.allotted(self), self.leave)
 
     def leave(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
         if self.seat is not None:
             self.seat.leave()
         if self.inflight is not None and self.gate.inflight is not None:
