@@ -4,7 +4,7 @@ import pytest
 
 from tests.node.contract import RuntimeContract
 from timonel.aio.clock import SystemClock, VirtualClock
-from timonel.node.cri.errors import InvalidArgument, NotSupported
+from timonel.node.cri.errors import NotSupported
 from timonel.node.cri.runtime import ContainerConfig, ContainerState, SandboxConfig, Streams
 from timonel.node.cri.simulated import SimulatedRuntime
 

@@ -194,9 +194,8 @@ class Cluster:
         )
 
     def _scheduler(self) -> Service:
-        from timonel.scheduler.shell import Scheduler  # NumPy is paid for only where pods are scheduled
-
         from timonel.scheduler.configuration import load
+        from timonel.scheduler.shell import Scheduler  # NumPy is paid for only where pods are scheduled
 
         file = self.config.scheduler_config
         return Scheduler(
