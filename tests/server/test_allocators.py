@@ -7,10 +7,13 @@ from typing import Any
 import pytest
 
 from tests.server.fakes import FakeReader, creating, updating
+from timonel.aio.clock import VirtualClock
 from timonel.apis.core.service import SERVICE
 from timonel.machinery import errors
 from timonel.objects.meta import Object
 from timonel.server.allocators import ServiceAllocators
+from timonel.server.claims import Claims
+from timonel.store.memory import MemoryStore
 
 
 def service(name: str = "web", **spec: Any) -> Object:
@@ -156,3 +159,17 @@ async def test_a_local_load_balancer_gets_a_health_check_port() -> None:
 
     assert "healthCheckNodePort" not in new["spec"]
     assert new["spec"]["ports"][0]["nodePort"] == spec["ports"][0]["nodePort"]
+
+
+async def test_a_refused_service_leaves_no_claim_of_its_node_port() -> None:
+    store, clock = MemoryStore(), VirtualClock()
+    allocators = ServiceAllocators(claims=lambda name, has: Claims(store, clock, name, has))
+    ports = [{"port": 80, "nodePort": 30200}]
+    refused = creating(service("refused", type="NodePort", ports=ports), SERVICE)
+    await allocators.admit(refused)
+    for undo in reversed(refused.undo):
+        undo()
+
+    spec = await allocated(allocators, service("next", type="NodePort", ports=ports))
+
+    assert spec["ports"][0]["nodePort"] == 30200

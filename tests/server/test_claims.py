@@ -37,7 +37,7 @@ async def test_of_many_at_once_one_gets_it() -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(s.claims.take(80, Key("default", str(n)))) for n, s in enumerate(servers)]
 
-    assert [task.result() for task in tasks].count(True) == 1
+    assert sum(1 for task in tasks if task.result()) == 1
 
 
 async def test_what_was_given_back_is_free_at_once() -> None:
@@ -96,3 +96,28 @@ async def test_claims_of_what_is_given_back_are_removed() -> None:
         task.cancel()
 
     assert [r.key for r in (await store.list(PREFIX)).records] == [f"{PREFIX}ports/81"]
+
+
+async def test_the_claim_of_an_object_that_has_its_number_stays() -> None:
+    store, clock = MemoryStore(), VirtualClock()
+    one = Server(store, clock)
+    revision = await one.claims.take(80, A)
+    one.owned[80] = A  # the write was not answered, but happened
+    one.claims.given_back(80, revision)
+
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(one.claims.run())
+        await clock.advance(1.0)
+        task.cancel()
+
+    assert [r.key for r in (await store.list(PREFIX)).records] == [f"{PREFIX}ports/80"]
+
+
+async def test_what_is_no_claim_is_taken_over_as_one_that_was_left_behind() -> None:
+    store, clock = MemoryStore(), VirtualClock()
+    one = Server(store, clock)
+    await store.create(f"{PREFIX}ports/80", b"not json")
+
+    assert not await one.claims.take(80, A)
+    await clock.advance(ABANDONED_AFTER * 2)
+    assert await one.claims.take(80, A)

@@ -273,15 +273,20 @@ class ServiceAllocators:
     async def _keep_port(self, call: AdmissionCall, owner: Key, port: int) -> bool:
         self._ports.take(port, owner)  # before anything is awaited: this server's own calls come second
         try:
-            claimed = self._port_claims is None or await self._port_claims.take(port, owner)
+            revision = 1 if self._port_claims is None else await self._port_claims.take(port, owner)
         except BaseException:
             self._ports.release(port, owner)
             raise
-        if claimed:
-            call.undo.append(lambda: self._ports.release(port, owner))
+        if revision:
+            call.undo.append(partial(self._give_port_back, port, owner, revision))
         else:
             self._ports.release(port, owner)
-        return claimed
+        return bool(revision)
+
+    def _give_port_back(self, port: int, owner: Key, revision: int) -> None:
+        self._ports.release(port, owner)
+        if self._port_claims is not None:
+            self._port_claims.given_back(port, revision)
 
     async def _set_health_port(self, call: AdmissionCall, obj: Object, owner: Key, taken: set[int]) -> None:
         spec = obj["spec"]
@@ -315,9 +320,7 @@ class ServiceAllocators:
             for address in set(addresses_of(old)) - kept_addresses:
                 self._give_back(address, owner, revision)
             for port in set(_node_ports(old)) - kept_ports:
-                self._ports.release(port, owner)
-                if self._port_claims is not None:
-                    self._port_claims.given_back(port, revision)
+                self._give_port_back(port, owner, revision)
         if new is not None:
             owner = key_of(new)
             for address in kept_addresses:

@@ -35,28 +35,26 @@ class Claims:
         self._last_use: dict[int, int] = {}  # number -> revision at which its last owner still had it
         self._refused: dict[int, tuple[int, float]] = {}  # number -> whose claim was first met when
 
-    async def take(self, number: int, owner: Key) -> bool:
-        """Whether it is the owner's from now on."""
+    async def take(self, number: int, owner: Key) -> int:
+        """The revision of the claim, if the number is the owner's from now on; else 0."""
         key = f"{self._prefix}{number}"
         value = orjson.dumps({"owner": [owner.namespace, owner.name]})
         while True:
             try:
-                await self._store.create(key, value)
-                return True
+                return (await self._store.create(key, value)).modified
             except KeyExists:
                 found = await self._store.get(key)
             if found is None:
                 continue
             if not self._is_free(number, owner, found):
-                return False
+                return 0
             try:
-                await self._store.update(key, value, expected=found.modified)
-                return True
+                return (await self._store.update(key, value, expected=found.modified)).modified
             except (KeyMissing, RevisionConflict):
                 continue
 
     def _is_free(self, number: int, owner: Key, claim: Record) -> bool:
-        holder = Key(*orjson.loads(claim.value)["owner"])
+        holder = _holder_of(claim)
         if holder == owner:
             return True
         if self._has(number, holder):
@@ -81,7 +79,18 @@ class Claims:
             number, revision = await self._given_back.get()
             try:
                 found = await self._store.get(f"{self._prefix}{number}")
-                if found is not None and found.modified <= revision:
+                if found is None or self._has(number, _holder_of(found)):
+                    continue  # a write that nobody answered has happened
+                if found.modified <= revision:
                     await self._store.delete(found.key, expected=found.modified)
             except StoreError as error:  # another server was faster, or it is taken over later
                 logger.debug("A claim was not removed", extra={"number": number, "error": str(error)})
+
+
+def _holder_of(claim: Record) -> Key:
+    """Nobody's, where others have written what is no claim: it is taken over as one that was left behind."""
+    try:
+        namespace, name = orjson.loads(claim.value)["owner"]
+    except (ValueError, TypeError, LookupError):
+        return Key("", "")
+    return Key(str(namespace), str(name))
