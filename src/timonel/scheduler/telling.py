@@ -12,7 +12,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from timonel.aio.clock import Clock
+from timonel.aio.clock import Clock, outside
 from timonel.client.events import EventRecorder
 from timonel.client.rest import Client
 from timonel.client.transport import Transport
@@ -33,7 +33,7 @@ class PatientRecorder(EventRecorder):
 
     async def _send(self, event: Object) -> None:
         if self._busy():
-            await self._clock.sleep(INTERVAL)
+            await outside(self._clock).sleep(INTERVAL)  # also while a virtual clock stands still
         await super()._send(event)
 
 
