@@ -40,8 +40,8 @@ class FaultyCluster(Cluster):
     def controller_transport(self, name: str) -> Transport:
         return Faulty(super().controller_transport(name), self.faults)
 
-    def transport_for(self, user: User) -> Transport:
-        good = super().transport_for(user)
+    def transport_for(self, user: User, *, keeps: bool = True) -> Transport:
+        good = super().transport_for(user, keeps=keeps)
         return Faulty(good, self.faults) if user is SCHEDULER else good
 
 

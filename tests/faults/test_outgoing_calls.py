@@ -25,7 +25,12 @@ async def verdict(path: str, review: Object) -> Object:
 
 def configuration(client: Object, policy: str) -> Object:
     rule = {"apiGroups": [""], "apiVersions": ["v1"], "operations": ["CREATE"], "resources": ["configmaps"]}
-    hook: Object = {"name": "names.example.com", "clientConfig": client, "rules": [rule], "failurePolicy": policy}
+    hook: Object = {
+        "name": "names.example.com",
+        "clientConfig": client,
+        "rules": [rule],
+        "failurePolicy": policy,
+    }
     hook |= {"sideEffects": "None", "admissionReviewVersions": ["v1"], "timeoutSeconds": 5}
     return {"metadata": {"name": "names"}, "webhooks": [hook]}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -26,6 +26,10 @@ class Client:
 
     def push(self, data: bytes) -> None:
         self.got.append(data)
+
+    def in_turn(self, step: Callable[[], bool]) -> None:
+        while not step():
+            pass
 
     def end(self) -> None:
         self.ended = True
