@@ -28,7 +28,7 @@ class Client:
         self.got.append(data)
 
     def in_turn(self, step: Callable[[], bool]) -> None:
-        while not step():
+        while step():
             pass
 
     def end(self) -> None:
