@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import orjson
@@ -26,6 +26,7 @@ from timonel.server.watchcache import Entry, Matches
 from timonel.store.base import Compacted, FutureRevision
 
 TOKEN_VERSION = "meta.k8s.io/v1"
+AT_ONCE = 100  # stored objects that are read, and maybe decrypted, in one turn of the loop
 FRESH = -1  # the revision of a token that continues at whatever is newest
 EXPIRED = (
     "The provided continue parameter is too old to display a consistent list result. You can start a new list without "
@@ -204,7 +205,9 @@ async def _from_store(
     revision: int,
 ) -> ListResult:
     try:
-        page = await core.registry.store.list(prefix, after=after, revision=revision)
+        # What is left need not be looked at to be counted.
+        limit = options.limit if matches is None else 0
+        page = await core.registry.store.list(prefix, limit=limit, after=after, revision=revision)
     except FutureRevision as error:
         raise too_large(revision, core.registry.caches.revision) from error
     except Compacted as error:
@@ -213,7 +216,14 @@ async def _from_store(
         token = encode_token(FRESH, after[len(prefix) :] + "\0")
         raise errors.Expired(EXPIRED, metadata={"continue": token}) from error
     records = await endpoint.kind.prepare(page.records)
-    entries: Sequence[Entry] = [endpoint.kind.entry(record) for record in records]
+    entries: list[Entry] = []
+    for start in range(0, len(records), AT_ONCE):
+        if start:
+            await core.clock.sleep(0)
+        entries += [endpoint.kind.entry(record) for record in records[start : start + AT_ONCE]]
+    if limit > 0 and page.remaining:
+        token = encode_token(page.revision, entries[-1].key[len(prefix) :] + "\0")
+        return ListResult(entries, page.revision, token, page.remaining)
     return _page(entries, matches, options.limit, page.revision, prefix)
 
 
