@@ -125,12 +125,6 @@ class Controller:
         """One pass; the result is when to look again, if not only on the next change."""
         if self._awaits_own_writes(key):
             return None
-        try:
-            return await self._pass(key)
-        finally:
-            self._follow_own_writes(key)
-
-    async def _pass(self, key: Key) -> float | None:
         desired = self._cache.get(self.resource, key)
         if desired is None:
             self._resting.pop(key, None)
@@ -190,11 +184,6 @@ class Controller:
         if version and resource in self._cache.informers:
             known = written.get(resource, "")
             written[resource] = max(known, version, key=lambda v: (len(v), v))
-
-    def _follow_own_writes(self, key: Key) -> None:
-        """Look again when they are seen: what was made and is gone before the cache has shown it wakes nobody."""
-        for resource, version in self._written.get(key, {}).items():
-            self._cache.informers[resource].when_caught_up(version, lambda: self._wake(key))
 
     def _awaits_own_writes(self, key: Key) -> bool:
         """Whether the cache lacks what the last pass wrote; the key is queued again once it has it."""
