@@ -209,12 +209,13 @@ class Plan:
 class Outcome:
     """What came of a plan. `results[action index]` is the server's answer of those that were done.
 
-    The first failure stops the plan and is in `error`; the status function may report it.
+    The first failure stops the plan and is in `error`, its action in `failed`; the status function may report it.
     """
 
     plan: Plan = field(default_factory=Plan)
     error: Exception | None = None
     results: Mapping[int, Any] = field(default_factory=dict)
+    failed: Action | None = None
 
 
 Status = dict[str, Any]

@@ -1,7 +1,8 @@
 """The shell every controller shares: watch → queue → observe → reconcile → apply → status → requeue.
 
 It knows no kind. A key whose own last writes the cache has not seen yet waits until it has, so that a controller never
-acts on a picture older than its deeds. Nothing polls: between changes a controller only waits.
+acts on a picture older than its deeds; not even where the answer to a write was lost. Nothing polls: between changes a
+controller only waits.
 
 Upstream: pkg/controller/controller_utils.go, pkg/controller/util/consistency.
 """
@@ -17,8 +18,8 @@ from timonel.client.discovery import ResourceIndex, ResourceInfo
 from timonel.client.events import EventRecorder
 from timonel.client.informer import Handler, Informer, InformerFactory, Lister
 from timonel.client.rest import Client
-from timonel.client.transport import Transport
-from timonel.control.actions import Outcome, Plan
+from timonel.client.transport import Transport, Unreachable
+from timonel.control.actions import Create, Outcome, Plan
 from timonel.control.asking import Inquirer
 from timonel.control.declare import AnyControllerType, Watch
 from timonel.control.executors import Authority, Executor
@@ -59,6 +60,7 @@ class Controller:
         self._others = Others(index, informers, self._is_other, self._came, self._went)
         self._resting: dict[Key, float] = {}  # until when
         self._written: dict[Key, dict[str, str]] = {}  # the newest version that a pass wrote, by resource
+        self._unsure: dict[Key, str] = {}  # the resource of which a pass may have made something: it was never told
 
     async def run(self, ready: asyncio.Event) -> None:
         for informer in self._cache.informers.values():
@@ -123,6 +125,8 @@ class Controller:
 
     async def sync(self, key: Key) -> float | None:
         """One pass; the result is when to look again, if not only on the next change."""
+        if key in self._unsure:
+            await self._find_out(key)
         if self._awaits_own_writes(key):
             return None
         desired = self._cache.get(self.resource, key)
@@ -164,7 +168,9 @@ class Controller:
             self._authority,
             self._clock.now,
         )
-        return await executor.apply(owner, plan)
+        outcome = await executor.apply(owner, plan)
+        self._follow_creates(key, outcome)
+        return outcome
 
     async def _update_status(self, key: Key, desired: Object, status: dict[str, Any] | None) -> None:
         if status is None or status == desired.get("status", {}):
@@ -184,6 +190,27 @@ class Controller:
         if version and resource in self._cache.informers:
             known = written.get(resource, "")
             written[resource] = max(known, version, key=lambda v: (len(v), v))
+
+    def _follow_creates(self, key: Key, outcome: Outcome) -> None:
+        """Look again when the cache has them: what is gone before the cache has shown it wakes nobody."""
+        made: dict[str, str] = {}
+        for at, answer in outcome.results.items():
+            action = outcome.plan.actions[at]
+            if isinstance(action, Create) and answer is not None:
+                self._note(made, action.resource, answer)
+        for resource, version in made.items():
+            self._cache.informers[resource].when_caught_up(version, lambda: self._wake(key))
+        lost = isinstance(outcome.error, Unreachable) and outcome.failed
+        if isinstance(lost, Create) and lost.resource in self._cache.informers:
+            self._unsure[key] = lost.resource
+
+    async def _find_out(self, key: Key) -> None:
+        """The cache must have seen at least what there is now of the resource, before it says what is missing."""
+        resource = self._unsure[key]
+        there = await self._client.list(resource, key.namespace)
+        del self._unsure[key]
+        for obj in there.items:
+            self._note(self._written.setdefault(key, {}), resource, obj)
 
     def _awaits_own_writes(self, key: Key) -> bool:
         """Whether the cache lacks what the last pass wrote; the key is queued again once it has it."""

@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 from timonel.client.discovery import ResourceIndex
 from timonel.client.rest import Client
+from timonel.client.transport import Unreachable
 from timonel.control import actions as a
 from timonel.machinery.errors import (
     AlreadyExists,
@@ -74,7 +75,7 @@ class Executor:
                 else:
                     results[at] = await self.execute(owner, plan.actions[at])
             except Exception as exc:  # whatever it is, the status says so before it is raised
-                return a.Outcome(plan, exc, results)
+                return a.Outcome(plan, exc, results, plan.actions[at])
             at += run
         return a.Outcome(plan, None, results)
 
@@ -101,7 +102,8 @@ class Executor:
                 for index in batch:
                     group.create_task(one(index))
             if failures:
-                raise failures[0]
+                # one of which nobody knows whether it was done asks for more care than the others
+                raise next((f for f in failures if isinstance(f, Unreachable)), failures[0])
             done += len(batch)
             size *= 2
 
