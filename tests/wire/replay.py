@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
-import secrets
 import signal
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from tests.recorded import Count, Recorded
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
-RECORDED = ROOT.parent / "shared" / "wire"
 RATCHET = HERE / "ratchet.json"
 
-ROW = re.compile(r"^((?:scenarios|manifests)/\S+): (\d+) of (\d+) as upstream$", re.MULTILINE)
+RECORDED = Recorded(
+    "wire",
+    tool="wire.py",
+    components="api",
+    row=re.compile(r"^((?:scenarios|manifests)/\S+): (\d+) of (\d+) as upstream$", re.MULTILINE),
+)
 
 # Scenarios and kinds that later work covers; they are replayed and kept from falling like the others, but do not
 # count for the shares that the first slice promises.
@@ -33,45 +31,6 @@ LATER = re.compile(
     r"|manifests/(apiservice|certificatesigningrequest|crd-|csi|deviceclass|flowschema|hpa-|mutating|validating"
     r"|prioritylevel|resourceclaim|resourceslice|volumeattach|volumeattributes|servicecidr|ipaddress)"
 )
-
-
-@dataclass(frozen=True)
-class Count:
-    good: int
-    total: int
-
-
-@contextmanager
-def server() -> Iterator[tuple[str, str]]:
-    """An API server alone, in memory: (URL, token)."""
-    token = secrets.token_urlsafe(16)
-    with tempfile.TemporaryDirectory(prefix="timonel-wire-") as folder:
-        common = ["--name", "wire", "--data-dir", folder]
-        timonel = [sys.executable, "-m", "timonel"]
-        options = ["--components", "api", "--store", "memory", "--port", "0", "--token", token, "--quiet"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
-        subprocess.run([*timonel, "up", *common, *options], check=True, env=environment)
-        try:
-            port = json.loads((Path(folder) / "wire" / "cluster.json").read_text())["port"]
-            yield f"https://127.0.0.1:{port}", token
-        finally:
-            subprocess.run([*timonel, "down", *common], check=True, env=environment, capture_output=True)
-
-
-def replay(only: str = "", show: int = 3) -> tuple[dict[str, Count], str]:
-    """The counts per file, and what the tool printed."""
-    with server() as (url, token):
-        done = subprocess.run(
-            [
-                sys.executable, str(RECORDED / "wire.py"), "check",
-                "--server", url, "--token", token, "--only", only, "--show", str(show),
-            ],
-            capture_output=True,
-            text=True,
-            check=False,
-        )  # fmt: skip
-    counts = {file: Count(int(good), int(total)) for file, good, total in ROW.findall(done.stdout)}
-    return counts, done.stdout + done.stderr
 
 
 def kept() -> dict[str, int]:
@@ -99,7 +58,7 @@ def main() -> int:
     parser.add_argument("--show", type=int, default=3, help="differences shown per file")
     parser.add_argument("--update", action="store_true", help="write counts that grew into ratchet.json")
     arguments = parser.parse_args()
-    counts, text = replay(arguments.only, arguments.show)
+    counts, text = RECORDED.replay(arguments.only, arguments.show)
     print(text)
     before = kept()
     fallen = [f"{f}: {c.good}, was {before[f]}" for f, c in counts.items() if c.good < before.get(f, 0)]

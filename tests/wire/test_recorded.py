@@ -9,7 +9,7 @@ from tests.wire import replay
 
 @pytest.mark.timeout(1200)  # some 17,000 requests, one after the other
 def test_no_count_falls_and_the_slice_keeps_its_shares() -> None:
-    counts, text = replay.replay()
+    counts, text = replay.RECORDED.replay()
 
     fallen = {f: (counts[f].good if f in counts else 0, n) for f, n in replay.kept().items()}
     fallen = {f: pair for f, pair in fallen.items() if pair[0] < pair[1]}
