@@ -27,6 +27,8 @@ def test_a_life() -> None:
     assert orders == [
         Order(Verb.SYNC),
         Order(Verb.KILL, 30),
+        Order(Verb.TELL),
+        Order(Verb.TELL),
         Order(Verb.KILL, 1),
         Order(Verb.FREE),
         Order(Verb.REPORT),

@@ -50,7 +50,7 @@ class PodEnding:
     ) -> None:
         """One container; the pod's own grace period holds where no other is given."""
         grace = self.grace if grace is None else grace
-        self._probes.stop(container.id)
+        self._probes.spare(container.id)
         self._around.records.record(self._runner.pod, "Normal", "Killing", message, container=spec["name"])
         hook = (spec.get("lifecycle") or {}).get("preStop")
         begun = self._clock.monotonic()
@@ -64,6 +64,7 @@ class PodEnding:
             status = await insist(self._clock, lambda: runtime.container_status(id_), only=RuntimeGone)
             self._runner.sight.remember(status)
         except Missing:
+            self._probes.stop(container.id)
             self._runner.sight.runtime = self._runner.runtime.without(container.id)
 
     async def _pre_stop(

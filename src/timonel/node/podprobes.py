@@ -20,7 +20,7 @@ class PodProbes:
     def __init__(self, runner: PodRunner, around: Surroundings) -> None:
         self._runner = runner
         self._around = around
-        self._tasks: dict[str, list[asyncio.Task[None]]] = {}
+        self._tasks: dict[str, dict[str, asyncio.Task[None]]] = {}  # container id -> kind -> its loop
         self.ready: set[str] = set()
         self.started: set[str] = set()
         self.failed: dict[str, str] = {}
@@ -29,14 +29,22 @@ class PodProbes:
         """The container runs, and its postStart hook is done."""
         if container.id in self._tasks:
             return
-        self._tasks[container.id] = []
+        self._tasks[container.id] = {}
         if spec.get("startupProbe"):
             self._watch("startup", container, spec)
         else:
             self._has_started(container, spec)
 
+    def spare(self, *container_ids: str) -> None:
+        """They are being stopped: whether they are ready is asked on, nothing else. All of them without names."""
+        for container_id in container_ids or list(self._tasks):
+            tasks = self._tasks.get(container_id, {})
+            for kind in ("liveness", "startup"):
+                if kind in tasks:
+                    tasks.pop(kind).cancel()
+
     def stop(self, container_id: str) -> None:
-        for task in self._tasks.pop(container_id, ()):
+        for task in self._tasks.pop(container_id, {}).values():
             task.cancel()
         self.ready.discard(container_id)
         self.started.discard(container_id)
@@ -44,7 +52,7 @@ class PodProbes:
 
     def close(self) -> None:
         for container_id in list(self._tasks):
-            for task in self._tasks.pop(container_id):
+            for task in self._tasks.pop(container_id).values():
                 task.cancel()
 
     def _has_started(self, container: Container, spec: Mapping[str, Any]) -> None:
@@ -69,7 +77,10 @@ class PodProbes:
 
         def failed(result: Result) -> None:
             record = self._around.records.record
-            if result.ok is None:
+            if result.is_warning:
+                message = f"{title} probe warning: {result.output}"
+                record(self._runner.pod, "Warning", "ProbeWarning", message, container=container.name)
+            elif result.ok is None:
                 message = f"{title} probe errored and resulted in unknown state: {result.output}"
                 record(self._runner.pod, "Warning", "Unhealthy", message, container=container.name)
             else:
@@ -87,7 +98,7 @@ class PodProbes:
             )
 
         task = self._runner.spawn_background(loop(), f"{kind} probe of {container.name}")
-        self._tasks[container.id].append(task)
+        self._tasks[container.id][kind] = task
 
     def _told(self, kind: str, container: Container, spec: Mapping[str, Any], *, state: bool) -> bool:
         """Whether the probe is to go on."""

@@ -211,6 +211,8 @@ class PodRunner:
                     self._sync()
                 case Verb.KILL:
                     self._start_kill(order.grace)
+                case Verb.TELL:
+                    self.publish()
                 case Verb.FREE:
                     await self._free()
                 case Verb.REPORT:
@@ -505,11 +507,12 @@ class PodRunner:
             self._kill.cancel()
         for task in self._operations.values():
             task.cancel()
-        self._probes.close()
+        self._probes.spare()
         self._kill = self._group.create_task(self._kill_pod(grace), name=f"{self.uid} kill")
 
     async def _kill_pod(self, grace: float) -> None:
         await self._ending.stop_all(grace)
+        self._probes.close()
         self._worker, orders = podworker.step(self._worker, podworker.ContainersGone())
         for order in orders:
             if order.verb is Verb.FREE:

@@ -3,8 +3,9 @@
     Syncing ──Stop──> Terminating ──ContainersGone──> Terminated ──ResourcesFreed──> Finished
        └── Syncing (on every change, until the pod ends by itself: then Stop as well)
 
-Orders: `sync` (make the runtime match the spec), `kill` (stop the containers within `grace` seconds), `free` (volumes,
-cgroups, sandboxes), `report` (last status; delete the API object if it was being deleted).
+Orders: `sync` (make the runtime match the spec), `kill` (stop the containers within `grace` seconds), `tell` (the
+status of a pod that is on its way out: its readiness may change still), `free` (volumes, cgroups, sandboxes), `report`
+(last status; delete the API object if it was being deleted).
 
 Upstream: pkg/kubelet/pod_workers.go.
 """
@@ -26,6 +27,7 @@ class State(enum.StrEnum):
 class Verb(enum.StrEnum):
     SYNC = "sync"
     KILL = "kill"
+    TELL = "tell"
     FREE = "free"
     REPORT = "report"
 
@@ -87,8 +89,12 @@ def _hurry(w: Worker, e: Event) -> Step:
     """As kubelet: a second stop may only shorten the grace period (pod_workers.go)."""
     assert isinstance(e, Stop)
     if e.grace >= w.grace:
-        return w, ()
+        return _tell(w, e)
     return replace(w, grace=e.grace), (Order(Verb.KILL, e.grace),)
+
+
+def _tell(w: Worker, e: Event) -> Step:
+    return w, (Order(Verb.TELL),)
 
 
 def _free(w: Worker, e: Event) -> Step:
@@ -111,7 +117,7 @@ def _ignore(w: Worker, e: Event) -> Step:
 TABLE: dict[tuple[State, type[Event]], Callable[[Worker, Event], Step]] = {
     (State.SYNCING, Changed): _sync,
     (State.SYNCING, Stop): _stop,
-    (State.TERMINATING, Changed): _ignore,
+    (State.TERMINATING, Changed): _tell,
     (State.TERMINATING, Stop): _hurry,
     (State.TERMINATING, ContainersGone): _free,
     (State.TERMINATED, Changed): _ignore,

@@ -11,7 +11,7 @@ import errno
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urljoin, urlsplit
 
 from timonel.aio.clock import Clock
 from timonel.node import http1
@@ -21,6 +21,7 @@ from timonel.node.cri.runtime import Containers
 KINDS = {"startup": "startupProbe", "liveness": "livenessProbe", "readiness": "readinessProbe"}
 TITLES = {"startup": "Startup", "liveness": "Liveness", "readiness": "Readiness"}
 OUTPUT_LIMIT = 10 * 1024
+REDIRECTS, REDIRECTING = 10, (301, 302, 303, 307, 308)
 # As kubelet, which learns of a start up to a second later, so that its probes never see the first moments: a failure
 # does not count then. Unlike it we ask in that time already, and a quick container is soon ready.
 EARLY, EARLY_RETRY = 1.0, 0.2
@@ -28,10 +29,12 @@ EARLY, EARLY_RETRY = 1.0, 0.2
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`ok` None: the probe could not be made, which counts as a failure but is told differently."""
+    """`ok` None: the probe could not be made, which counts as a failure but is told differently. `is_warning`: it
+    counts as a success, and is told all the same."""
 
     ok: bool | None
     output: str = ""
+    is_warning: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +120,43 @@ async def _http(target: Target, action: Mapping[str, Any], timeout: float) -> Re
     tls = action.get("scheme") == "HTTPS"
     path = action.get("path") or "/"
     path = quote(path if path.startswith("/") else f"/{path}", safe="/?=&%:;,+$!*'()@~#[]")
-    url = f"{'https' if tls else 'http'}://{host}:{port}{path}"
+    bracketed = f"[{host}]" if ":" in host else host
+    url = f"{'https' if tls else 'http'}://{bracketed}:{port}{path}"
     headers = {"User-Agent": "kube-probe/1.36", "Accept": "*/*"}
     headers |= {h["name"]: h.get("value", "") for h in action.get("httpHeaders") or ()}
     try:
         async with asyncio.timeout(timeout):
-            answer = await http1.get(host, port, path, tls=tls, headers=headers.items())
+            answer = await _get(url, headers)
     except TimeoutError:
         why = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
         return Result(False, f'Get "{url}": {why}')
     except (http1.BadAnswer, OSError) as e:
         why = _dial_error(f"{host}:{port}", e) if isinstance(e, OSError) else str(e)
         return Result(False, f'Get "{url}": {why}')
-    if 200 <= answer.status < 400:
-        return Result(True, answer.body.decode("utf-8", "replace"))
+    body = answer.body.decode("utf-8", "replace")
+    if 300 <= answer.status < 400:
+        return Result(True, f"Probe terminated redirects, Response body: {body}", is_warning=True)
+    if 200 <= answer.status < 300:
+        return Result(True, body)
     return Result(False, f"HTTP probe failed with statuscode: {answer.status}")
+
+
+async def _get(url: str, headers: Mapping[str, str]) -> http1.Answer:
+    """The answer after redirects within the host; one to another host is the answer itself, as upstream's
+    redirectChecker (pkg/probe/http/http.go)."""
+    first = urlsplit(url)
+    for _ in range(REDIRECTS):
+        target = urlsplit(url)
+        port = target.port or (443 if target.scheme == "https" else 80)
+        path = (target.path or "/") + (f"?{target.query}" if target.query else "")
+        tls = target.scheme == "https"
+        answer = await http1.get(target.hostname or "", port, path, tls=tls, headers=headers.items())
+        if answer.status not in REDIRECTING or not answer.header("location"):
+            return answer
+        url = urljoin(url, answer.header("location"))
+        if urlsplit(url).hostname != first.hostname:
+            return answer
+    raise http1.BadAnswer(f"stopped after {REDIRECTS} redirects")
 
 
 async def _tcp(target: Target, action: Mapping[str, Any], timeout: float) -> Result:
@@ -156,7 +181,7 @@ async def _grpc(target: Target, action: Mapping[str, Any], timeout: float) -> Re
 
     address = f"{target.pod_ip}:{action['port']}"
     service = (action.get("service") or "").encode()
-    request = b"\x0a" + bytes([len(service)]) + service if service else b""
+    request = b"\x0a" + _varint(len(service)) + service if service else b""
     async with grpc.aio.insecure_channel(address) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check", request_serializer=bytes, response_deserializer=bytes
@@ -176,6 +201,14 @@ async def _grpc(target: Target, action: Mapping[str, Any], timeout: float) -> Re
     return Result(False, f'service unhealthy (responded with "{names.get(status, status)}")')
 
 
+def _varint(number: int) -> bytes:
+    found = bytearray()
+    while number > 0x7F:
+        found.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*found, number])
+
+
 class HopefulProber:
     """For the simulated runtime: every probe passes."""
 
@@ -192,8 +225,8 @@ async def watch(
     *,
     started_at: float,
 ) -> None:
-    """Ask every period. `failed` hears of each failure; `told(state, result)` of each change of the state, and answers
-    whether to go on."""
+    """Ask every period. `failed` hears of each failure and warning; `told(state, result)` of each change of the state,
+    and answers whether to go on."""
     delay = started_at + float(probe.get("initialDelaySeconds") or 0) - clock.now()
     if delay > 0:
         await clock.sleep(delay)
@@ -205,7 +238,7 @@ async def watch(
         if not result.ok and clock.now() < early_until:
             await clock.sleep(EARLY_RETRY)
             continue
-        if not result.ok:
+        if not result.ok or result.is_warning:
             failed(result)
         before = tally.state
         tally = tally.after(bool(result.ok), probe)
