@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+
 from timonel.aio.clock import VirtualClock
 from timonel.aio.workqueue import WorkQueue
 
@@ -28,3 +33,36 @@ async def test_other_queues_measure_nothing() -> None:
         pass
 
     assert (queue.waited.count, queue.worked.count) == (0, 0)
+
+
+async def test_lanes_take_turns() -> None:
+    queue: WorkQueue[str] = WorkQueue(VirtualClock(), lane_of=lambda key: key[0])
+    for key in ("a1", "a2", "a3", "a4", "b1", "b2", "c1"):
+        queue.add(key)
+    taken: list[str] = []
+    while len(queue):
+        async with queue.take() as key:
+            taken.append(key)
+            if key == "b1":
+                queue.add("d1")
+
+    assert taken == ["a1", "b1", "c1", "a2", "b2", "d1", "a3", "a4"]
+
+
+@given(keys=st.lists(st.tuples(st.sampled_from("abc"), st.integers(0, 5))))
+def test_every_key_is_taken_once_and_in_the_order_of_its_lane(keys: list[tuple[str, int]]) -> None:
+    async def taken() -> list[tuple[str, int]]:
+        queue: WorkQueue[tuple[str, int]] = WorkQueue(VirtualClock(), lane_of=lambda key: key[0])
+        for key in keys:
+            queue.add(key)
+        found: list[tuple[str, int]] = []
+        while len(queue):
+            async with queue.take() as key:
+                found.append(key)
+        return found
+
+    found, once = asyncio.run(taken()), list(dict.fromkeys(keys))
+
+    assert sorted(found) == sorted(once)
+    for lane in "abc":
+        assert [k for k in found if k[0] == lane] == [k for k in once if k[0] == lane]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from timonel.control import actions as a
 from timonel.control.declare import AnyControllerType
 from timonel.control.questions import Inquiry, Question
 from timonel.machinery.errors import AlreadyExists, Conflict, NotFound
+from timonel.objects.indexing import Entries
 from timonel.objects.meta import (
     Key,
     Object,
@@ -87,10 +88,25 @@ class World:
             if any(r["uid"] == uid for r in o["metadata"].get("ownerReferences") or ())
         ]
 
+    def by(self, resource: str, entries: Entries, value: Hashable) -> Sequence[Object]:
+        return [o for o in self.list(resource) if value in entries(o)]
+
+    def count(self, resource: str) -> int:
+        return len(self.list(resource))
+
     def select(
-        self, resource: str, namespace: str, labels: Callable[[dict[str, str]], bool]
+        self,
+        resource: str,
+        namespace: str,
+        labels: Callable[[dict[str, str]], bool],
+        having: Mapping[str, str] | None = None,
     ) -> Sequence[Object]:
-        return [o for o in self.list(resource, namespace) if labels(labels_of(o))]
+        wanted = (having or {}).items()
+        return [
+            o
+            for o in self.list(resource, namespace)
+            if labels(labels_of(o)) and wanted <= labels_of(o).items()
+        ]
 
     # ---- the API server's part
 
@@ -176,10 +192,14 @@ class World:
                 assert owner is not None
                 current = self._present(action.resource, action.key)
                 refs = [*(current["metadata"].get("ownerReferences") or ()), controller_ref(owner)]
-                return self.put(action.resource, merged(current, {"metadata": {"ownerReferences": refs}}))
+                marks = [*(current["metadata"].get("finalizers") or ()), *action.finalizers]
+                changed = {"ownerReferences": refs, "finalizers": marks or None}
+                return self.put(action.resource, merged(current, {"metadata": changed}))
             case a.Release():
                 current = self._present(action.resource, action.key)
-                return self.put(action.resource, merged(current, {"metadata": {"ownerReferences": None}}))
+                marks = [f for f in current["metadata"].get("finalizers") or () if f not in action.finalizers]
+                changed = {"ownerReferences": None, "finalizers": marks or None}
+                return self.put(action.resource, merged(current, {"metadata": changed}))
             case a.Approve():
                 condition = {"type": "Approved", "status": "True", "message": action.questions[0][1]}
                 return self._signed(action.request, {"conditions": [condition]})

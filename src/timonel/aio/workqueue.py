@@ -1,13 +1,16 @@
 """A queue of keys in which no key is ever processed twice at the same time.
 
-Upstream: client-go/util/workqueue/queue.go (dirty and processing sets), delaying_queue.go.
+Keys wait in lanes that take turns: who adds ten thousand keys at once fills a lane of its own, and the next key of
+another lane comes second. Within a lane, first come is first served.
+
+Upstream: client-go/util/workqueue/queue.go (dirty and processing sets), delaying_queue.go; it has one lane only.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import AsyncIterator, Hashable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from contextlib import asynccontextmanager
 from typing import Generic, TypeVar
 
@@ -25,13 +28,19 @@ class WorkQueue(Generic[K]):
     keys wait and how long they are worked on.
     """
 
-    def __init__(self, clock: Clock, *, measured: bool = False) -> None:
-        self._clock = clock
+    def __init__(
+        self, clock: Clock, *, measured: bool = False, lane_of: Callable[[K], Hashable] = lambda key: None
+    ) -> None:
+        """`lane_of`: whose turn it must be for a key to be taken; without it there is one lane."""
+        self._clock, self._lane_of = clock, lane_of
         self.waited, self.worked = Histogram(BOUNDS), Histogram(BOUNDS)  # seconds
         self._measured = measured
         self._queued: dict[K, float] = {}  # since when
         self._begun: dict[K, float] = {}
-        self._waiting: deque[K] = deque()
+        self._lanes: OrderedDict[Hashable, deque[K]] = (
+            OrderedDict()
+        )  # those in which keys wait, whose turn it is first
+        self._length = 0
         self._dirty: set[K] = set()  # needs processing
         self._processing: set[K] = set()  # some worker holds it
         self._delayed: dict[K, tuple[float, Timer]] = {}  # due time and timer; the earliest wins
@@ -39,7 +48,7 @@ class WorkQueue(Generic[K]):
         self.adds = self.retries = 0  # so far: keys that were queued, and those that were put off
 
     def __len__(self) -> int:
-        return len(self._waiting)
+        return self._length
 
     @property
     def at_work(self) -> int:
@@ -79,7 +88,9 @@ class WorkQueue(Generic[K]):
         self.add(key)
 
     def _offer(self, key: K) -> None:
-        self._waiting.append(key)
+        lane = self._lane_of(key)
+        self._lanes.setdefault(lane, deque()).append(key)
+        self._length += 1
         while self._takers:
             taker = self._takers.popleft()
             if not taker.done():
@@ -89,16 +100,16 @@ class WorkQueue(Generic[K]):
     @asynccontextmanager
     async def take(self) -> AsyncIterator[K]:
         """Hold the next key for the length of the block."""
-        while not self._waiting:
+        while not self._lanes:
             taker = asyncio.get_running_loop().create_future()
             self._takers.append(taker)
             try:
                 await taker
             except asyncio.CancelledError:
-                if self._waiting and taker.done() and not taker.cancelled():
+                if self._lanes and taker.done() and not taker.cancelled():
                     self._pass_on()
                 raise
-        key = self._waiting.popleft()
+        key = self._next()
         self._processing.add(key)
         self._dirty.discard(key)
         if self._measured:
@@ -112,6 +123,14 @@ class WorkQueue(Generic[K]):
             self._processing.discard(key)
             if key in self._dirty:
                 self._offer(key)
+
+    def _next(self) -> K:
+        lane, waiting = self._lanes.popitem(last=False)
+        key = waiting.popleft()
+        if waiting:
+            self._lanes[lane] = waiting  # behind all others
+        self._length -= 1
+        return key
 
     def _pass_on(self) -> None:
         """A taker was cancelled after it was woken: wake another one in its place."""

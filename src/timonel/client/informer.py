@@ -13,13 +13,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 
 from timonel.aio.clock import Clock, outside
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import Expired, Gone, NotFound, StatusError
-from timonel.objects.meta import Key, Object, controller_of, key_of
+from timonel.objects import indexing
+from timonel.objects.indexing import Entries
+from timonel.objects.meta import Key, Object, key_of
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +33,7 @@ FIRST_DELAY = 0.8  # seconds; doubled after each failure in a row, with as much 
 LONGEST_DELAY = 30.0
 PAGE = 500
 REMEMBERED = 1000  # of the objects that vanished
+MOST_INDEXES = 24  # of a resource: a label more is looked for among all objects
 
 
 class Index(Protocol):
@@ -70,10 +73,7 @@ class Informer:
         self._objects: dict[Key, Object] = {}
         self.vanished: dict[Key, float] = {}  # when the last few that went were seen to go
         self._namespaces: dict[str, dict[Key, Object]] = {}
-        self._controlled: dict[str, dict[Key, Object]] | None = (
-            None  # by controller uid; built when first asked for
-        )
-        self._owned: dict[str, dict[Key, Object]] | None = None
+        self._indexes: dict[Entries, dict[Hashable, dict[Key, Object]]] = {}  # built when first asked for
         self._handlers: list[Handler] = []
         self._waiting: list[tuple[str, Callable[[], None]]] = []
 
@@ -93,19 +93,29 @@ class Informer:
         """All objects, or those of one namespace; a copy that later changes leave alone."""
         return list((self._objects if namespace is None else self._namespaces.get(namespace, {})).values())
 
+    def by(self, entries: Entries, value: Hashable) -> Sequence[Object]:
+        """The objects that `entries` files under a value; a copy, like `list`."""
+        return list(self._filed(entries, value).values())
+
     def controlled_by(self, uid: str) -> Sequence[Object]:
-        if self._controlled is None:
-            self._controlled = self._indexed(_controller_uids)
-        return list(self._controlled.get(uid, {}).values())
+        return self.by(indexing.by_controller, uid)
 
     def orphans(self, namespace: str) -> Sequence[Object]:
         """Those of a namespace that nobody controls."""
-        return self.controlled_by(f"{_NOBODY}{namespace}")
+        return self.by(indexing.by_controller, indexing.orphans_of(namespace))
 
     def owned_by(self, uid: str) -> Sequence[Object]:
-        if self._owned is None:
-            self._owned = self._indexed(_owner_uids)
-        return list(self._owned.get(uid, {}).values())
+        return self.by(indexing.by_owner, uid)
+
+    def having(self, namespace: str, labels: Mapping[str, str]) -> Sequence[Object]:
+        """All objects of a namespace that have these labels, and perhaps others that have one of them only."""
+        found: dict[Key, Object] | None = None
+        for key, value in labels.items():
+            entries = indexing.ByLabel(key)
+            if entries in self._indexes or len(self._indexes) < MOST_INDEXES:
+                filed = self._filed(entries, (namespace, value))
+                found = filed if found is None or len(filed) < len(found) else found
+        return self.list(namespace) if found is None else list(found.values())
 
     def add_handler(self, handler: Handler) -> None:
         """Call `handler(old, new)` for every change, and now for every object as if just added.
@@ -225,10 +235,8 @@ class Informer:
         else:
             self._objects[key] = obj
         _reindex(self._namespaces, key, old, obj, _namespaces_of)
-        if self._controlled is not None:
-            _reindex(self._controlled, key, old, obj, _controller_uids)
-        if self._owned is not None:
-            _reindex(self._owned, key, old, obj, _owner_uids)
+        for entries, index in self._indexes.items():
+            _reindex(index, key, old, obj, entries)
         for handler in tuple(self._handlers):
             try:
                 handler(last if obj is None and last is not None else old, obj)
@@ -245,35 +253,28 @@ class Informer:
             for callback in due:
                 callback()
 
-    def _indexed(self, uids: Callable[[Object], Iterable[str]]) -> dict[str, dict[Key, Object]]:
-        index: dict[str, dict[Key, Object]] = {}
-        for key, obj in self._objects.items():
-            _reindex(index, key, None, obj, uids)
-        return index
+    def _filed(self, entries: Entries, value: Hashable) -> dict[Key, Object]:
+        index = self._indexes.get(entries)
+        if index is None:
+            index = self._indexes[entries] = {}
+            for key, obj in self._objects.items():
+                _reindex(index, key, None, obj, entries)
+        return index.get(value, {})
 
 
 def _namespaces_of(obj: Object) -> Iterable[str]:
-    return (obj["metadata"].get("namespace", ""),)
+    return (indexing.namespace_of(obj),)
 
 
-_NOBODY = "/"  # before a namespace, in the place of a controller's uid
-
-
-def _controller_uids(obj: Object) -> Iterable[str]:
-    ref = controller_of(obj)
-    return (f"{_NOBODY}{obj['metadata'].get('namespace', '')}",) if ref is None else (ref["uid"],)
-
-
-def _owner_uids(obj: Object) -> Iterable[str]:
-    return [ref["uid"] for ref in obj["metadata"].get("ownerReferences") or ()]
+Filed = TypeVar("Filed", bound=Hashable)
 
 
 def _reindex(
-    index: dict[str, dict[Key, Object]],
+    index: dict[Filed, dict[Key, Object]],
     key: Key,
     old: Object | None,
     new: Object | None,
-    entries: Callable[[Object], Iterable[str]],
+    entries: Callable[[Object], Iterable[Filed]],
 ) -> None:
     kept = tuple(entries(new)) if new is not None else ()
     for entry in entries(old) if old is not None else ():
@@ -397,11 +398,19 @@ class Lister:
     def owned_by(self, uid: str, resource: str) -> Sequence[Object]:
         return self.informers[resource].owned_by(uid)
 
+    def by(self, resource: str, entries: Entries, value: Hashable) -> Sequence[Object]:
+        return self.informers[resource].by(entries, value)
+
+    def count(self, resource: str) -> int:
+        return len(self.informers[resource])
+
     def select(
-        self, resource: str, namespace: str, labels: Callable[[dict[str, str]], bool]
+        self,
+        resource: str,
+        namespace: str,
+        labels: Callable[[dict[str, str]], bool],
+        having: Mapping[str, str] | None = None,
     ) -> Sequence[Object]:
-        return [
-            obj
-            for obj in self.informers[resource].list(namespace)
-            if labels(obj["metadata"].get("labels") or {})
-        ]
+        informer = self.informers[resource]
+        candidates = informer.having(namespace, having) if having else informer.list(namespace)
+        return [obj for obj in candidates if labels(obj["metadata"].get("labels") or {})]

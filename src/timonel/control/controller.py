@@ -49,7 +49,9 @@ class Controller:
         self._authority = authority
         self.what, self.name = what, what.name
         self.resource = what.watches[0].resource
-        self._workers = Workers(self.name, self.sync, clock, passing=(AlreadyExists, Conflict, NotFound))
+        self._workers = Workers(
+            self.name, self.sync, clock, passing=(AlreadyExists, Conflict, NotFound), lane_of=lambda key: key.namespace
+        )
         self.queue = self._workers.queue
         self.recorder = EventRecorder(transport, clock, what.component or what.name)
         self._client = Client(transport, index)
@@ -60,7 +62,7 @@ class Controller:
         self._others = Others(index, informers, self._is_other, self._came, self._went)
         self._resting: dict[Key, float] = {}  # until when
         self._written: dict[Key, dict[str, str]] = {}  # the newest version that a pass wrote, by resource
-        self._unsure: dict[Key, str] = {}  # the resource of which a pass may have made something: it was never told
+        self._unsure: dict[Key, str] = {}  # of what a pass may have made something: it was never told
 
     async def run(self, ready: asyncio.Event) -> None:
         for informer in self._cache.informers.values():

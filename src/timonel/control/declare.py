@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from timonel.control.actions import Outcome, Plan, Status
 from timonel.control.questions import Inquiry
+from timonel.objects.indexing import BySelector, Entries, namespace_of, wanted_by
 from timonel.objects.meta import Key, Object, controller_of, key_of, labels_of
 from timonel.objects.workloads import selector_of
 
@@ -49,10 +50,23 @@ class Cache(Protocol):
     def owned_by(self, uid: str, resource: str) -> Sequence[Object]:
         """Objects with any owner reference to `uid`."""
 
+    def by(self, resource: str, entries: Entries, value: Hashable) -> Sequence[Object]:
+        """Objects that `entries` (`objects.indexing`) files under a value: found, not looked for."""
+
+    def count(self, resource: str) -> int:
+        """How many objects there are."""
+
     def select(
-        self, resource: str, namespace: str, labels: Callable[[dict[str, str]], bool]
+        self,
+        resource: str,
+        namespace: str,
+        labels: Callable[[dict[str, str]], bool],
+        having: Mapping[str, str] | None = None,
     ) -> Sequence[Object]:
-        """Objects of a namespace whose labels satisfy the predicate (`machinery.selectors`)."""
+        """Objects of a namespace whose labels satisfy the predicate (`machinery.selectors`).
+
+        `having`: labels that each of them must have, by which they are found among many.
+        """
 
 
 Wakes = Callable[[Object, "Cache"], Iterable[Key]]
@@ -87,22 +101,32 @@ def its_controller(kind: str) -> Wakes:
     return wakes
 
 
+def selecting(resource: str, by: BySelector) -> Wakes:
+    """For `Watch.wakes`: those of `resource` whose selector matches the labels of the changed object."""
+
+    def wakes(obj: Object, cache: Cache) -> Iterable[Key]:
+        labels = labels_of(obj)
+        return [
+            key_of(each)
+            for wanted in wanted_by(namespace_of(obj), labels)
+            for each in cache.by(resource, by, wanted)
+            if by.selector_of(each).matches(labels)
+        ]
+
+    return wakes
+
+
 def controller_or_adopters(kind: str, resource: str) -> Wakes:
     """For `Watch.wakes`: the controller of the changed object or, for an orphan, all who would adopt it.
 
     `resource` is that of the controllers, which have a `spec.selector`.
     """
-    controlled = its_controller(kind)
+    controlled, adopters = its_controller(kind), selecting(resource, BySelector(selector_of))
 
     def wakes(obj: Object, cache: Cache) -> Iterable[Key]:
         if controller_of(obj) is not None:
             return controlled(obj, cache)
-        labels = labels_of(obj)
-        return [
-            key_of(owner)
-            for owner in (cache.list(resource, obj["metadata"].get("namespace", "")) if labels else ())
-            if selector_of(owner).matches(labels)
-        ]
+        return adopters(obj, cache) if labels_of(obj) else ()
 
     return wakes
 

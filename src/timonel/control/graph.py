@@ -52,7 +52,13 @@ class GraphController:
         clock: Clock,
     ) -> None:
         self.what, self.name = what, what.name
-        self._workers = Workers(self.name, self.examine, clock, passing=(StatusError, Unreachable))
+        self._workers = Workers(
+            self.name,
+            self.examine,
+            clock,
+            passing=(StatusError, Unreachable),
+            lane_of=lambda place: place.key.namespace,
+        )
         self.queue = self._workers.queue
         self.recorder = EventRecorder(transport, clock, what.name)
         self._client, self._index = Client(transport, index), index

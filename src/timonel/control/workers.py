@@ -33,7 +33,10 @@ def backoff(failures: int) -> float:
 
 
 class Workers(Generic[K]):
-    """`passing` errors are over once the cache has followed; only if they stay are they worth a warning."""
+    """`passing` errors are over once the cache has followed; only if they stay are they worth a warning.
+
+    `lane_of`: whose turns keys take, so that nobody's many hold up another's few.
+    """
 
     def __init__(
         self,
@@ -42,9 +45,10 @@ class Workers(Generic[K]):
         clock: Clock,
         *,
         passing: tuple[type[Exception], ...],
+        lane_of: Callable[[K], Hashable],
     ) -> None:
         self.name = name
-        self.queue: WorkQueue[K] = WorkQueue(clock, measured=True)
+        self.queue: WorkQueue[K] = WorkQueue(clock, measured=True, lane_of=lane_of)
         self._sync, self._passing = sync, passing
         self._failures: dict[K, int] = {}
 

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from timonel.control.actions import Action, Create, Delete, Patch, Plan, Record
 from timonel.control.declare import Cache, ControllerType, Watch, nobody
 from timonel.objects import nodes, pods
+from timonel.objects.indexing import by_node
 from timonel.objects.meta import Key, Object, is_deleting, key_of, nested, parse_time, uid_of
 
 CLAIMS, VOLUMES = "persistentvolumeclaims", "persistentvolumes"
@@ -58,18 +59,18 @@ def claims_of(pod: Object) -> Iterator[Key]:
 
 def observe(desired: Object, cache: Cache) -> Observed:
     name = desired["metadata"]["name"]
-    everywhere = cache.list(ATTACHMENTS)
-    here = [a for a in everywhere if a["spec"]["nodeName"] == name]
+    here = cache.by(ATTACHMENTS, _by_node, name)
     uses = list(_uses(name, cache))
     wanted = {use.volume["metadata"]["name"] for use in uses}
-    elsewhere = [a for a in everywhere if a["spec"]["nodeName"] != name and volume_of(a) in wanted]
+    attached = (a for volume in sorted(wanted) for a in cache.by(ATTACHMENTS, _by_volume, volume))
+    elsewhere = [a for a in attached if a["spec"]["nodeName"] != name]
     known = ((v, cache.get(VOLUMES, Key("", v))) for v in map(volume_of, here))
     return Observed(uses, here, elsewhere, {k: v for k, v in known if v is not None}, cache.now())
 
 
 def _uses(node: str, cache: Cache) -> Iterator[Use]:
-    for pod in cache.list("pods"):
-        if pods.node_of(pod) != node or pods.is_terminal(pod):
+    for pod in cache.by("pods", by_node, node):
+        if pods.is_terminal(pod):
             continue
         for key in claims_of(pod):
             volume = _bound(cache.get(CLAIMS, key), cache)
@@ -89,6 +90,18 @@ def _attaches(volume: Object, cache: Cache) -> bool:
     driver = nested(volume, "spec", "csi", "driver")
     known = cache.get(DRIVERS, Key("", driver)) if driver else None
     return bool(driver) and nested(known, "spec", "attachRequired") is not False
+
+
+def _by_node(attachment: Object) -> Iterable[str]:
+    return (attachment["spec"]["nodeName"],)
+
+
+def _by_volume(attachment: Object) -> Iterable[str]:
+    return (volume_of(attachment),)
+
+
+def _by_csi(volume: Object) -> Iterable[bool]:
+    return (nested(volume, "spec", "csi") is not None,)
 
 
 def volume_of(attachment: Object) -> str:
@@ -196,7 +209,7 @@ def _report(desired: Object, observed: Observed, going: set[str]) -> list[Action
 
 def absent(key: Key, cache: Cache) -> Plan:
     """A node that is gone holds nothing."""
-    left = [a for a in cache.list(ATTACHMENTS) if a["spec"]["nodeName"] == key.name and not is_deleting(a)]
+    left = [a for a in cache.by(ATTACHMENTS, _by_node, key.name) if not is_deleting(a)]
     return Plan(tuple(Delete(ATTACHMENTS, key_of(a), uid_of(a)) for a in left if volume_of(a)))
 
 
@@ -208,14 +221,14 @@ def _node_of_pod(pod: Object, cache: Cache) -> Iterable[Key]:
 
 
 def _has_csi(cache: Cache) -> bool:
-    return any(nested(v, "spec", "csi") for v in cache.list(VOLUMES))
+    return bool(cache.by(VOLUMES, _by_csi, True))
 
 
 def _nodes_of_claim(claim: Object, cache: Cache) -> Iterable[Key]:
     if not nested(claim, "spec", "volumeName") or not _has_csi(cache):
         return ()
     key = key_of(claim)
-    users = (p for p in cache.list("pods", key.namespace) if key in claims_of(p))
+    users = cache.by("pods", claims_of, key)
     return {Key("", node) for node in map(pods.node_of, users) if node}
 
 
@@ -245,9 +258,7 @@ def _says_something(old: Object, new: Object) -> bool:
 
 def _with_attachments(node: Object, cache: Cache) -> Iterable[Key]:
     name = node["metadata"]["name"]
-    concerned = nested(node, "status", "volumesAttached") or any(
-        a["spec"]["nodeName"] == name for a in cache.list(ATTACHMENTS)
-    )
+    concerned = nested(node, "status", "volumesAttached") or cache.by(ATTACHMENTS, _by_node, name)
     return (Key("", name),) if concerned else ()
 
 

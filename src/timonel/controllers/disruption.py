@@ -7,25 +7,25 @@ Upstream  pkg/controller/disruption/disruption.go
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from timonel.control.actions import Action, Outcome, Plan, Record, Status
-from timonel.control.declare import Cache, ControllerType, Watch, nobody
+from timonel.control.declare import Cache, ControllerType, Watch, nobody, selecting
 from timonel.control.questions import Answers, Inquiry, Scaled, ScaleOf
-from timonel.machinery import intstr, selectors
+from timonel.machinery import intstr
 from timonel.objects import conditions, pods
+from timonel.objects.indexing import BySelector
 from timonel.objects.meta import (
     Key,
     Object,
     controller_of,
     is_deleting,
-    key_of,
-    labels_of,
     nested,
     parse_time,
     uid_of,
 )
+from timonel.objects.workloads import selector_of
 
 RESOURCE = "poddisruptionbudgets.policy"
 # An eviction that was granted counts as done for this long, until the pod shows it.
@@ -60,8 +60,8 @@ class Observed:
 
 def observe(desired: Object, cache: Cache) -> Observed:
     namespace = desired["metadata"]["namespace"]
-    matches = selectors.from_label_selector(desired["spec"].get("selector")).matches
-    chosen = cache.select("pods", namespace, matches)
+    selector = selector_of(desired)
+    chosen = cache.select("pods", namespace, selector.matches, selector.exact())
     scales: dict[str, int] = {}
     asked: dict[str, ScaleOf] = {}
     lost: list[str] = []
@@ -122,7 +122,7 @@ def _events(desired: Object, observed: Observed) -> Iterator[Action]:
     spec = desired["spec"]
     matters = "maxUnavailable" in spec or not isinstance(spec.get("minAvailable", 1), int)
     if matters and observed.unmanaged and not why:
-        shown = selectors.from_label_selector(spec.get("selector"))
+        shown = selector_of(desired)
         text = (
             f"Pods selected by this PodDisruptionBudget (selector: {shown}) were found to be unmanaged. As a"
         )
@@ -195,20 +195,11 @@ def _wanted(spec: Object, observed: Observed) -> tuple[int, int]:
     return observed.expected, intstr.scaled(floor, observed.expected, True)
 
 
-def _its_budgets(pod: Object, cache: Cache) -> Iterable[Key]:
-    labels, namespace = labels_of(pod), pod["metadata"]["namespace"]
-    return [
-        key_of(b)
-        for b in cache.list(RESOURCE, namespace)
-        if selectors.from_label_selector(b["spec"].get("selector")).matches(labels)
-    ]
-
-
 DISRUPTION = ControllerType(
     name="disruption-controller",
     watches=(
         Watch(RESOURCE),
-        Watch("pods", wakes=_its_budgets),
+        Watch("pods", wakes=selecting(RESOURCE, BySelector(selector_of))),
         *(Watch(resource, wakes=nobody) for resource in _SCALED.values()),
     ),
     observe=observe,

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from timonel.control.actions import Create, Delete, Plan, Update
-from timonel.control.declare import Cache, ControllerType, Watch
+from timonel.control.declare import Cache, ControllerType, Watch, selecting
 from timonel.objects import pods, services
+from timonel.objects.indexing import BySelector
 from timonel.objects.meta import Key, Object, is_deleting, key_of, labels_of, uid_of
 
 RESOURCE = "endpoints"
@@ -32,9 +33,13 @@ class Observed:
 
 
 def observe(desired: Object, cache: Cache) -> Observed:
-    selector = services.selector_of(desired).items()
+    selector = services.selector_of(desired)
     namespace = desired["metadata"]["namespace"]
-    behind = cache.select("pods", namespace, lambda labels: bool(selector) and selector <= labels.items())
+    behind = (
+        cache.select("pods", namespace, lambda labels: selector.items() <= labels.items(), selector)
+        if selector
+        else ()
+    )
     return Observed(behind, cache.get(RESOURCE, key_of(desired)))
 
 
@@ -127,14 +132,13 @@ def absent(key: Key, cache: Cache) -> Plan:
     return Plan((Delete(RESOURCE, key, uid_of(left)),))
 
 
-def _selecting_services(pod: Object, cache: Cache) -> Iterable[Key]:
-    namespace = pod["metadata"]["namespace"]
-    return [key_of(s) for s in cache.list("services", namespace) if services.selects(s, pod)]
-
-
 ENDPOINTS = ControllerType(
     name="endpoint-controller",
-    watches=(Watch("services"), Watch("pods", wakes=_selecting_services), Watch(RESOURCE)),
+    watches=(
+        Watch("services"),
+        Watch("pods", wakes=selecting("services", BySelector(services.pod_selector))),
+        Watch(RESOURCE),
+    ),
     observe=observe,
     reconcile=reconcile,
     absent=absent,

@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from timonel.control.actions import Action, Create, Delete, Plan, Update
-from timonel.control.declare import Cache, ControllerType, Watch, nobody
+from timonel.control.declare import Cache, ControllerType, Watch, nobody, selecting
 from timonel.objects import pods, services
+from timonel.objects.indexing import BySelector
 from timonel.objects.meta import (
     Key,
     Object,
@@ -49,8 +50,12 @@ class Observed:
 
 def observe(desired: Object, cache: Cache) -> Observed:
     namespace, name = desired["metadata"]["namespace"], desired["metadata"]["name"]
-    selector = services.selector_of(desired).items()
-    behind = cache.select("pods", namespace, lambda labels: bool(selector) and selector <= labels.items())
+    selector = services.selector_of(desired)
+    behind = (
+        cache.select("pods", namespace, lambda labels: selector.items() <= labels.items(), selector)
+        if selector
+        else ()
+    )
 
     def is_ours(labels: dict[str, str]) -> bool:
         return labels.get(SERVICE_NAME) == name and labels.get(MANAGED_BY) == MANAGER
@@ -58,7 +63,7 @@ def observe(desired: Object, cache: Cache) -> Observed:
     zones: dict[str, str] = {}
     for node in set(map(pods.node_of, behind)):
         zones[node] = services.zone_of(cache.get("nodes", Key("", node)))
-    return Observed(behind, cache.select(RESOURCE, namespace, is_ours), zones)
+    return Observed(behind, cache.select(RESOURCE, namespace, is_ours, {SERVICE_NAME: name}), zones)
 
 
 def reconcile(desired: Object, observed: Observed) -> Plan:
@@ -232,11 +237,6 @@ def _delete(piece: Object) -> Action:
     return Delete(RESOURCE, key_of(piece), uid_of(piece))
 
 
-def _selecting_services(pod: Object, cache: Cache) -> Iterable[Key]:
-    namespace = pod["metadata"]["namespace"]
-    return [key_of(s) for s in cache.list("services", namespace) if services.selects(s, pod)]
-
-
 def _its_service(piece: Object, cache: Cache) -> Iterable[Key]:
     labels = labels_of(piece)
     if labels.get(MANAGED_BY) != MANAGER or not labels.get(SERVICE_NAME):
@@ -248,7 +248,7 @@ ENDPOINTSLICE = ControllerType(
     name="endpointslice-controller",
     watches=(
         Watch("services"),
-        Watch("pods", wakes=_selecting_services),
+        Watch("pods", wakes=selecting("services", BySelector(services.pod_selector))),
         Watch(RESOURCE, wakes=_its_service),
         Watch("nodes", wakes=nobody),
     ),

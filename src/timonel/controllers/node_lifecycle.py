@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from timonel.control.actions import Action, Patch, Plan, Record
 from timonel.control.declare import Cache, ControllerType, Watch, nobody
 from timonel.objects import conditions, nodes, pods, zones
+from timonel.objects.indexing import by_node
 from timonel.objects.meta import Key, Object, format_time, is_deleting, key_of, nested, parse_time, uid_of
 
 RESOURCE = "nodes"
@@ -52,7 +53,7 @@ def observe(desired: Object, cache: Cache) -> Observed:
     name = desired["metadata"]["name"]
     here: Sequence[Object] = ()
     if not nodes.is_ready(desired):
-        here = [p for p in cache.list("pods") if pods.node_of(p) == name]
+        here = cache.by("pods", by_node, name)
     lease = cache.get(LEASES, Key(LEASE_NAMESPACE, name))
     outlook = zones.Outlook()
     if (nodes.condition_of(desired, "Ready") or {"status": "True"})["status"] != "True":

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from timonel.control.actions import Action, Delete, Patch, Plan
 from timonel.control.declare import Cache, ControllerType, Watch
 from timonel.objects import conditions, pods
+from timonel.objects.indexing import by_node
 from timonel.objects.meta import Key, Object, is_deleting, key_of, nested, parse_time, uid_of
 
 # Ended pods to keep in the whole cluster (--terminated-pod-gc-threshold).
@@ -85,7 +86,7 @@ def _remove(desired: Object) -> Action:
 def _pods_of_a_gone_node(node: Object, cache: Cache) -> Iterable[Key]:
     if cache.get("nodes", key_of(node)) is not None:
         return ()
-    return [key_of(p) for p in cache.list("pods") if pods.node_of(p) == node["metadata"]["name"]]
+    return [key_of(p) for p in cache.by("pods", by_node, node["metadata"]["name"])]
 
 
 POD_GARBAGE_COLLECTOR = ControllerType(

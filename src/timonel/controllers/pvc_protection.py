@@ -34,7 +34,7 @@ def observe(desired: Object, cache: Cache) -> bool:
     if not is_deleting(desired):
         return True
     name, namespace = desired["metadata"]["name"], desired["metadata"]["namespace"]
-    return any(pods.node_of(p) and name in claims_of(p) for p in cache.list("pods", namespace))
+    return any(pods.node_of(p) for p in cache.by("pods", _by_claim, Key(namespace, name)))
 
 
 def reconcile(desired: Object, in_use: bool) -> Plan:
@@ -42,8 +42,12 @@ def reconcile(desired: Object, in_use: bool) -> Plan:
     return Plan() if changed is None else Plan((Update(RESOURCE, changed),))
 
 
-def _its_claims(pod: Object, cache: Cache) -> Iterable[Key]:
+def _by_claim(pod: Object) -> Iterable[Key]:
     return [Key(pod["metadata"]["namespace"], name) for name in claims_of(pod)]
+
+
+def _its_claims(pod: Object, cache: Cache) -> Iterable[Key]:
+    return _by_claim(pod)
 
 
 PVC_PROTECTION = ControllerType(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from timonel.control.actions import Delete, Patch, Plan, Record
 from timonel.control.declare import Cache, ControllerType, Watch
 from timonel.objects import conditions, nodes, pods
+from timonel.objects.indexing import by_node
 from timonel.objects.meta import Key, Object, is_deleting, key_of, nested, parse_time, uid_of
 
 
@@ -77,7 +78,7 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
 def _pods_there(node: Object, cache: Cache) -> Iterable[Key]:
     if not _executing(node):
         return ()
-    return [key_of(p) for p in cache.list("pods") if pods.node_of(p) == node["metadata"]["name"]]
+    return [key_of(p) for p in cache.by("pods", by_node, node["metadata"]["name"])]
 
 
 TAINT_EVICTION = ControllerType(

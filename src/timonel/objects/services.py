@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from timonel.machinery import selectors
 from timonel.objects import pods
 from timonel.objects.meta import Object, is_deleting, labels_of, nested
 
@@ -20,6 +21,12 @@ def selector_of(service: Object) -> dict[str, str]:
     """Empty: someone else makes the endpoints."""
     found: dict[str, str] = service["spec"].get("selector") or {}
     return found
+
+
+def pod_selector(service: Object) -> selectors.LabelSelector:
+    """The pods behind a Service; of one without a selector that is nobody's business here."""
+    labels = selector_of(service)
+    return selectors.from_map(labels) if labels else selectors.NOTHING
 
 
 def selects(service: Object, pod: Object) -> bool:
