@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from timonel.cli.main import LazyGroup, run
+from timonel.distro import collector
 
 COMMANDS = {
     "up": "timonel.distro.commands.up:up",
@@ -36,4 +37,5 @@ def timonel() -> None:
 
 
 def main() -> None:
+    collector.hold()
     run(timonel)

@@ -18,7 +18,7 @@ from typing import Any
 
 from timonel.aio.clock import Clock, SystemClock, VirtualClock, outside, wait_until
 from timonel.aio.lifecycle import running, running_together
-from timonel.distro import addons, box, encryption, kubeconfigs, pki
+from timonel.distro import addons, box, collector, encryption, kubeconfigs, pki
 from timonel.distro.cluster import ADMIN, Cluster, Secrets, follow_nodes, for_ever
 from timonel.distro.config import ClusterConfig, ConfigError, Paths, write_private
 from timonel.distro.nodes import BoxedNode, node_name
@@ -59,6 +59,7 @@ async def run_server(config: ClusterConfig, paths: Paths, report: Report) -> Non
             if "node" in config.components:
                 boxed = await _start_nodes(stack, config, paths, authority, cluster)
                 await tell_of_nodes(cluster, boxed, report, started=started)
+            collector.settle()
             report({"event": "ready"})
             await for_ever()
     finally:

@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 def agent(config_file: Path, verbose: bool) -> None:
     """Run a node's agent: containerd, pods, Service routing, DNS. Ends on SIGTERM; containers go on."""
     from timonel.aio.lifecycle import until_signalled
+    from timonel.distro import collector
     from timonel.distro.agent import run_agent
     from timonel.distro.agentconfig import load
     from timonel.distro.logs import set_up_logging
@@ -43,5 +44,6 @@ def agent(config_file: Path, verbose: bool) -> None:
             logger.error("The agent failed", exc_info=error)
         click.echo(f"error: {error}", err=True)  # the last line is what `timonel up` shows
 
+    collector.settle()
     with contextlib.suppress(asyncio.CancelledError):
         sys.exit(asyncio.run(until_signalled(run_agent(config), tell)))

@@ -119,12 +119,6 @@ def explained(error: BaseException, where: Paths) -> Failure:
 
 def _run(main: Callable[[], Coroutine[None, None, int]]) -> int:
     """On uvloop where there is one."""
-    import gc
-
     import uvloop
 
-    # Trees of objects have no cycles and go by themselves: the collector need not look through the young ones often,
-    # nor ever through what was imported.
-    gc.freeze()
-    gc.set_threshold(10_000, 20, 50)
     return int(uvloop.run(main()))
