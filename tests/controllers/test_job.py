@@ -7,7 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.controllers.world import START, World, finish, kubelet, merged, scheduler, template, workload
-from timonel.controllers.job import JOB, indexes
+from timonel.controllers.job import JOBS as CONTROLLERS
+from timonel.controllers.job import indexes
 from timonel.controllers.job.podset import backoff_left
 from timonel.objects import conditions
 from timonel.objects.meta import Key, Object
@@ -35,7 +36,7 @@ def verdicts(world: World) -> list[tuple[str, str]]:
 
 
 def run(world: World, *actors: Any, rounds: int = 60) -> None:
-    world.settle(JOB, actors=[*ACTORS, *actors], rounds=rounds)
+    world.settle(*CONTROLLERS, actors=[*ACTORS, *actors], rounds=rounds)
 
 
 def test_a_job_completes_and_counts_its_pod_once() -> None:
@@ -76,7 +77,7 @@ def test_failures_are_retried_with_back_off_up_to_the_limit() -> None:
 
 @pytest.mark.parametrize(("failures", "wait"), [(0, 0), (1, 10), (2, 20), (4, 80), (7, 600), (50, 600)])
 def test_the_back_off_doubles_up_to_ten_minutes(failures: int, wait: float) -> None:
-    assert backoff_left([START] * failures, START) == wait
+    assert backoff_left(failures, START, START) == wait
 
 
 def test_the_deadline_stops_the_pods() -> None:
@@ -169,7 +170,7 @@ def test_pods_of_a_job_that_is_gone_are_let_go() -> None:
     world = World((JOBS, job()))
     run(world)
     world.remove(JOBS, KEY)
-    world.sync(JOB, KEY)
+    world.settle(*CONTROLLERS)
 
     assert [p["metadata"]["finalizers"] for p in world.list("pods")] == [[]]
 

@@ -7,10 +7,11 @@ A `resource` is `plural` or `plural.group` (`pods`, `deployments.apps`). Every a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from timonel.objects.meta import Key, Object, key_of, uid_of
+from timonel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,7 @@ class Adopt:
     resource: str
     key: Key
     uid: str
+    finalizers: tuple[str, ...] = ()  # to add in the same write
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ class Release:
     resource: str
     key: Key
     uid: str
+    finalizers: tuple[str, ...] = ()  # to remove in the same write
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,11 +192,13 @@ Action = (
 )
 
 
-def claims(resource: str, *, adopt: Iterable[Object], release: Iterable[Object]) -> list[Action]:
-    """The actions of an `objects.workloads.Claim`."""
+def claims(
+    resource: str, *, adopt: Iterable[Object], release: Iterable[Object], finalizers: tuple[str, ...] = ()
+) -> list[Action]:
+    """The actions of an `objects.workloads.Claim`; `finalizers` come and go with the ownership."""
     return [
-        *(Adopt(resource, key_of(obj), uid_of(obj)) for obj in adopt),
-        *(Release(resource, key_of(obj), uid_of(obj)) for obj in release),
+        *(Adopt(resource, key_of(obj), uid_of(obj), finalizers) for obj in adopt),
+        *(Release(resource, key_of(obj), uid_of(obj), finalizers) for obj in release),
     ]
 
 

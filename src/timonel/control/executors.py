@@ -277,7 +277,11 @@ class Executor:
             if other is not None:
                 raise RuntimeError(f"{action.key} is controlled by {other['kind']} {other['name']} already")
             refs.append(controller_ref(owner))
-        patch = {"metadata": {"ownerReferences": refs or None, "resourceVersion": meta["resourceVersion"]}}
+        changed = {"ownerReferences": refs or None, "resourceVersion": meta["resourceVersion"]}
+        if action.finalizers:
+            others = [f for f in meta.get("finalizers") or () if f not in action.finalizers]
+            changed["finalizers"] = [*others, *(action.finalizers if adopt else ())] or None
+        patch = {"metadata": changed}
         found = await self._client.patch(action.resource, action.key, patch, uid=action.uid)
         self._wrote(action.resource, found)
         return found

@@ -20,7 +20,7 @@ from timonel.controllers.endpointslice_mirroring import ENDPOINTSLICE_MIRRORING
 from timonel.controllers.ephemeral_volume import EPHEMERAL_VOLUME
 from timonel.controllers.garbage_collector import GARBAGE_COLLECTOR
 from timonel.controllers.horizontal_pod_autoscaler import HORIZONTAL_POD_AUTOSCALER
-from timonel.controllers.job import JOB
+from timonel.controllers.job import JOBS
 from timonel.controllers.legacy_serviceaccount_token_cleaner import LEGACY_SERVICEACCOUNT_TOKEN_CLEANER
 from timonel.controllers.namespace import NAMESPACE
 from timonel.controllers.node_ipam import node_ipam
@@ -62,7 +62,7 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         EPHEMERAL_VOLUME,
         GARBAGE_COLLECTOR,
         HORIZONTAL_POD_AUTOSCALER,
-        JOB,
+        *JOBS,
         LEGACY_SERVICEACCOUNT_TOKEN_CLEANER,
         NAMESPACE,
         node_ipam([config.cluster_cidr]),

@@ -1,6 +1,7 @@
 """Job: run pods until enough of them have succeeded, or too many have failed.
 
 `tally` counts and judges, `podset` decides what to start and stop, this file turns both into actions and status.
+`strays` frees the pods that no Job counts.
 
 Watches   jobs.batch; pods
 Writes    pods (create, delete, tracking finalizer); jobs.batch/status
@@ -9,23 +10,26 @@ Upstream  pkg/controller/job/job_controller.go
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
-from timonel.control.actions import Action, Create, Delete, Outcome, Patch, Plan, Record, Status, claims
-from timonel.control.declare import Cache, ControllerType, Watch, controller_or_adopters
-from timonel.controllers.job import indexes, podset
+from timonel.control.actions import Action, Create, Delete, Outcome, Plan, Record, Status, claims
+from timonel.control.declare import Cache, ControllerType, Memory, Watch, controller_or_adopters
+from timonel.controllers.job import indexes, podset, strays
 from timonel.controllers.job import tally as counting
 from timonel.objects import conditions, pods, workloads
-from timonel.objects.meta import Key, Object, controller_of, format_time, is_deleting, key_of, nested, uid_of
+from timonel.objects.meta import Object, format_time, is_deleting, key_of, nested, uid_of
+from timonel.records import dataclass
 
 RESOURCE = "jobs.batch"
-MANAGER = "kubernetes.io/job-controller"
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
+    """`failures`: when pods failed since the last success, which new ones wait for."""
+
     claim: workloads.Claim
     tally: counting.Tally
+    failures: podset.Failures
     now: float
 
 
@@ -34,40 +38,47 @@ def observe(desired: Object, cache: Cache) -> Observed:
     mine = cache.controlled_by(desired, "pods")
     orphans = cache.orphans("pods", desired["metadata"]["namespace"], matches)
     claim = workloads.claim(desired, matches, [*mine, *orphans])
-    return Observed(claim, counting.count(desired, claim.owned, cache.now()), cache.now())
+    failures = podset.recent_failures(desired, claim.owned, {})
+    return Observed(claim, counting.count(desired, claim.owned, cache.now()), failures, cache.now())
 
 
-def is_ours(job: Object) -> bool:
-    return bool(job["spec"].get("managedBy", MANAGER) == MANAGER)
+def _recall(seen: Observed, known: podset.Failures) -> Observed:
+    return replace(seen, failures={**known, **seen.failures})
+
+
+def _remember(desired: Object, observed: Observed, outcome: Outcome) -> podset.Failures:
+    return podset.recent_failures(desired, observed.claim.owned, observed.failures)
 
 
 def reconcile(desired: Object, observed: Observed) -> Plan:
-    if not is_ours(desired):
+    if not counting.is_ours(desired):
         return Plan()
     claim, tally = observed.claim, observed.tally
-    actions = claims("pods", adopt=claim.adopt, release=claim.release)
-    actions += [_untrack(p) for p in claim.release if counting.is_tracked(p)]
+    tracking = (counting.FINALIZER,)
+    actions = claims("pods", adopt=claim.adopt, release=claim.release, finalizers=tracking)
     if is_deleting(desired) or counting.is_finished(desired):
-        return Plan((*actions, *(_untrack(p) for p in claim.owned if counting.is_tracked(p))))
-    actions += [_untrack(p) for p in claim.owned if counting.is_tracked(p) and _is_counted(desired, tally, p)]
-    step = podset.step(desired, tally, claim.owned, observed.now)
-    actions += [Delete("pods", key_of(p), uid_of(p), event=True) for p in step.doomed]
+        return Plan((*actions, *(strays.untrack(p) for p in claim.owned if counting.is_tracked(p))))
+    actions += [
+        strays.untrack(p) for p in claim.owned if counting.is_tracked(p) and _is_counted(desired, tally, p)
+    ]
+    step = podset.step(desired, tally, claim.owned, observed.failures, observed.now)
+    for pod in step.doomed:
+        # Who is stopped for being one too many, or while the Job is suspended, has not failed: nobody counts it.
+        actions += [strays.untrack(pod)] if counting.is_tracked(pod) and tally.verdict is None else []
+        actions.append(Delete("pods", key_of(pod), uid_of(pod), event=True))
     actions += [Create("pods", pod, event=True) for pod in step.create]
     actions += _events(desired, observed)
     waits = [step.wait, counting.seconds_to_deadline(desired, observed.now)]
     return Plan(tuple(actions), min((w for w in waits if w is not None and w > 0), default=None))
 
 
-def _untrack(pod: Object) -> Action:
-    patch = {"metadata": {"$deleteFromPrimitiveList/finalizers": [counting.FINALIZER]}}
-    return Patch("pods", key_of(pod), patch, kind="strategic", uid=uid_of(pod), missing_ok=True)
-
-
 def _is_counted(desired: Object, tally: counting.Tally, pod: Object) -> bool:
-    """What the stored status remembers may lose its finalizer."""
+    """What the stored status remembers may lose its finalizer, and what is not counted."""
     uid = uid_of(pod)
-    if uid in tally.ignored or uid in tally.stored_succeeded or uid in tally.stored_failed:
+    if uid in tally.stored_succeeded or uid in tally.stored_failed:
         return True
+    if uid in tally.ignored:
+        return tally.verdict is None or _is_announced(desired, tally.verdict)
     if not indexes.is_indexed(desired) or pods.phase_of(pod) != "Succeeded":
         return False
     stored = nested(desired, "status", "completedIndexes")
@@ -80,8 +91,11 @@ def _is_settled(desired: Object, observed: Observed) -> bool:
     if tally.verdict is None or tally.active or tally.terminating:
         return False
     open_ = (tally.new_succeeded, tally.new_failed, tally.stored_succeeded, tally.stored_failed)
-    announced = conditions.is_true(nested(desired, "status", "conditions"), tally.verdict.target)
-    return announced and not any(open_)
+    return _is_announced(desired, tally.verdict) and not any(open_)
+
+
+def _is_announced(desired: Object, verdict: counting.Verdict) -> bool:
+    return conditions.is_true(nested(desired, "status", "conditions"), verdict.target)
 
 
 def _events(desired: Object, observed: Observed) -> list[Action]:
@@ -90,7 +104,7 @@ def _events(desired: Object, observed: Observed) -> list[Action]:
         if not _is_settled(desired, observed):
             return []
         if verdict.final == "Complete":
-            return [Record("Normal", "Completed", "Job completed")]
+            return [*_too_many(desired, observed.tally), Record("Normal", "Completed", "Job completed")]
         return [Record("Warning", verdict.reason, verdict.message)]
     was, now = _was_suspended(desired), counting.is_suspended(desired)
     if was == now:
@@ -100,12 +114,19 @@ def _events(desired: Object, observed: Observed) -> list[Action]:
     ]
 
 
+def _too_many(desired: Object, tally: counting.Tally) -> list[Action]:
+    if tally.succeeded <= desired["spec"].get("completions", tally.succeeded):
+        return []
+    message = "Too many succeeded pods running after completion count reached"
+    return [Record("Warning", "TooManySucceededPods", message)]
+
+
 def _was_suspended(desired: Object) -> bool:
     return conditions.is_true(nested(desired, "status", "conditions"), "Suspended")
 
 
 def status(desired: Object, observed: Observed, outcome: Outcome) -> Status | None:
-    if not is_ours(desired) or is_deleting(desired) or counting.is_finished(desired):
+    if not counting.is_ours(desired) or is_deleting(desired) or counting.is_finished(desired):
         return None
     stored = desired.get("status") or {}
     new: Status = {k: v for k, v in stored.items() if k in ("startTime", "completionTime", "conditions")}
@@ -131,6 +152,7 @@ def _judge(desired: Object, observed: Observed, new: Status) -> None:
             known = conditions.put(
                 known, _condition("Suspended", "True", "JobSuspended", "Job suspended", now)
             )
+            new.pop("startTime", None)  # so that where its pods go may be changed
     elif _was_suspended(desired):
         known = conditions.put(known, _condition("Suspended", "False", "JobResumed", "Job resumed", now))
         new["startTime"] = format_time(now)
@@ -162,29 +184,14 @@ def _count_pods(desired: Object, observed: Observed, outcome: Outcome, new: Stat
         if "backoffLimitPerIndex" in desired["spec"]:
             new["failedIndexes"] = indexes.render(tally.lost)
     new.update({k: v for k, v in counts.items() if v})
-    new["ready"] = sum(map(pods.is_ready, tally.active)) if active else 0
+    stopping = {a.uid for a in done if isinstance(a, Delete)}
+    new["ready"] = sum(pods.is_ready(p) for p in tally.active if uid_of(p) not in stopping)
     new["terminating"] = tally.terminating + stopped
     uncounted = {
         "succeeded": [*still_succeeded, *tally.new_succeeded],
         "failed": [*still_failed, *tally.new_failed],
     }
     new["uncountedTerminatedPods"] = {k: v for k, v in uncounted.items() if v}
-
-
-def absent(key: Key, cache: Cache) -> Plan:
-    """Pods whose Job is gone: nobody counts them any more, so they must not be held back."""
-    return Plan(
-        tuple(
-            _untrack(pod)
-            for pod in cache.list("pods", key.namespace)
-            if counting.is_tracked(pod) and _names(pod, key.name)
-        )
-    )
-
-
-def _names(pod: Object, job: str) -> bool:
-    ref = controller_of(pod)
-    return ref is not None and ref["kind"] == "Job" and ref["name"] == job
 
 
 JOB = ControllerType(
@@ -196,5 +203,6 @@ JOB = ControllerType(
     observe=observe,
     reconcile=reconcile,
     status=status,
-    absent=absent,
+    memory=Memory(recall=_recall, remember=_remember),
 )
+JOBS = (JOB, strays.STRAYS)

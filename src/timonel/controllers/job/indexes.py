@@ -12,6 +12,10 @@ from timonel.objects.meta import Object, annotations_of
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 FAILURES = "batch.kubernetes.io/job-index-failure-count"
+IGNORED_FAILURES = "batch.kubernetes.io/job-index-ignored-failure-count"
+MOST_FAILURES = 2**31 - 1
+# What the server lets a made-up name begin with; it adds five characters.
+LONGEST_PREFIX = 58
 
 
 def is_indexed(job: Object) -> bool:
@@ -23,9 +27,9 @@ def parse(text: str | None, completions: int) -> set[int]:
     found: set[int] = set()
     for part in (text or "").split(","):
         first, _, last = part.partition("-")
-        if first.isdigit() and (not last or last.isdigit()):
-            found |= set(range(int(first), int(last or first) + 1))
-    return {i for i in found if i < completions}
+        if _is_number(first) and (not last or _is_number(last)):
+            found |= set(range(int(first), min(int(last or first), completions - 1) + 1))
+    return found
 
 
 def render(indexes: Iterable[int]) -> str:
@@ -46,12 +50,41 @@ def _run(first: int, last: int) -> str:
 
 def index_of(pod: Object) -> int | None:
     text = annotations_of(pod).get(INDEX, "")
-    return int(text) if text.isdigit() else None
+    return int(text) if _is_number(text) else None
+
+
+def of(some: Iterable[Object]) -> set[int]:
+    """The indexes that some pods stand for."""
+    return {i for i in map(index_of, some) if i is not None}
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 10
 
 
 def failures_of(pod: Object) -> int:
-    text = annotations_of(pod).get(FAILURES, "")
-    return int(text) if text.isdigit() else 0
+    return _counted(pod, FAILURES)
+
+
+def ignored_failures_of(pod: Object) -> int:
+    return _counted(pod, IGNORED_FAILURES)
+
+
+def all_failures_of(pod: Object) -> int:
+    return failures_of(pod) + ignored_failures_of(pod)
+
+
+def _counted(pod: Object, name: str) -> int:
+    text = annotations_of(pod).get(name, "")
+    found = int(text) if _is_number(text) else 0
+    return found if found <= MOST_FAILURES else 0
+
+
+def name_prefix(job: Object, index: int) -> str:
+    """What the names of an index's pods begin with; the job's name is cut so that the index stays readable."""
+    tail = f"-{index}-"
+    name: str = job["metadata"]["name"]
+    return name[: LONGEST_PREFIX - len(tail)] + tail
 
 
 def first_pending(job: Object, taken: Iterable[int], count: int) -> list[int]:

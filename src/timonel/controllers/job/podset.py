@@ -5,17 +5,27 @@ Upstream: pkg/controller/job/job_controller.go (manageJob), backoff_utils.go, in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from timonel.controllers.job import indexes
-from timonel.controllers.job.tally import FINALIZER, Tally, has_failed, is_suspended, replaces_only_failed
+from timonel.controllers.job import indexes, policy
+from timonel.controllers.job.tally import (
+    FINALIZER,
+    Tally,
+    finished_at,
+    has_failed,
+    is_suspended,
+    is_tracked,
+    replaces_only_failed,
+)
 from timonel.objects import pods, workloads
-from timonel.objects.meta import Object, parse_time
+from timonel.objects.meta import Object, is_deleting, uid_of
 
+Failures = Mapping[str, float]  # when pods failed, by their uid
 MAX_PER_PASS = 500
 FIRST_BACKOFF = 10.0
 MAX_BACKOFF = 600.0
+MOST_DOUBLINGS = 10  # more make no difference
 
 
 class Step(NamedTuple):
@@ -24,9 +34,10 @@ class Step(NamedTuple):
     wait: float | None = None
 
 
-def step(job: Object, tally: Tally, owned: Sequence[Object], now: float) -> Step:
+def step(job: Object, tally: Tally, owned: Sequence[Object], failures: Failures, now: float) -> Step:
+    """`failures` are the recent ones, that new pods wait for."""
     if tally.verdict is not None or is_suspended(job):
-        return Step([], tally.active[:MAX_PER_PASS])
+        return Step([], tally.active)
     surplus = (
         indexes.duplicates(job, tally.active, tally.done | tally.lost) if indexes.is_indexed(job) else []
     )
@@ -40,16 +51,20 @@ def step(job: Object, tally: Tally, owned: Sequence[Object], now: float) -> Step
     missing = wanted - active - (tally.terminating if replaces_only_failed(job) else 0)
     if missing <= 0:
         return Step([], [])
-    if "backoffLimitPerIndex" in job["spec"]:
-        return _by_index(job, tally, owned, missing, now)
-    wait = backoff_left(_failures(job, owned), now)
+    missing = min(missing, MAX_PER_PASS)
+    per_index = "backoffLimitPerIndex" in job["spec"]
+    wait = 0.0 if per_index else backoff_left(len(failures), max(failures.values(), default=0.0), now)
     if wait > 0:
         return Step([], [], wait)
-    missing = min(missing, MAX_PER_PASS)
     if not indexes.is_indexed(job):
         return Step([new_pod(job) for _ in range(missing)], [])
-    taken = tally.done | tally.lost | _indexes(tally.active)
-    return Step([new_pod(job, i) for i in indexes.first_pending(job, taken, missing)], [])
+    taken = tally.done | tally.lost | indexes.of(tally.active)
+    if replaces_only_failed(job):
+        taken |= indexes.of(p for p in owned if pods.is_terminating(p))
+    free = indexes.first_pending(job, taken, missing)
+    if per_index:
+        return _by_index(job, tally, free, now)
+    return Step([new_pod(job, i) for i in free], [])
 
 
 def _wanted(job: Object, tally: Tally) -> int:
@@ -57,72 +72,58 @@ def _wanted(job: Object, tally: Tally) -> int:
     if "completions" not in job["spec"]:
         # A work queue: one success means the work is done, and what runs may end by itself.
         return len(tally.active) if tally.succeeded > 0 else parallelism
-    open_: int = job["spec"]["completions"] - tally.succeeded - len(tally.lost)
+    open_: int = job["spec"]["completions"] - tally.succeeded
     return max(0, min(open_, parallelism))
 
 
-def _indexes(some: Iterable[Object]) -> set[int]:
-    return {i for i in map(indexes.index_of, some) if i is not None}
-
-
-def _by_index(job: Object, tally: Tally, owned: Sequence[Object], missing: int, now: float) -> Step:
-    """Each index has a back-off and a failure count of its own."""
-    taken = tally.done | tally.lost | _indexes(tally.active)
+def _by_index(job: Object, tally: Tally, free: Sequence[int], now: float) -> Step:
+    """Each index has a back-off and a failure count of its own, which its last failed pod tells."""
     waits: list[float] = []
     create: list[Object] = []
-    for index in indexes.first_pending(job, taken, job["spec"]["completions"]):
-        mine = [p for p in owned if indexes.index_of(p) == index and has_failed(job, p)]
-        failures = max((indexes.failures_of(p) + 1 for p in mine), default=0)
-        wait = backoff_left([max(map(_finished_at, mine), default=0.0)] * failures, now)
+    for index in free:
+        last = tally.held.get(index)
+        wait = 0.0
+        if last is not None:
+            wait = backoff_left(indexes.all_failures_of(last) + 1, finished_at(last), now)
         if wait > 0:
             waits.append(wait)
-        elif len(create) < min(missing, MAX_PER_PASS):
-            create.append(new_pod(job, index, failures=failures))
+        else:
+            create.append(new_pod(job, index, replaces=last))
     return Step(create, [], min(waits, default=None))
 
 
-def _failures(job: Object, owned: Sequence[Object]) -> list[float]:
-    """When pods failed after the last success. Deduced from the pods: a plan has no memory of its own."""
-    last = max((_finished_at(p) for p in owned if pods.phase_of(p) == "Succeeded"), default=-1.0)
-    return [at for at in (_finished_at(p) for p in owned if has_failed(job, p)) if at > last]
+def recent_failures(job: Object, owned: Sequence[Object], known: Failures) -> Failures:
+    """When which pods failed after the last success: `known` ones, and what the pods that are there tell."""
+    last = max((finished_at(p) for p in owned if pods.phase_of(p) == "Succeeded"), default=-1.0)
+    fresh = {
+        uid_of(p): finished_at(p)
+        for p in owned
+        if has_failed(job, p) and (is_tracked(p) or not is_deleting(p))
+    }
+    found = sorted({**known, **fresh}.items(), key=lambda item: item[1])
+    return {uid: at for uid, at in found[-MOST_DOUBLINGS:] if at > last}
 
 
-def backoff_left(failures: Sequence[float], now: float) -> float:
+def backoff_left(failures: int, last: float, now: float) -> float:
     """10 s after the first failure in a row, doubling up to 10 min."""
     if not failures:
         return 0.0
-    delay = min(FIRST_BACKOFF * 2.0 ** min(len(failures) - 1, 10), MAX_BACKOFF)
-    return max(failures) + delay - now
+    return last + min(FIRST_BACKOFF * 2.0 ** min(failures - 1, MOST_DOUBLINGS), MAX_BACKOFF) - now
 
 
-def _finished_at(pod: Object) -> float:
-    status = pod.get("status") or {}
-    ends = [
-        parse_time(((c.get("state") or {}).get("terminated") or {}).get("finishedAt"))
-        for c in status.get("containerStatuses") or ()
-    ]
-    known = [end for end in ends if end]
-    if known:
-        return max(known)
-    ready = pods.condition_of(pod, "Ready")
-    if ready is not None and ready["status"] == "False" and ready.get("lastTransitionTime"):
-        return parse_time(ready["lastTransitionTime"]) or 0.0
-    meta = pod["metadata"]
-    return parse_time(meta.get("deletionTimestamp")) or parse_time(meta.get("creationTimestamp")) or 0.0
-
-
-def new_pod(job: Object, index: int | None = None, *, failures: int = 0) -> Object:
+def new_pod(job: Object, index: int | None = None, *, replaces: Object | None = None) -> Object:
     pod = workloads.pod_from_template(job["spec"]["template"], job)
     meta, spec = pod["metadata"], pod["spec"]
-    meta["finalizers"] = [*(meta.get("finalizers") or ()), FINALIZER]
+    if not is_tracked(pod):
+        meta["finalizers"] = [*(meta.get("finalizers") or ()), FINALIZER]
     if index is None:
         return pod
     name = job["metadata"]["name"]
-    meta["generateName"] = f"{name}-{index}-"
+    meta["generateName"] = indexes.name_prefix(job, index)
     marked = meta.setdefault("annotations", {})
     marked[indexes.INDEX] = str(index)
     if "backoffLimitPerIndex" in job["spec"]:
-        marked[indexes.FAILURES] = str(failures)
+        marked.update(_failure_counts(job, replaces))
     meta.setdefault("labels", {})[indexes.INDEX] = str(index)
     spec["hostname"] = f"{name}-{index}"
     source = {"fieldRef": {"fieldPath": f"metadata.labels['{indexes.INDEX}']"}}
@@ -132,3 +133,15 @@ def new_pod(job: Object, index: int | None = None, *, failures: int = 0) -> Obje
             if all(e["name"] != "JOB_COMPLETION_INDEX" for e in env):
                 env.append({"name": "JOB_COMPLETION_INDEX", "valueFrom": source})
     return pod
+
+
+def _failure_counts(job: Object, replaces: Object | None) -> dict[str, str]:
+    if replaces is None:
+        return {indexes.FAILURES: "0"}
+    failures, ignored = indexes.failures_of(replaces), indexes.ignored_failures_of(replaces)
+    if policy.match(job, replaces).action == "Ignore":
+        ignored += 1
+    else:
+        failures += 1
+    counts = {indexes.FAILURES: str(failures)}
+    return {**counts, indexes.IGNORED_FAILURES: str(ignored)} if ignored else counts

@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from timonel.controllers.job import indexes
-from timonel.objects import pods
 from timonel.objects.meta import Object, key_of
 
 
@@ -52,11 +51,9 @@ def _exited(requirement: Mapping[str, Any], pod: Object) -> tuple[str, int] | No
 
 
 def _has_condition(patterns: Iterable[Mapping[str, Any]], pod: Object) -> str | None:
-    for pattern in patterns:
-        condition = pods.condition_of(pod, pattern["type"])
-        if condition is not None and condition["status"] == pattern.get("status", "True"):
-            return str(pattern["type"])
-    return None
+    wanted = {(p["type"], p.get("status", "True")) for p in patterns}
+    found = (pod.get("status") or {}).get("conditions") or ()
+    return next((c["type"] for c in found if (c["type"], c["status"]) in wanted), None)
 
 
 def fail_message(job: Object, failed: Iterable[Object]) -> str | None:
