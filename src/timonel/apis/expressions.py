@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from timonel.machinery import field
 from timonel.machinery.errors import Cause
+from timonel.records import dataclass
 
 if TYPE_CHECKING:
     from timonel.machinery.cel import Environment, Program

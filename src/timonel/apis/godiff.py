@@ -11,8 +11,9 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from timonel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,11 +15,12 @@ value has the type that the schema says, unknown fields are gone, and what Go's 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 
 def _nothing(*_: object) -> None:

@@ -11,12 +11,12 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from timonel.client.transport import Resource, Transport
 from timonel.machinery.errors import NotFound, ServiceUnavailable, StatusError
+from timonel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Generic, TypeVar
 
 from timonel.aio.clock import Clock
@@ -21,6 +21,7 @@ from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import NotFound, StatusError, is_namespace_terminating
 from timonel.objects import pods
 from timonel.objects.meta import Key, Object, format_time
+from timonel.records import dataclass
 
 logger = logging.getLogger(__name__)
 

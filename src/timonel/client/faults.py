@@ -10,12 +10,12 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from timonel.client.transport import ObjectList, Resource, Transport, Unreachable, WatchEvent
 from timonel.machinery.errors import Conflict, Expired, InternalError, TooManyRequests
 from timonel.objects.meta import Key, Object
+from timonel.records import dataclass
 
 T = TypeVar("T")
 

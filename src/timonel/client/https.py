@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
@@ -21,6 +20,7 @@ from timonel.client.http1 import Connection
 from timonel.client.transport import PATCH_TYPES, ObjectList, Resource, Unreachable, WatchEvent
 from timonel.machinery.errors import BY_REASON, Cause, InternalError, StatusError
 from timonel.objects.meta import Key, Object
+from timonel.records import dataclass
 
 MOST_IDLE = 64  # connections kept for reuse
 CONNECT_TIMEOUT = 10.0

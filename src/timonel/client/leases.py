@@ -13,13 +13,13 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.aio.clock import Clock
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import NotFound, StatusError
 from timonel.objects.meta import Key, Object, format_micro_time
+from timonel.records import dataclass
 
 logger = logging.getLogger(__name__)
 

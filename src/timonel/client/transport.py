@@ -10,10 +10,10 @@ Errors: `machinery.errors.StatusError` for an answer of the server, `Unreachable
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from timonel.objects.meta import Key, Object
+from timonel.records import dataclass
 
 
 class Resource(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from timonel.control.actions import Outcome, Plan, Status
@@ -12,6 +11,7 @@ from timonel.control.questions import Inquiry
 from timonel.objects.indexing import BySelector, Entries, namespace_of, wanted_by
 from timonel.objects.meta import Key, Object, controller_of, key_of, labels_of
 from timonel.objects.workloads import selector_of
+from timonel.records import dataclass
 
 Seen = TypeVar("Seen")
 

@@ -7,10 +7,10 @@ answers, and may ask again; only then does it reconcile. An answer that could no
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from timonel.objects.meta import Key, Object
+from timonel.records import dataclass
 
 Seen = TypeVar("Seen")
 

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from timonel.control.actions import Action, Create, Delete, Patch, Plan, Record
 from timonel.control.declare import Cache, ControllerType, Watch, nobody
 from timonel.objects import nodes, pods
 from timonel.objects.indexing import by_node
 from timonel.objects.meta import Key, Object, is_deleting, key_of, nested, parse_time, uid_of
+from timonel.records import dataclass
 
 CLAIMS, VOLUMES = "persistentvolumeclaims", "persistentvolumes"
 ATTACHMENTS, DRIVERS = "volumeattachments.storage.k8s.io", "csidrivers.storage.k8s.io"

@@ -15,11 +15,11 @@ import hashlib
 import hmac
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from timonel.control.actions import Plan, Update
 from timonel.control.declare import Cache, ControllerType, Watch
 from timonel.objects.meta import Key, Object, is_deleting, key_of, parse_time
+from timonel.records import dataclass
 
 TYPE, NAMESPACE = "bootstrap.kubernetes.io/token", "kube-system"
 CLUSTER_INFO = Key("kube-public", "cluster-info")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import email.utils
 import zoneinfo
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
 
 from timonel.control.actions import Action, Create, Delete, Outcome, Plan, Record, Status, Told
@@ -28,6 +27,7 @@ from timonel.objects.meta import (
     parse_time,
     uid_of,
 )
+from timonel.records import dataclass
 
 RESOURCE = "cronjobs.batch"
 JOBS = "jobs.batch"

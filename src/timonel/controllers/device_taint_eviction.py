@@ -8,12 +8,12 @@ Upstream  pkg/controller/devicetainteviction/device_taint_eviction.go
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from timonel.control.actions import Delete, Patch, Plan, Record
 from timonel.control.declare import Cache, ControllerType, Watch
 from timonel.objects import conditions, nodes, pods
 from timonel.objects.meta import Key, Object, is_deleting, key_of, nested, parse_time, uid_of
+from timonel.records import dataclass
 
 CLAIMS, SLICES = "resourceclaims.resource.k8s.io", "resourceslices.resource.k8s.io"
 Device = tuple[str, str, str]  # driver, pool, name

@@ -8,7 +8,7 @@ Upstream  pkg/controller/disruption/disruption.go
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from timonel.control.actions import Action, Outcome, Plan, Record, Status
 from timonel.control.declare import Cache, ControllerType, Watch, nobody, selecting
@@ -26,6 +26,7 @@ from timonel.objects.meta import (
     uid_of,
 )
 from timonel.objects.workloads import selector_of
+from timonel.records import dataclass
 
 RESOURCE = "poddisruptionbudgets.policy"
 # An eviction that was granted counts as done for this long, until the pod shows it.

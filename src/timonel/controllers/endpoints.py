@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.control.actions import Create, Delete, Plan, Update
@@ -17,6 +16,7 @@ from timonel.control.declare import Cache, ControllerType, Watch, selecting
 from timonel.objects import pods, services
 from timonel.objects.indexing import BySelector
 from timonel.objects.meta import Key, Object, is_deleting, key_of, labels_of, uid_of
+from timonel.records import dataclass
 
 RESOURCE = "endpoints"
 MANAGED_BY = "endpoints.kubernetes.io/managed-by"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from timonel.control.actions import Action, Create, Delete, Plan, Update
@@ -29,6 +29,7 @@ from timonel.objects.meta import (
     labels_of,
     uid_of,
 )
+from timonel.records import dataclass
 
 RESOURCE = "endpointslices.discovery.k8s.io"
 SERVICE_NAME = "kubernetes.io/service-name"

@@ -12,7 +12,6 @@ from __future__ import annotations
 import ipaddress
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from timonel.control.actions import Action, Create, Delete, Plan, Record, Update
@@ -28,6 +27,7 @@ from timonel.objects.meta import (
     labels_of,
     uid_of,
 )
+from timonel.records import dataclass
 
 ENDPOINTS, SLICES = "endpoints", "endpointslices.discovery.k8s.io"
 SERVICE_NAME, MANAGED_BY = "kubernetes.io/service-name", "endpointslice.kubernetes.io/managed-by"

@@ -10,7 +10,6 @@ Upstream  pkg/controller/serviceaccount/legacy_serviceaccount_token_cleaner.go
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from timonel.control.actions import Delete, Patch, Plan
 from timonel.control.declare import Cache, ControllerType, Watch, nobody
@@ -26,6 +25,7 @@ from timonel.objects.meta import (
     parse_time,
     uid_of,
 )
+from timonel.records import dataclass
 
 TYPE = "kubernetes.io/service-account-token"
 ACCOUNT, ACCOUNT_UID = "kubernetes.io/service-account.name", "kubernetes.io/service-account.uid"

@@ -8,11 +8,11 @@ Upstream  pkg/controller/namespace/{namespace_controller,deletion/namespaced_res
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from timonel.control.actions import Content, ContentRemains, DeleteContent, Outcome, Plan, Status, Update
 from timonel.control.declare import Cache, ControllerType, Watch
 from timonel.objects.meta import Key, Object, format_time, is_deleting
+from timonel.records import dataclass
 
 FINALIZER = "kubernetes"
 

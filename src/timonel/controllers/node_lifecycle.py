@@ -13,13 +13,14 @@ Upstream  pkg/controller/nodelifecycle/node_lifecycle_controller.go
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from timonel.control.actions import Action, Patch, Plan, Record
 from timonel.control.declare import Cache, ControllerType, Watch, nobody
 from timonel.objects import conditions, nodes, pods, zones
 from timonel.objects.indexing import by_node
 from timonel.objects.meta import Key, Object, format_time, is_deleting, key_of, nested, parse_time, uid_of
+from timonel.records import dataclass
 
 RESOURCE = "nodes"
 LEASES = "leases.coordination.k8s.io"

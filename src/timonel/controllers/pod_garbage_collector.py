@@ -8,13 +8,13 @@ Upstream  pkg/controller/podgc/gc_controller.go
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from timonel.control.actions import Action, Delete, Patch, Plan
 from timonel.control.declare import Cache, ControllerType, Watch
 from timonel.objects import conditions, pods
 from timonel.objects.indexing import by_node
 from timonel.objects.meta import Key, Object, is_deleting, key_of, nested, parse_time, uid_of
+from timonel.records import dataclass
 
 # Ended pods to keep in the whole cluster (--terminated-pod-gc-threshold).
 TERMINATED_THRESHOLD = 12500

@@ -10,12 +10,12 @@ Upstream  pkg/controller/replicaset/replica_set.go, replica_set_utils.go; replic
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from timonel.control.actions import Action, Create, Delete, Outcome, Plan, Status, claims
 from timonel.control.declare import Cache, ControllerType, Watch, controller_or_adopters
 from timonel.objects import pods, replicas, workloads
 from timonel.objects.meta import Object, controller_of, key_of, uid_of
+from timonel.records import dataclass
 
 RESOURCES = {"ReplicaSet": "replicasets.apps", "ReplicationController": "replicationcontrollers"}
 

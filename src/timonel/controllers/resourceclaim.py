@@ -14,7 +14,6 @@ Upstream  pkg/controller/resourceclaim/controller.go, dynamic-resource-allocatio
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from timonel.control.actions import Action, Create, Delete, Patch, Plan, Record, Told, Update
 from timonel.control.declare import Cache, ControllerType, Watch
@@ -32,6 +31,7 @@ from timonel.objects.meta import (
     uid_of,
 )
 from timonel.objects.workloads import copy_tree
+from timonel.records import dataclass
 
 CLAIMS, TEMPLATES = "resourceclaims.resource.k8s.io", "resourceclaimtemplates.resource.k8s.io"
 POD_CLAIM = "resource.kubernetes.io/pod-claim-name"

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from timonel.control.actions import Outcome, Plan, Status, Update
 from timonel.control.declare import Cache, ControllerType, Watch
 from timonel.objects import conditions
 from timonel.objects.meta import Key, Object, is_deleting, key_of, labels_of, nested, parse_time, protected
+from timonel.records import dataclass
 
 RESOURCE, ADDRESSES = "servicecidrs.networking.k8s.io", "ipaddresses.networking.k8s.io"
 FINALIZER = "networking.k8s.io/service-cidr-finalizer"

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from timonel.control.actions import Delete, FillToken, Plan, Update
 from timonel.control.declare import Cache, ControllerType, Watch
 from timonel.objects.meta import Key, Object, annotations_of, is_deleting, key_of, parse_time, uid_of
+from timonel.records import dataclass
 
 TYPE = "kubernetes.io/service-account-token"
 ACCOUNT = "kubernetes.io/service-account.name"

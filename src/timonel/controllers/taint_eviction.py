@@ -8,13 +8,13 @@ Upstream  pkg/controller/tainteviction/taint_eviction.go
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from timonel.control.actions import Delete, Patch, Plan, Record
 from timonel.control.declare import Cache, ControllerType, Watch
 from timonel.objects import conditions, nodes, pods
 from timonel.objects.indexing import by_node
 from timonel.objects.meta import Key, Object, is_deleting, key_of, nested, parse_time, uid_of
+from timonel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,13 @@ import os
 import struct
 import zlib
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
 
+from timonel.records import dataclass
 from timonel.store.base import Record
 
 MAGIC = b"TIMONEL BACKUP 1\n"

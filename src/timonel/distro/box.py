@@ -21,11 +21,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from timonel.distro import processes
 from timonel.distro.config import ClusterConfig, NetworkConfig, Paths
+from timonel.records import dataclass
 
 IP_FORWARD = Path("/proc/sys/net/ipv4/ip_forward")
 SUBNETS = ipaddress.IPv4Network("172.30.0.0/16")

@@ -17,9 +17,11 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, field, fields, replace
 from pathlib import Path
 from typing import Any
+
+from timonel.records import dataclass
 
 COMPONENTS = ("api", "controllers", "scheduler", "node")
 RUNTIMES = ("auto", "containerd", "simulated")

@@ -9,9 +9,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import util
 from pathlib import Path
+
+from timonel.records import dataclass
 
 CNI_FOLDERS = (Path("/usr/lib/cni"), Path("/opt/cni/bin"))
 CNI_PLUGINS = ("ptp", "portmap", "host-local", "loopback")

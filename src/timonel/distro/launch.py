@@ -15,7 +15,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from timonel.aio.clock import Clock, WallClock
 from timonel.distro import box, host, processes
 from timonel.distro import config as settings
 from timonel.distro.config import ClusterConfig, ConfigError, EtcdConfig, NetworkConfig, Paths
+from timonel.records import dataclass
 
 STOP_GRACE = 20.0  # seconds
 SOCKET_PATH_LIMIT = 107  # bytes, of an AF_UNIX address

@@ -18,7 +18,6 @@ import datetime
 import ipaddress
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -28,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from timonel.distro.config import write_private
+from timonel.records import dataclass
 
 CA_DAYS, LEAF_DAYS = 3650, 365
 RENEW_BEFORE_DAYS = 30

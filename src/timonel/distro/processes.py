@@ -13,11 +13,11 @@ import resource
 import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from timonel.aio.clock import Clock
 from timonel.distro.config import write_private
+from timonel.records import dataclass
 
 POLL = 0.02  # seconds between looks at a process that is not our child and was told to end
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import dns.asyncquery
 import dns.exception
 import dns.message
+
+from timonel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

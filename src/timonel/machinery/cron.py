@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import datetime
 import re
-from dataclasses import dataclass
 
 from timonel.machinery.field import quote
+from timonel.records import dataclass
 
 YEARS_AHEAD = 5  # a schedule without a time within these has none
 

@@ -10,8 +10,9 @@ Upstream: apimachinery/pkg/api/errors/errors.go, apis/meta/v1/types.go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
+
+from timonel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

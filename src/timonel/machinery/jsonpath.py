@@ -14,10 +14,11 @@ import itertools
 import operator
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
+
+from timonel.records import dataclass
 
 
 class JsonPathError(ValueError):

@@ -6,12 +6,12 @@ The scheduler decided on what it saw; the node has the last word. Upstream: pkg/
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.node import amounts
 from timonel.node.podactions import is_sidecar
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 RESOURCES = ("cpu", "memory", "ephemeral-storage")
 

@@ -17,7 +17,6 @@ import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,6 +33,7 @@ from timonel.node.podrunner import PodRunner
 from timonel.node.pods import Pods
 from timonel.node.references import containers_of
 from timonel.objects.meta import parse_time
+from timonel.records import dataclass
 
 logger = logging.getLogger(__name__)
 

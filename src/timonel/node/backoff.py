@@ -6,7 +6,7 @@ long as the one before, up to a limit; after a long quiet time counting starts a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from timonel.records import dataclass
 
 INITIAL = 10.0
 LIMIT = 300.0

@@ -14,13 +14,14 @@ import os
 import shutil
 import signal
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from timonel.aio.clock import Clock
 from timonel.aio.threads import Threads
 from timonel.node import oci
 from timonel.node.cri.errors import RuntimeFailure
+from timonel.records import dataclass
 
 logger = logging.getLogger(__name__)
 

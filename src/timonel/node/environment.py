@@ -10,11 +10,12 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from timonel.node import amounts
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 _VARIABLE = re.compile(r"\$(\$|\(([^()]*)\))")
 _SUBSCRIPT = re.compile(r"^metadata\.(annotations|labels)\['(.*)'\]$")

@@ -12,12 +12,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from dataclasses import dataclass
 
 from timonel.aio.clock import Clock, outside
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import Expired, Gone, StatusError
 from timonel.objects.meta import Key, Object
+from timonel.records import dataclass
 
 logger = logging.getLogger(__name__)
 

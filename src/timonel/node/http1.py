@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from timonel.records import dataclass
 
 HEAD_LIMIT = 64 * 1024
 BODY_LIMIT = 10 * 1024

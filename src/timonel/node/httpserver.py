@@ -11,11 +11,12 @@ import contextlib
 import logging
 import ssl
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from timonel.node.http1 import HEAD_LIMIT, parse_head
+from timonel.records import dataclass
 
 logger = logging.getLogger(__name__)
 

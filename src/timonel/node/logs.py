@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from timonel.objects.meta import parse_time
+from timonel.records import dataclass
 
 BLOCK = 64 * 1024
 

@@ -6,11 +6,11 @@ Upstream: pkg/kubelet/nodestatus/setters.go, kubelet_node_status.go.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.node.cri.runtime import Condition, Image
 from timonel.objects.meta import Object, format_time
+from timonel.records import dataclass
 
 KUBELET_VERSION = "v1.36.2+timonel"
 IMAGES_LIMIT = 50

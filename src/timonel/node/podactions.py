@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from timonel.node import backoff
@@ -20,6 +20,7 @@ from timonel.node.backoff import Backoff
 from timonel.node.cri.runtime import Container, ContainerState, Sandbox, SandboxState
 from timonel.node.podruntime import HASH, PodRuntime, spec_hash
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 SANDBOX = ""  # the name of the sandbox's operation among the busy ones; no container can have it
 ContainerSpec = Mapping[str, Any]

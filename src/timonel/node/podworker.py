@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+from timonel.records import dataclass
 
 
 class State(enum.StrEnum):

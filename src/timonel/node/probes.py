@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote, urljoin, urlsplit
 
@@ -17,6 +16,7 @@ from timonel.aio.clock import Clock
 from timonel.node import http1
 from timonel.node.cri.errors import DeadlineExceeded, RuntimeFailure
 from timonel.node.cri.runtime import Containers
+from timonel.records import dataclass
 
 KINDS = {"startup": "startupProbe", "liveness": "livenessProbe", "readiness": "readinessProbe"}
 TITLES = {"startup": "Startup", "liveness": "Liveness", "readiness": "Readiness"}

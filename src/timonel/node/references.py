@@ -6,10 +6,10 @@ The node agent may read only what its own pods name (the node authorizer asks th
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from timonel.aio.clock import Clock, upkeep
@@ -36,6 +36,7 @@ from timonel.node.probes import HopefulProber, NetworkProber
 from timonel.node.statuswriter import StatusWriter
 from timonel.node.tokens import Tokens
 from timonel.objects.meta import Object, key_of
+from timonel.records import dataclass
 
 logger = logging.getLogger(__name__)
 

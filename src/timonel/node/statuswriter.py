@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from timonel.aio.clock import Clock
 from timonel.aio.workqueue import WorkQueue
@@ -15,6 +15,7 @@ from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import Conflict, NotFound, StatusError
 from timonel.node import podstatus
 from timonel.objects.meta import Object, key_of, uid_of
+from timonel.records import dataclass
 
 logger = logging.getLogger(__name__)
 

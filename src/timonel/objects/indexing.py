@@ -7,11 +7,11 @@ two that are equal share one index.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass
 
 from timonel.machinery.selectors import LabelSelector
 from timonel.objects import pods
 from timonel.objects.meta import Object, controller_of, labels_of
+from timonel.records import dataclass
 
 Entries = Callable[[Object], Iterable[Hashable]]
 ANY_LABELS = ("", "")  # what a selector is filed under that asks for no label with one value

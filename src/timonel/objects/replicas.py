@@ -6,12 +6,12 @@ Upstream: pkg/controller/replicaset/replica_set.go, replica_set_utils.go.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.machinery import selectors
 from timonel.objects import conditions, pods
 from timonel.objects.meta import Object, is_deleting, labels_of, nested
+from timonel.records import dataclass
 
 # Upper bound on pods created or deleted in one pass, so that one huge set cannot starve the rest.
 BURST_REPLICAS = 500

@@ -8,11 +8,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.machinery import selectors
 from timonel.objects.meta import Object, controller_of, controller_ref, is_deleting, labels_of
+from timonel.records import dataclass
 
 Matches = Callable[[dict[str, str]], bool]
 

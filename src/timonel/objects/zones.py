@@ -9,10 +9,10 @@ Upstream: pkg/controller/nodelifecycle/node_lifecycle_controller.go (handleDisru
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from timonel.objects import nodes
 from timonel.objects.meta import Object, labels_of, parse_time
+from timonel.records import dataclass
 
 REGION, ZONE = "topology.kubernetes.io/region", "topology.kubernetes.io/zone"
 PACE, SLOW_PACE = 10.0, 100.0  # seconds from one node of a zone to the next

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from timonel.proxy.model import Routing, ServicePort, Target
+from timonel.records import dataclass
 
 MASQUERADE_MARK = "0x4000"
 

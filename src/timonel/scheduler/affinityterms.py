@@ -6,11 +6,11 @@ Upstream: kube-scheduler/framework/types.go (AffinityTerm).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.machinery.selectors import LabelSelector, from_label_selector
 from timonel.objects.meta import Object, labels_of
+from timonel.records import dataclass
 
 NamespaceLabels = Callable[[str], Mapping[str, str]]
 

@@ -11,10 +11,10 @@ Upstream: pkg/scheduler/apis/config/{types.go,validation,v1/default_plugins.go},
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from timonel.records import dataclass
 from timonel.scheduler import arguments
 from timonel.scheduler.extenders import ExtenderConfig
 from timonel.scheduler.framework import Plugin

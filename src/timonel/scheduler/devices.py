@@ -11,7 +11,7 @@ Upstream: dynamic-resource-allocation/structured/allocator.go.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from timonel.apis import deviceexpressions
@@ -20,6 +20,7 @@ from timonel.machinery.cel.library.quantity import QuantityValue
 from timonel.machinery.cel.library.semver import parse as parse_semver
 from timonel.machinery.quantity import Quantity
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.scheduler.tolerations import tolerates
 
 MOST_RESULTS = 32  # devices of one claim

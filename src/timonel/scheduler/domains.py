@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
+from timonel.records import dataclass
 from timonel.scheduler.nodes import MISSING, Ints, Nodes
 
 FEW = 8  # rows up to which a loop is faster than arrays

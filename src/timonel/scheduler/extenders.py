@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -18,6 +18,7 @@ from timonel.client.http1 import Connection
 from timonel.client.https import tls_context
 from timonel.client.transport import Unreachable
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.scheduler.podinfo import PodInfo
 
 TIMEOUT = 5.0

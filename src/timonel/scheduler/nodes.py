@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from timonel.objects.meta import Object, labels_of
+from timonel.records import dataclass
 from timonel.scheduler.affinityterms import Terms
 from timonel.scheduler.podinfo import HostPort, PodInfo, amount_of
 
@@ -80,6 +81,7 @@ class Nodes:
         self.nominations: dict[str, dict[str, PodInfo]] = {}  # the same by node
         self.nominated_repelling = 0  # how many of them keep others away
         self.epoch = 0
+        self.turn = 0  # where the next decision begins that does not look at all nodes
         self._journal: list[Change] = []
         self._forgotten = 0  # entries of the journal that were dropped
         self._supposing = False

@@ -6,13 +6,13 @@ Upstream: component-helpers/resource/helpers.go (PodRequests), pkg/scheduler/fra
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from timonel.machinery import codec
 from timonel.machinery.quantity import Quantity
 from timonel.objects.meta import Key, Object, controller_of, is_deleting, key_of, labels_of
+from timonel.records import dataclass
 from timonel.scheduler.affinityterms import NONE, Terms, terms_of
 
 DEFAULT_CPU = 100  # milli; what scoring takes a container without a request to need

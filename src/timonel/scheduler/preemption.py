@@ -7,10 +7,10 @@ framework/preemption/preemption.go (pickOneNodeForPreemption).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.scheduler.budgets import Budgets
 from timonel.scheduler.nodes import PODS, Nodes
 from timonel.scheduler.podinfo import PodInfo

@@ -7,11 +7,11 @@ Upstream: pkg/scheduler/framework/plugins/podtopologyspread/common.go, plugins/h
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.machinery.selectors import LabelSelector, from_label_selector
 from timonel.objects.meta import Key, Object, controller_of, labels_of
+from timonel.records import dataclass
 from timonel.scheduler.framework import Reads
 
 HOSTNAME, ZONE = "kubernetes.io/hostname", "topology.kubernetes.io/zone"

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import orjson
 
+from timonel.records import dataclass
 from timonel.schema import gnostic, retired
 from timonel.schema.store import Schema, TypeData
 

@@ -6,9 +6,9 @@ An action is found by `resource` (a kind of its own, such as subjectaccessreview
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from timonel.records import dataclass
 from timonel.server.request import ActionHandler
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from email.utils import formatdate
 from typing import Any, Protocol
 
@@ -20,6 +20,7 @@ from timonel.apis.resource import ResourceType
 from timonel.machinery import errors
 from timonel.machinery.apply.typed import Nodes
 from timonel.machinery.codec import Codecs
+from timonel.records import dataclass
 from timonel.schema.openapi import OpenApi
 from timonel.server import components, discovery, flowcontrol, health, openapi
 from timonel.server.actions import Action, ActionType

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import orjson
@@ -20,6 +20,7 @@ import orjson
 from timonel.aio.clock import Clock
 from timonel.machinery import errors
 from timonel.objects.meta import Key, Object, annotations_of, format_time, is_deleting, key_of
+from timonel.records import dataclass
 from timonel.server.auth import bootstrap_policy
 from timonel.server.auth import rules as rulelib
 from timonel.server.auth.frontproxy import HeaderNames

@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
@@ -18,6 +17,7 @@ import orjson
 from timonel.client.discovery import version_rank
 from timonel.machinery import errors
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server import negotiate, routes
 from timonel.server.chain.info import Info
 from timonel.server.http import JSON, Request, Response

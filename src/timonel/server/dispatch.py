@@ -7,12 +7,13 @@ decisions in the same order.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 import orjson
 
 from timonel.machinery import errors
+from timonel.records import dataclass
 from timonel.server import bodies, compression, longlists, negotiate, render, routes
 from timonel.server.chain import authentication, authorization
 from timonel.server.chain.gate import Gate, Passage

@@ -7,9 +7,10 @@ component-base/logs/api/v1/options.go.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
+from timonel.records import dataclass
 from timonel.server.app import Config
 from timonel.server.audit.batches import Batching
 from timonel.server.audit.logfile import Rotation

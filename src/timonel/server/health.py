@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from timonel.machinery.field import quote
+from timonel.records import dataclass
 from timonel.server.chain.info import Info
 from timonel.server.http import TEXT, Request, Response
 from timonel.server.metrics.text import COUNTER, GAUGE, STABLE, Counts, Family

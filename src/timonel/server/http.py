@@ -19,13 +19,14 @@ import re
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from http import HTTPStatus
 from typing import Any, Protocol, cast
 
 import httptools
 
 from timonel.aio.clock import Timer, stopwatch
+from timonel.records import dataclass
 from timonel.server.clientcertificate import shown
 from timonel.server.listening import Listener, bound, open_files
 from timonel.server.request import Upgraded

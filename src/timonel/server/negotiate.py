@@ -5,10 +5,9 @@ Upstream: apiserver/pkg/endpoints/handlers/negotiation/negotiate.go.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from timonel.machinery import errors
 from timonel.machinery.protobuf import MEDIA_TYPE
+from timonel.records import dataclass
 
 ACCEPTED = "application/json, application/yaml, application/vnd.kubernetes.protobuf"
 TRANSFORMS = {

@@ -6,12 +6,12 @@ Upstream: apimachinery/pkg/apis/meta/v1/validation/validation.go, meta/internalv
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.machinery import errors, field
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.chain.info import Info, flag
 
 DRY_RUN_ALL = "All"

@@ -17,7 +17,7 @@ import random
 import socket
 import ssl
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +30,7 @@ from timonel.client.https import Endpoint
 from timonel.client.transport import Unreachable
 from timonel.machinery.field import quote
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server import certificatewords
 from timonel.server.request import Reader
 

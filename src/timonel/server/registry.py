@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import orjson
@@ -22,6 +22,7 @@ from timonel.apis.resource import Converted, ResourceType, Retired
 from timonel.machinery import errors
 from timonel.machinery.apply.fields import Fields
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.actions import Action
 from timonel.server.alike import Alike
 from timonel.server.atrest import Vault

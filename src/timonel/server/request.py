@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from timonel.apis.resource import ResourceType
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

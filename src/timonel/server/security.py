@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from timonel.aio.clock import Clock
 from timonel.apis.resource import ResourceType
 from timonel.objects.meta import Key
+from timonel.records import dataclass
 from timonel.server.actions import ActionType
 from timonel.server.addresses import AddressClaims
 from timonel.server.admission import order

@@ -11,8 +11,9 @@ Upstream: k3s-io/kine pkg/server/types.go (Backend), apiserver/pkg/storage/inter
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
+
+from timonel.records import dataclass
 
 FIRST_REVISION = 1  # of an empty store, as etcd's; 0 means "any" in the API
 

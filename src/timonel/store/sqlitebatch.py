@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from timonel.records import dataclass
 from timonel.store.base import Event, KeyExists, KeyMissing, Record, RevisionConflict, StoreError
 
 SIZES = (32, 16, 8, 4, 2, 1)  # rows of one statement: a few sizes, so that few statements are prepared

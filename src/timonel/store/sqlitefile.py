@@ -8,9 +8,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
+from timonel.records import dataclass
 from timonel.store import sqlite
 from timonel.store.base import Corrupt, Record
 

@@ -10,7 +10,6 @@ pkg/apiserver/schema/cel/compilation.go.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from dataclasses import field as dataclass_field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from timonel.apis.apiextensions import gotext
 from timonel.machinery import field
 from timonel.machinery.errors import Cause
+from timonel.records import dataclass
 
 if TYPE_CHECKING:
     from timonel.machinery.cel import Environment, Program

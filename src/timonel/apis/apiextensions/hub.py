@@ -9,10 +9,10 @@ Upstream: apiextensions-apiserver/pkg/apis/apiextensions/v1/conversion.go, pkg/a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 Tree = Mapping[str, Any]
 SHARED = ("schema", "subresources", "additionalPrinterColumns", "selectableFields")

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from dataclasses import field as dataclass_field
+from dataclasses import replace
 from typing import Any
 
 from timonel.apis import checks
@@ -23,6 +23,7 @@ from timonel.machinery import field
 from timonel.machinery.errors import Cause
 from timonel.machinery.structural import fieldpaths
 from timonel.machinery.structural.schema import META_FIELDS, Schema
+from timonel.records import dataclass
 
 Tree = Mapping[str, Any]
 REASONS = ("FieldValueDuplicate", "FieldValueForbidden", "FieldValueInvalid", "FieldValueRequired")

@@ -5,12 +5,13 @@ Upstream: apiextensions-apiserver/pkg/apis/apiextensions/validation/validation.g
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from timonel.apis.apiextensions import structurality
 from timonel.apis.apiextensions.hub import Hub, Tree, subschemas
 from timonel.apis.webhooks import validate_ca_bundle
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,13 +5,13 @@ Upstream: pkg/printers/internalversion/printers.go printPod.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.apis.printing import AGE, human_duration
 from timonel.apis.resource import Column
 from timonel.objects import pods
 from timonel.objects.meta import Object, is_deleting, nested, parse_time
+from timonel.records import dataclass
 
 
 @dataclass(slots=True)

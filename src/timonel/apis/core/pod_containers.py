@@ -6,7 +6,6 @@ Upstream: pkg/apis/core/validation/validation.go validateContainerCommon, valida
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from timonel.apis import checks
 from timonel.apis.core import pod_refs, pod_resources
@@ -16,6 +15,7 @@ from timonel.apis.core.pod_volumes import descending_path
 from timonel.machinery import field, names
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 _PULL_POLICIES = ("Always", "IfNotPresent", "Never")
 _MESSAGE_POLICIES = ("File", "FallbackToLogsOnError")

@@ -8,7 +8,7 @@ Upstream  pkg/controller/daemon/daemon_controller.go, update.go
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from timonel.control.actions import Action, Create, Delete, Outcome, Patch, Plan, Record, Status, claims
 from timonel.control.declare import Cache, ControllerType, Memory, Watch, controller_or_adopters
@@ -16,6 +16,7 @@ from timonel.controllers.daemonset import eligibility, rolling
 from timonel.machinery.errors import AlreadyExists
 from timonel.objects import pods, revisions, workloads
 from timonel.objects.meta import Key, Object, is_deleting, key_of, labels_of, uid_of
+from timonel.records import dataclass
 
 RESOURCE = "daemonsets.apps"
 BURST_REPLICAS = 250

@@ -13,7 +13,6 @@ Upstream  pkg/controller/deployment/deployment_controller.go, sync.go, rolling.g
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from timonel.control.actions import Action, Create, Outcome, Plan, Record, Status, Told, Update, claims
 from timonel.control.declare import Cache, ControllerType, Watch, controller_or_adopters
@@ -30,6 +29,7 @@ from timonel.objects.meta import (
     is_deleting,
     uid_of,
 )
+from timonel.records import dataclass
 
 RESOURCE = "deployments.apps"
 

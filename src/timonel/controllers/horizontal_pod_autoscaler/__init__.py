@@ -15,7 +15,7 @@ Upstream  pkg/controller/podautoscaler/horizontal.go
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from timonel.control.actions import Action, Outcome, Plan, Record, Status, Update
@@ -28,6 +28,7 @@ from timonel.machinery import selectors
 from timonel.machinery.quantity import Quantity
 from timonel.objects.conditions import Condition
 from timonel.objects.meta import Key, Object, format_time, is_deleting, key_of, labels_of, nested
+from timonel.records import dataclass
 
 RESOURCE = "horizontalpodautoscalers.autoscaling"
 PERIOD = 15.0  # seconds between two looks

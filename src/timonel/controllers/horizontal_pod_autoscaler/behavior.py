@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 DOWNSCALE_STABILISATION = 300.0  # seconds
 FASTEST_FACTOR, FASTEST_LEAST = 2.0, 4.0

@@ -6,7 +6,7 @@ Upstream: pkg/controller/podautoscaler/horizontal.go (computeReplicasForMetrics,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from timonel.control.questions import Answers
@@ -15,6 +15,7 @@ from timonel.controllers.horizontal_pod_autoscaler.metrics import Target, Unavai
 from timonel.controllers.horizontal_pod_autoscaler.replicas import Tolerance
 from timonel.machinery.quantity import Quantity
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 _MILLI = 1_000_000  # nano units
 

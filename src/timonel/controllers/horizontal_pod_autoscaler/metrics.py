@@ -6,7 +6,6 @@ Upstream: pkg/controller/podautoscaler/metrics/client.go; k8s.io/metrics for the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.control.questions import Answers, Question, Read, ResourceOf
@@ -14,6 +13,7 @@ from timonel.machinery import selectors
 from timonel.machinery.errors import NotFound
 from timonel.machinery.quantity import Quantity
 from timonel.objects.meta import Object, parse_time
+from timonel.records import dataclass
 
 CUSTOM_VERSIONS = ("v1beta2", "v1beta1")
 DEFAULT_WINDOW = 60.0  # seconds, of custom metrics that do not say

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from timonel.controllers.horizontal_pod_autoscaler.metrics import Sample, Unavailable
 from timonel.machinery.quantity import Quantity
 from timonel.objects import pods
 from timonel.objects.meta import Object, is_deleting, nested, parse_time
+from timonel.records import dataclass
 
 CPU_INITIALIZATION = 300.0  # seconds in which a pod's cpu may say more of its start than of its load
 INITIAL_READINESS = 30.0  # seconds in which a pod that is not ready counts as never having been

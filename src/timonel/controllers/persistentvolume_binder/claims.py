@@ -6,13 +6,13 @@ Upstream: pkg/controller/volume/persistentvolume/pv_controller.go (syncUnboundCl
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.control.actions import Action, Outcome, Plan, Record, Status, Update
 from timonel.control.declare import Cache
 from timonel.controllers.persistentvolume_binder import matching
 from timonel.objects.meta import Key, Object, annotations_of, is_deleting, nested, uid_of
+from timonel.records import dataclass
 
 CLAIMS = "persistentvolumeclaims"
 VOLUMES = "persistentvolumes"

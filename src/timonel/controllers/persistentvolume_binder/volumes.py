@@ -5,12 +5,11 @@ Upstream: pkg/controller/volume/persistentvolume/pv_controller.go (syncVolume).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from timonel.control.actions import Action, Outcome, Plan, Record, Status, Update
 from timonel.control.declare import Cache
 from timonel.controllers.persistentvolume_binder.claims import BOUND_BY_CONTROLLER, CLAIMS, VOLUMES
 from timonel.objects.meta import Key, Object, annotations_of, format_time, is_deleting, uid_of
+from timonel.records import dataclass
 
 PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
 

@@ -11,7 +11,6 @@ Upstream  pkg/controller/statefulset/stateful_set_control.go, stateful_pod_contr
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from timonel.control.actions import (
     Action,
@@ -32,6 +31,7 @@ from timonel.machinery import intstr
 from timonel.machinery.errors import AlreadyExists
 from timonel.objects import pods, revisions, workloads
 from timonel.objects.meta import Key, Object, is_deleting, key_of, nested, uid_of
+from timonel.records import dataclass
 
 RESOURCE = "statefulsets.apps"
 CLAIMS = "persistentvolumeclaims"

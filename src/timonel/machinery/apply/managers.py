@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import orjson
 
 from timonel.machinery.apply import sets
 from timonel.machinery.apply.sets import Set, SetError
+from timonel.records import dataclass
 
 APPLY, UPDATE = "Apply", "Update"
 MAX_UPDATERS = 10

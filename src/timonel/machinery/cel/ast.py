@@ -7,10 +7,11 @@ cel-go, so that types and costs come out the same; what the macro was is kept be
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from timonel.machinery.cel.types import DYN, Type
+from timonel.records import dataclass
 
 
 @dataclass(slots=True, eq=False)

@@ -5,9 +5,10 @@ Upstream: cel-go checker/cost.go (SizeEstimate, CostEstimate).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from math import ceil
+
+from timonel.records import dataclass
 
 LARGEST = (1 << 64) - 1
 

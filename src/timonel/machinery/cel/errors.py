@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from timonel.machinery.cel.types import Type
+from timonel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ Upstream: cel-go checker/cost.go; the size estimator of apiextensions' schema/ce
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.machinery.cel import callcosts
@@ -27,6 +26,7 @@ from timonel.machinery.cel.ast import (
 from timonel.machinery.cel.bounds import EMPTY, NONE, ONE, UNKNOWN, Range, fixed
 from timonel.machinery.cel.macros import ACCU
 from timonel.machinery.cel.types import Type
+from timonel.records import dataclass
 
 Path = tuple[str, ...] | None
 _SCALARS = frozenset(("bool", "double", "duration", "int", "timestamp", "uint"))

@@ -6,10 +6,11 @@ A library is a module with a `FUNCTIONS` tuple. An overload's first argument is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from timonel.machinery.cel.types import Type
+from timonel.records import dataclass
 
 
 @dataclass(frozen=True, slots=True)

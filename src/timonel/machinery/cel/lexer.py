@@ -8,9 +8,9 @@ Upstream: cel-go parser/gen/CEL.g4, parser/unescape.go.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from timonel.machinery.cel.errors import Issue
+from timonel.records import dataclass
 
 EOF = "<EOF>"
 SYMBOLS = (

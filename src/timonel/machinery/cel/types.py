@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import builtins
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from timonel.records import dataclass
 
 _WORDS = """
 true false null in as break const continue else for function if import let loop package namespace return var void while

@@ -12,13 +12,13 @@ from __future__ import annotations
 import struct
 from binascii import b2a_base64
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
 from timonel.machinery.codec import DecodeError
+from timonel.records import dataclass
 
 MAGIC = b"k8s\x00"
 

@@ -14,7 +14,7 @@ Upstream: kube-openapi/pkg/validation/{validate,errors}, apiextensions-apiserver
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import orjson
@@ -26,6 +26,7 @@ from timonel.machinery.patterns import PatternError, compile_pattern
 from timonel.machinery.structural import formats, numbers
 from timonel.machinery.structural.correlation import Old
 from timonel.machinery.structural.schema import Schema
+from timonel.records import dataclass
 
 NOWHERE = "<nil>"
 """How upstream prints the path of the whole object."""

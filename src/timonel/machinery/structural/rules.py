@@ -11,7 +11,6 @@ Upstream: apiextensions-apiserver/pkg/apiserver/schema/cel/{validation,compilati
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.machinery import field
@@ -30,6 +29,7 @@ from timonel.machinery.structural import fieldpaths
 from timonel.machinery.structural.correlation import Old, by_key, item_key
 from timonel.machinery.structural.findings import NOWHERE
 from timonel.machinery.structural.schema import Schema
+from timonel.records import dataclass
 
 MAX_MESSAGE_BYTES = 5 * 1024
 SELF, OLD_SELF = "self", "oldSelf"

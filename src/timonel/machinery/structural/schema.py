@@ -10,11 +10,12 @@ apiextensions-apiserver/pkg/apiserver/validation/{validation,formats}.go.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache, partial
 from typing import Any
 
 from timonel.machinery.structural import formats
+from timonel.records import dataclass
 
 Tree = Mapping[str, Any]
 PLAIN = frozenset({"type", "format", "description"})

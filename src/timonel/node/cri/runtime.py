@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import enum
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
+
+from timonel.records import dataclass
 
 
 class NamespaceMode(enum.StrEnum):
@@ -240,6 +242,7 @@ class Stats:
     memory_working_set: int
     memory_rss: int
     disk_used: int
+    nano_cores: int | None = None  # the present rate, where it is known
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,10 +18,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.node.amounts import milli, whole
+from timonel.records import dataclass
 
 ANNOTATION = "timonel.dev/simulate"
 MOMENT = 1.0

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from timonel.node import nodestatus
 from timonel.node.cri.runtime import Condition
 from timonel.node.nodestatus import Identity, Machine, Observed
 from timonel.objects.meta import Object, annotations_of, format_micro_time
+from timonel.records import dataclass
 
 ANNOTATION = "timonel.dev/simulated"
 KWOK = ("kwok.x-k8s.io/node", "fake")

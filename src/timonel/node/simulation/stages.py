@@ -12,7 +12,6 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
@@ -20,6 +19,7 @@ import yaml
 from timonel.node.simulation import query, template
 from timonel.node.simulation.template import Function, Template, TemplateError
 from timonel.objects.meta import Object, annotations_of, labels_of, parse_time
+from timonel.records import dataclass
 
 GROUP = "kwok.x-k8s.io"
 KINDS = ("Node", "Pod")

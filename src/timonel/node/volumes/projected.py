@@ -7,11 +7,11 @@ Upstream: pkg/volume/projected/projected.go, pkg/kubelet/token (a token is repla
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.node.volumes import config_map, downward_api, secret
 from timonel.node.volumes.source import Context, File, Files
+from timonel.records import dataclass
 
 DEFAULT_MODE = 0o644
 TOKEN_SECONDS = 3600

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from timonel.node.environment import Sources
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 # asks the API server for a token of the pod's service account: (audience, seconds) -> (token, expiry)
 TokenSource = Callable[[str, int], Awaitable[tuple[str, float]]]

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
+from timonel.records import dataclass
 from timonel.scheduler.budgets import BUDGETS, Budgets
 from timonel.scheduler.framework import (
     Diagnosis,

@@ -6,13 +6,14 @@ Upstream: pkg/scheduler/framework/plugins/dynamicresources/dynamicresources.go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from timonel.machinery.errors import Conflict
 from timonel.objects.meta import Key, Object, is_deleting, key_of
+from timonel.records import dataclass
 from timonel.scheduler.framework import (
     Cluster,
     Diagnosis,

@@ -9,11 +9,12 @@ Upstream: pkg/scheduler/framework/plugins/interpodaffinity/{filtering,scoring}.g
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from timonel.objects.meta import Key, Object, labels_of
+from timonel.records import dataclass
 from timonel.scheduler.affinityterms import NamespaceLabels, Term, Terms
 from timonel.scheduler.domains import Domains
 from timonel.scheduler.framework import MAX_SCORE, Refusal, Skip, State

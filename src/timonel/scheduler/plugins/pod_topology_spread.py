@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from timonel.machinery.selectors import from_label_selector
 from timonel.objects.meta import Object, labels_of
+from timonel.records import dataclass
 from timonel.scheduler.domains import Domains
 from timonel.scheduler.framework import MAX_SCORE, Refusal, Skip, State
 from timonel.scheduler.nodematch import match_labels, match_terms

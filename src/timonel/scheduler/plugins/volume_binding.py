@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from timonel.machinery.quantity import Quantity
 from timonel.machinery.selectors import from_label_selector
 from timonel.objects.meta import Key, Object, annotations_of, is_deleting, key_of, labels_of
+from timonel.records import dataclass
 from timonel.scheduler.framework import Cluster, Refusal, Rejected, Skip, State
 from timonel.scheduler.nodematch import match_terms
 from timonel.scheduler.nodes import Ints, Mask, Nodes

@@ -7,11 +7,12 @@ apiserver/pkg/admission/plugin/{webhook/config,resourcequota/apis/resourcequota}
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.admission.pods import TOLERATED
 from timonel.server.admission.podsecurity import policy
 from timonel.server.admission.podsecurity.policy import Policy

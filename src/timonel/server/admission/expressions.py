@@ -7,12 +7,13 @@ admission/plugin/webhook/matchconditions/matcher.go.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from timonel.apis.expressions import ANYTHING, BOOLEAN, BadExpression, Expressions
 from timonel.machinery.field import quote
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.admission.attributes import joined
 from timonel.server.admission.forms import Form
 from timonel.server.admission.requesttree import request_tree

@@ -9,11 +9,11 @@ Upstream: apiserver/pkg/admission/conversion.go, apimachinery/pkg/runtime/mapper
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from timonel.machinery.codec import DecodeError
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.admission.matching import Place
 from timonel.server.registry import Endpoint, Registry
 from timonel.server.request import AdmissionCall

@@ -6,12 +6,12 @@ Upstream: apiserver/pkg/admission/plugin/webhook/predicates/*, admission/plugin/
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from timonel.machinery import errors, selectors
 from timonel.machinery.selectors import LabelSelector
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.request import AdmissionCall, Operation, Reader
 
 GROUP = "admissionregistration.k8s.io"

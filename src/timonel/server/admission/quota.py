@@ -13,7 +13,6 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from timonel.apis.resource import ResourceType
 from timonel.machinery import errors
@@ -21,6 +20,7 @@ from timonel.machinery.quantity import Quantity
 from timonel.objects import quotas
 from timonel.objects.meta import Object, nested
 from timonel.objects.quotas import Usage, amounts, in_scope, usage
+from timonel.records import dataclass
 from timonel.server.admission.attributes import WRITES, forbidden
 from timonel.server.admission.configuration import Limited
 from timonel.server.request import AdmissionCall, Objects, Operation, Reader

@@ -8,9 +8,10 @@ Upstream: apiserver/pkg/admission/plugin/webhook/mutating/reinvocationcontext.go
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.request import AdmissionCall
 from timonel.server.verbs.call import cloned
 

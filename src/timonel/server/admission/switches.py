@@ -6,9 +6,9 @@ Upstream: apiserver/pkg/server/options/admission.go, pkg/kubeapiserver/options/p
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from timonel.machinery.field import quote
+from timonel.records import dataclass
 from timonel.server.request import AdmissionPlugin
 
 ENABLE, DISABLE = "enable-admission-plugins", "disable-admission-plugins"

@@ -6,10 +6,10 @@ Upstream: kube-aggregator/pkg/controllers/status/{local,remote}, apis/apiregistr
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from timonel.machinery.field import quote
 from timonel.objects.meta import Object, format_time, labels_of
+from timonel.records import dataclass
 
 AVAILABLE = "Available"
 SERVICE_NAME = "kubernetes.io/service-name"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import orjson
@@ -19,6 +19,7 @@ import orjson
 from timonel.aio.clock import Clock, deadline
 from timonel.machinery import errors
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.aggregation import availability, priorities, specs
 from timonel.server.aggregation.backend import Backends, identity
 from timonel.server.aggregation.routes import RESOURCE, AggregatedRoutes, GroupVersion, group_version

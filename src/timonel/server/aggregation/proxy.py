@@ -9,9 +9,9 @@ Upstream: kube-aggregator/pkg/apiserver/handler_proxy.go, apimachinery/pkg/util/
 from __future__ import annotations
 
 import urllib.parse
-from dataclasses import dataclass
 
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.aggregation.availability import is_available
 from timonel.server.aggregation.backend import Address, Backends, identity, without_identity
 from timonel.server.http import TEXT, Request, Response

@@ -16,9 +16,9 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
+from timonel.records import dataclass
 from timonel.server.atrest.ciphers import Aead, AesCbc, Cipher, Identity, SecretBox
 
 API_VERSIONS = ("apiserver.config.k8s.io/v1", "v1")

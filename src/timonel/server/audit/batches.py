@@ -9,10 +9,10 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from timonel.aio.clock import Clock, wait_until
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 logger = logging.getLogger(__name__)
 

@@ -6,12 +6,13 @@ Upstream: apiserver/pkg/apis/audit/v1/types.go, apiserver/pkg/audit/request.go.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import orjson
 
 from timonel.objects.meta import Object, format_micro_time
+from timonel.records import dataclass
 from timonel.server.audit import policy
 from timonel.server.audit.policy import API_VERSION, REQUEST, RESPONSE
 from timonel.server.chain.info import Info

@@ -11,13 +11,13 @@ import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 import orjson
 
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 MEGABYTE = 1024 * 1024
 DAY = 86400.0

@@ -6,11 +6,11 @@ Upstream: apiserver/pkg/audit/policy/{reader,checker}.go, apiserver/pkg/apis/aud
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.machinery import field
 from timonel.machinery.errors import Cause
+from timonel.records import dataclass
 from timonel.server.chain.info import Info
 from timonel.server.request import User
 

@@ -5,11 +5,12 @@ Upstream: apiserver/pkg/server/options/audit.go.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from timonel.aio.clock import Clock
 from timonel.client.https import Endpoint
+from timonel.records import dataclass
 from timonel.server.audit import policy
 from timonel.server.audit.batches import Batching, SendFailed
 from timonel.server.audit.logfile import LogFile, Rotation

@@ -9,9 +9,9 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass
 
 from timonel.machinery import errors
+from timonel.records import dataclass
 from timonel.server.auth.certificates import ClientCertificates
 from timonel.server.auth.frontproxy import FrontProxy
 from timonel.server.auth.verified import TokenAuthenticator, TokenError, Verified

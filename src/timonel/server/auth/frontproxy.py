@@ -6,13 +6,13 @@ Upstream: apiserver/pkg/authentication/request/headerrequest/requestheader.go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 from urllib.parse import unquote
 
 from cryptography.x509.oid import NameOID
 
 from timonel.aio.clock import Clock
+from timonel.records import dataclass
 from timonel.server.auth.certificates import Bundle, load
 from timonel.server.request import User
 

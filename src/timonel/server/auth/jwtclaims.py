@@ -6,10 +6,11 @@ Upstream: apiserver/plugin/pkg/authenticator/token/oidc/oidc.go, apiserver/pkg/a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 from timonel.machinery.field import quote
+from timonel.records import dataclass
 from timonel.server.auth.verified import TokenError
 from timonel.server.request import User
 

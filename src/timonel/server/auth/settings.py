@@ -6,8 +6,9 @@ It may be read again while the server runs: `security.Security` then changes wha
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from timonel.records import dataclass
 from timonel.server.auth import jwtclaims, webhook_authorizer, webhook_tokens
 from timonel.server.auth.authn import Anonymous
 from timonel.server.auth.frontproxy import HeaderNames

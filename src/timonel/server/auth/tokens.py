@@ -16,12 +16,12 @@ import re
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from timonel.aio.clock import Clock
 from timonel.machinery.field import quote
 from timonel.objects.meta import Object, labels_of, nested, parse_time
+from timonel.records import dataclass
 from timonel.server.auth import jwt
 from timonel.server.auth.certificates import CREDENTIAL_ID
 from timonel.server.auth.verified import Place, TokenError, Verified

@@ -10,7 +10,6 @@ Upstream: apiserver/plugin/pkg/authorizer/webhook/webhook.go.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 import orjson
@@ -19,6 +18,7 @@ from timonel.aio.clock import Clock
 from timonel.client.https import Endpoint
 from timonel.machinery import selectors
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.auth import retrying
 from timonel.server.outbound import CallFailed, Outbound
 from timonel.server.request import Attributes, Decision, Undecided, User, Verdict

@@ -7,7 +7,6 @@ token counts as wrong. Upstream: apiserver/plugin/pkg/authenticator/token/webhoo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -15,6 +14,7 @@ import orjson
 from timonel.aio.clock import Clock
 from timonel.client.https import Endpoint
 from timonel.machinery.field import quote
+from timonel.records import dataclass
 from timonel.server.auth import retrying
 from timonel.server.auth.memory import TokenMemory, key_of
 from timonel.server.auth.verified import TokenError, Verified

@@ -12,11 +12,11 @@ import logging
 import random
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from timonel.aio.clock import Clock, Timer, stopwatch
 from timonel.machinery.errors import StatusError, Unauthorized
+from timonel.records import dataclass
 from timonel.server.audit.events import Record
 from timonel.server.audit.trail import Trail
 from timonel.server.chain import deadline

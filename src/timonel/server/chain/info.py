@@ -5,8 +5,10 @@ Upstream: apiserver/pkg/endpoints/request/requestinfo.go.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import parse_qsl, unquote
+
+from timonel.records import dataclass
 
 VERBS = {
     "POST": "create",

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import orjson
 
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 GROUP, KIND = "apiextensions.k8s.io", "CustomResourceDefinition"
 QUALIFIED = f"customresourcedefinitions.{GROUP}"

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 MAX_SEATS_SHARE = 0.15  # of a level's seats, that one request may take
 STEPS = 60  # of the search for the fair fraction

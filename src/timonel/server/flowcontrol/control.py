@@ -9,10 +9,10 @@ Upstream: apiserver/pkg/util/flowcontrol/apf_controller.go, apf_filter.go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from timonel.aio.clock import Clock, Timer
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.chain.info import Info
 from timonel.server.flowcontrol import defaults, estimate, matching
 from timonel.server.flowcontrol.concurrency import allocate, limits, widest

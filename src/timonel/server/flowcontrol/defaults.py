@@ -8,10 +8,10 @@ Upstream: apiserver/pkg/apis/flowcontrol/bootstrap/default.go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 AUTOUPDATE = "apf.kubernetes.io/autoupdate-spec"
 SCHEMAS = "flowschemas.flowcontrol.apiserver.k8s.io"

@@ -13,11 +13,12 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from timonel.aio.clock import Clock
 from timonel.aio.histogram import Histogram
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.flowcontrol.concurrency import Demand, Limits
 from timonel.server.flowcontrol.retry import RetryAfter
 from timonel.server.flowcontrol.sharding import hand, hashed

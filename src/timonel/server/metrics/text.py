@@ -6,9 +6,10 @@ Upstream: component-base/metrics, https://prometheus.io/docs/instrumenting/expos
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from timonel.aio.histogram import Histogram
+from timonel.records import dataclass
 
 CONTENT_TYPE = b"text/plain; version=0.0.4; charset=utf-8"
 COUNTER, GAUGE, HISTOGRAM = "counter", "gauge", "histogram"

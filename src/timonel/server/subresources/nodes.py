@@ -8,11 +8,11 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from timonel.machinery import errors
 from timonel.machinery.field import quote
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.request import Reader
 
 # Differs from upstream's default: the address comes first, since names of nodes need no DNS here.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import orjson
@@ -12,6 +12,7 @@ from timonel.aio.clock import Clock
 from timonel.machinery import errors
 from timonel.machinery.apply import managers
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.audit.trail import Trail
 from timonel.server.chain.info import Info
 from timonel.server.registry import Endpoint, Registry

@@ -9,7 +9,6 @@ Upstream: apiserver/pkg/endpoints/handlers/update.go, registry/rest/update.go, r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.apis.resource import ResourceType
@@ -17,6 +16,7 @@ from timonel.machinery import errors, names
 from timonel.machinery.codec import DecodeError
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server import bodies, fieldmanager, objectmeta
 from timonel.server.objectmeta import name_rule
 from timonel.server.options import WriteOptions, unsigned, write_options

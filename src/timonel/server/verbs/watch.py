@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncGenerator, Iterable
-from dataclasses import dataclass
 
 from timonel.aio.clock import outside, upkeep
 from timonel.machinery import errors
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.interested import NAMESPACE
 from timonel.server.options import ListOptions, list_options, unsigned
 from timonel.server.registry import Endpoint

@@ -15,10 +15,10 @@ import logging
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from timonel.aio.clock import Clock
+from timonel.records import dataclass
 from timonel.store.base import Compacted, Corrupt, FutureRevision, OutcomeUnknown, StoreError, Unreachable
 from timonel.store.etcd import wire
 from timonel.store.etcd.http2 import Http2Connection, RpcError, Stream

@@ -9,8 +9,9 @@ Upstream: etcd api/etcdserverpb/rpc.proto, api/mvccpb/kv.proto.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from timonel.records import dataclass
 from timonel.store.base import Corrupt
 
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5

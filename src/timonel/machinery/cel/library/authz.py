@@ -9,12 +9,13 @@ Upstream: apiserver/pkg/cel/library/authz.go.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol
 
 from timonel.machinery.cel.errors import EvaluationError
 from timonel.machinery.cel.functions import Overload, member
 from timonel.machinery.cel.types import BOOL, STRING, opaque
+from timonel.records import dataclass
 
 AUTHORIZER = opaque("kubernetes.authorization.Authorizer")
 PATH_CHECK = opaque("kubernetes.authorization.PathCheck")

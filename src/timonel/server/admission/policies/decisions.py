@@ -6,11 +6,11 @@ Upstream: apiserver/pkg/admission/plugin/policy/validating/{validator,policy_dec
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from timonel.apis.expressions import BOOLEAN, TEXT, TEXT_OR_NULL, Expressions
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.admission.expressions import (
     BUDGET,
     Compiled,

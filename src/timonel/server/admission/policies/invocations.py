@@ -6,11 +6,12 @@ Upstream: apiserver/pkg/admission/plugin/policy/generic/policy_dispatcher.go.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from timonel.machinery import errors
 from timonel.machinery.errors import StatusError
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.admission.expressions import Given
 from timonel.server.admission.figures import Figures
 from timonel.server.admission.forms import Form, Forms

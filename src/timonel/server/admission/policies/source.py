@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.apis.resource import ResourceType
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.admission.matching import Match, Place, is_exempt, match
 from timonel.server.request import Operation, Reader
 

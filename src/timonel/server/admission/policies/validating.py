@@ -6,7 +6,6 @@ Upstream: apiserver/pkg/admission/plugin/policy/validating/dispatcher.go.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import orjson
@@ -15,6 +14,7 @@ from timonel.aio.clock import stopwatch
 from timonel.apis.resource import ResourceType
 from timonel.machinery import errors
 from timonel.machinery.errors import Cause, StatusError
+from timonel.records import dataclass
 from timonel.server.admission.attributes import name_of
 from timonel.server.admission.expressions import settled
 from timonel.server.admission.policies.decisions import Refusal, Rules

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 from timonel.aio.clock import Clock
 from timonel.apis.resource import ResourceType
 from timonel.machinery import errors
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 from timonel.server.admission.attributes import name_of
 from timonel.server.admission.expressions import Conditions, EvaluationFailed, Given, settled
 from timonel.server.admission.figures import Figures

@@ -9,7 +9,7 @@ import base64
 import binascii
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import orjson
@@ -18,6 +18,7 @@ from timonel.machinery import errors
 from timonel.machinery.errors import StatusError
 from timonel.machinery.field import quote
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 GROUP, KIND = "admission.k8s.io", "AdmissionReview"
 VERSIONS = ("v1", "v1beta1")
