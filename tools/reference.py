@@ -108,7 +108,80 @@ def controllers() -> str:
             ("name", "what it does", "resources", "workers", "file"),
             (_controller(each) for each in sorted(found, key=lambda c: c.name)),
         )
+        + "\n## Upstream's controllers\n\n"
+        "What `kube-controller-manager --controllers` knows in 1.36, and what does it here.\n\n"
+        + markdown(("upstream", "here"), _counterparts({each.name for each in found}))
     )
+
+
+# Upstream's name -> the controllers that do it here, or in words what does it or why nobody does.
+COUNTERPARTS = {
+    "bootstrap-signer-controller": ("bootstrap-signer",),
+    "certificatesigningrequest-approving-controller": ("certificate-controller",),
+    "certificatesigningrequest-cleaner-controller": ("certificate-controller",),
+    "certificatesigningrequest-signing-controller": ("certificate-controller",),
+    "cloud-node-lifecycle-controller": "not run: a cloud provider's",
+    "clusterrole-aggregation-controller": ("clusterrole-aggregation-controller",),
+    "cronjob-controller": ("cronjob-controller",),
+    "daemonset-controller": ("daemon-set-controller",),
+    "deployment-controller": ("deployment-controller",),
+    "device-taint-eviction-controller": ("device-taint-eviction-controller",),
+    "disruption-controller": ("disruption-controller",),
+    "endpoints-controller": ("endpoint-controller",),
+    "endpointslice-controller": ("endpointslice-controller",),
+    "endpointslice-mirroring-controller": ("endpointslicemirroring-controller",),
+    "ephemeral-volume-controller": ("ephemeral-volume-controller",),
+    "garbage-collector-controller": ("generic-garbage-collector",),
+    "horizontal-pod-autoscaler-controller": ("horizontal-pod-autoscaler",),
+    "job-controller": ("job-controller",),
+    "kube-apiserver-serving-clustertrustbundle-publisher-controller": (
+        "not run: ClusterTrustBundles are not served by default (feature gate ClusterTrustBundle)"
+    ),
+    "legacy-serviceaccount-token-cleaner-controller": ("legacy-service-account-token-cleaner",),
+    "namespace-controller": ("namespace-controller",),
+    "node-ipam-controller": ("node-controller",),
+    "node-lifecycle-controller": ("node-controller",),
+    "node-route-controller": "not run: a cloud provider's",
+    "persistentvolume-attach-detach-controller": ("attachdetach-controller",),
+    "persistentvolume-binder-controller": ("persistent-volume-binder",),
+    "persistentvolume-expander-controller": ("expand-controller",),
+    "persistentvolume-protection-controller": ("pv-protection-controller",),
+    "persistentvolumeclaim-protection-controller": ("pvc-protection-controller",),
+    "pod-garbage-collector-controller": ("pod-garbage-collector",),
+    "podcertificaterequest-cleaner-controller": (
+        "not run: PodCertificateRequests are not served by default (feature gate PodCertificateRequest)"
+    ),
+    "replicaset-controller": ("replicaset-controller",),
+    "replicationcontroller-controller": ("replication-controller",),
+    "resourceclaim-controller": ("resource-claim-controller",),
+    "resourcepoolstatusrequest-controller": "not run: off by default (feature gate DRAResourcePoolStatus)",
+    "resourcequota-controller": ("resourcequota-controller",),
+    "root-ca-certificate-publisher-controller": ("root-ca-cert-publisher",),
+    "selinux-warning-controller": "not run: off by default",
+    "service-cidr-controller": ("service-cidrs-controller",),
+    "service-lb-controller": "not run: a cloud provider's",
+    "serviceaccount-controller": ("service-account-controller",),
+    "serviceaccount-token-controller": ("serviceaccount-token-controller",),
+    "statefulset-controller": ("statefulset-controller",),
+    "storage-version-migrator-controller": (
+        "not run: StorageVersionMigrations are not served by default (feature gate StorageVersionMigrator)"
+    ),
+    "storageversion-garbage-collector-controller": "not run: off by default (feature gate StorageVersionAPI)",
+    "taint-eviction-controller": ("taint-eviction-controller",),
+    "token-cleaner-controller": ("token-cleaner",),
+    "ttl-after-finished-controller": ("ttl-after-finished-controller",),
+    "ttl-controller": ("ttl-controller",),
+    "validatingadmissionpolicy-status-controller": "the API server itself, where policies are compiled",
+    "volumeattributesclass-protection-controller": ("volumeattributesclass-protection-controller",),
+}
+
+
+def _counterparts(ours: set[str]) -> Iterator[tuple[str, str]]:
+    known = {name for found in COUNTERPARTS.values() if isinstance(found, tuple) for name in found}
+    assert known == ours, f"upstream's controllers and ours differ: {sorted(known ^ ours)}"
+    for name, found in COUNTERPARTS.items():
+        yield f"`{name}`", found if isinstance(found, str) else code(found)
+    yield "in the API server: repair of cluster addresses and node ports", "the API server itself, too"
 
 
 def _controller(each: AnyType) -> tuple[str, ...]:

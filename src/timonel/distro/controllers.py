@@ -40,6 +40,7 @@ from timonel.controllers.serviceaccount_token import serviceaccount_token
 from timonel.controllers.statefulset import STATEFULSET
 from timonel.controllers.taint_eviction import TAINT_EVICTION
 from timonel.controllers.token_cleaner import TOKEN_CLEANER
+from timonel.controllers.ttl import TTL
 from timonel.controllers.ttl_after_finished import TTL_AFTER_FINISHED
 from timonel.controllers.volumeattributesclass_protection import VOLUMEATTRIBUTESCLASS_PROTECTION
 from timonel.distro.config import ClusterConfig
@@ -83,6 +84,7 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         STATEFULSET,
         TAINT_EVICTION,
         TOKEN_CLEANER,
+        TTL,
         TTL_AFTER_FINISHED,
         VOLUMEATTRIBUTESCLASS_PROTECTION,
     )
