@@ -249,3 +249,32 @@ def test_a_life_keeps_no_more_than_two_lives_of_a_container() -> None:
 
     life: Life = world.life
     assert len(life.runtime.containers) == 2
+
+
+CONTAINERS = st.lists(
+    st.fixed_dictionaries(
+        {"name": st.sampled_from(["a", "b", "c", "d"]), "image": st.sampled_from(["web:1", "r.example/x"])},
+        optional={
+            "resources": st.just({"requests": {"cpu": "10m"}}),
+            "volumeMounts": st.just([{"name": "v", "mountPath": "/v", "readOnly": True}]),
+            "readinessProbe": st.just({"initialDelaySeconds": 3}),
+        },
+    ),
+    min_size=1,
+    max_size=4,
+    unique_by=lambda c: str(c["name"]),
+)
+
+
+@given(
+    CONTAINERS, st.booleans(), st.sampled_from(["Always", "Never"]), st.lists(st.just({"conditionType": "x"}))
+)
+def test_the_short_way_into_life_leads_where_the_rules_do(
+    containers: list[dict[str, Any]], on_host: bool, policy: str, gates: list[dict[str, str]]
+) -> None:
+    spec = {"hostNetwork": on_host, "restartPolicy": policy, "readinessGates": gates}
+    short = World(pod(*containers, **spec))
+    # it says nothing about any container of the pod, but it has to be asked
+    by_rules = World(pod(*containers, annotations={"timonel.dev/simulate.nobody": {}}, **spec))
+
+    assert (short.last, short.life) == (by_rules.last, by_rules.life)

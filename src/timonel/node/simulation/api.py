@@ -17,7 +17,6 @@ from timonel.machinery.errors import NotFound
 from timonel.node import figures, httpserver, logs
 from timonel.node.cri.runtime import ContainerState, Stats
 from timonel.node.cri.simulated import NO_PORT, NO_PROCESS
-from timonel.node.figures import Usage
 from timonel.node.http1 import HEAD_LIMIT
 from timonel.node.httpserver import Request, Response
 from timonel.node.podruntime import container_labels
@@ -155,11 +154,7 @@ class NodeAnswers:
     async def _figures(self, path: str) -> Response:
         now = self._clock.now()
         stats = [found for held, pod in await self._pods() for found in _stats(held, pod, now)]
-        usage = Usage(
-            sum(s.cpu_nanoseconds for s in stats) / figures.NANO,
-            sum(s.memory_usage for s in stats),
-            30 << 30,
-        )
+        usage = figures.simulated_usage(stats)
         if path == "/metrics/resource":
             text = figures.resource_metrics(stats, usage, now)
             return Response(200, text.encode(), figures.CONTENT_TYPE)
@@ -177,7 +172,17 @@ def _stats(held: Held, pod: Object, now: float) -> list[Stats]:
         spent = int((now - container.started_at) * how.cpu * figures.NANO / CORE)
         labels = container_labels(pod, spec)
         found.append(
-            Stats(container.id, labels, now, spent, how.memory, how.memory, how.memory // 2, 1 << 12)
+            Stats(
+                container.id,
+                labels,
+                now,
+                spent,
+                how.memory,
+                how.memory,
+                how.memory // 2,
+                1 << 12,
+                int(how.cpu * 1e6),
+            )
         )
     return found
 

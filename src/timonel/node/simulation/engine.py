@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from timonel.aio.clock import Clock, upkeep
@@ -31,6 +31,7 @@ from timonel.node.simulation.stages import Stages
 from timonel.node.simulation.stagework import StageWork
 from timonel.node.simulation.wheel import Wheel
 from timonel.objects.meta import Key, Object, key_of, uid_of
+from timonel.records import dataclass
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +41,10 @@ LEASES = Resource("coordination.k8s.io", "v1", "leases", True)
 LEASE_NAMESPACE = "kube-node-lease"
 WORKERS = 64
 RENEW_EVERY = 20.0  # half of what a Lease lasts
+RENEW_MANY_EVERY = 30.0  # the same where there are many nodes; still well before a Lease is over
+MANY = 1_000  # nodes
+FIRST_RENEWAL = 10.0  # of nodes that come by the hundred: their status, which is new, has to do until then
+HUNDRED = 100
 STATUS_EVERY = 300.0
 RETRY, RETRY_LIMIT = 0.5, 10.0
 
@@ -112,7 +117,8 @@ class NodeSimulator:
         self.nodes: dict[str, Node] = {}
         self._held: dict[str, Held] = {}
         self._elsewhere: dict[str, dict[Key, None]] = {}  # pods of nodes that are not ours, by node
-        self._queue: WorkQueue[Work] = WorkQueue(clock)
+        # heartbeats do not wait for ten thousand pods
+        self._queue: WorkQueue[Work] = WorkQueue(clock, lane_of=lambda work: work[0])
         self._wheel: Wheel[Work] = Wheel(clock, self._queue.add)
         self._beats: Wheel[Work] = Wheel(self._calm, self._queue.add)
         self._node_addresses = Addresses(machines.ADDRESSES)
@@ -123,6 +129,11 @@ class NodeSimulator:
 
     def __len__(self) -> int:
         return len(self._held)
+
+    @property
+    def _period(self) -> float:
+        """Seconds from one heartbeat of a node to the next."""
+        return RENEW_MANY_EVERY if len(self.nodes) > MANY else RENEW_EVERY
 
     # ---- for who asks about a pod
 
@@ -262,8 +273,9 @@ class NodeSimulator:
 
     def _wake_node(self, node: Node) -> None:
         """Its heartbeats begin, each node's at a moment of its own; its pods are looked at."""
-        phase = len(self.nodes) * 0.618034 % 1.0 * RENEW_EVERY
-        self._beats.set(("beat", node.name), self._clock.now() + phase)
+        phase = len(self.nodes) * 0.618034 % 1.0 * self._period
+        rest = FIRST_RENEWAL if len(self.nodes) > HUNDRED and not node.has_lease else 0.0
+        self._beats.set(("beat", node.name), self._clock.now() + rest + phase)
         for uid in node.pods:
             self._queue.add(("pod", uid))
         for key in self._elsewhere.pop(node.name, ()):
@@ -318,27 +330,34 @@ class NodeSimulator:
 
     async def _do_beat(self, node: Node) -> None:
         now = self._clock.now()
-        self._beats.set(("beat", node.name), now + RENEW_EVERY)
-        key = Key(LEASE_NAMESPACE, node.name)
-        if node.has_lease:
-            try:
-                await self._transport.patch(LEASES, key, {"spec": machines.renewed(node.name, now)})
-            except NotFound:
-                node.has_lease = False
-        if not node.has_lease:
-            try:
-                await self._transport.create(
-                    LEASES, machines.lease(node.object, now), namespace=key.namespace
-                )
-                node.has_lease = True
-            except AlreadyExists:
-                node.has_lease = True
-                self._queue.add(("beat", node.name))
+        self._beats.set(("beat", node.name), now + self._period)
+        await self._renew(node, now)
         if now - node.status_at >= STATUS_EVERY and not (self._stages and self._stages.lives("Node")):
             if node.status_at:
                 await self._patch_node(node, {"conditions": machines.conditions(node.object, now)}, now)
             else:
                 node.status_at = now
+
+    async def _renew(self, node: Node, now: float) -> None:
+        key, spec = Key(LEASE_NAMESPACE, node.name), machines.renewed(node.name, now)
+        if node.has_lease:  # it is as we left it, but for the time
+            spec = {"renewTime": spec["renewTime"]}
+        elif await self._has_new_lease(node, now):
+            return
+        try:
+            await self._transport.patch(LEASES, key, {"spec": spec})
+            node.has_lease = True
+        except NotFound:  # somebody has deleted it
+            node.has_lease = False
+            await self._has_new_lease(node, now)
+
+    async def _has_new_lease(self, node: Node, now: float) -> bool:
+        try:
+            await self._transport.create(LEASES, machines.lease(node.object, now), namespace=LEASE_NAMESPACE)
+        except AlreadyExists:
+            return False
+        node.has_lease = True
+        return True
 
     # ---- pods
 
@@ -460,10 +479,11 @@ class NodeSimulator:
         # Nobody asks how the containers of a pod ended that is gone in the next moment, but for who holds it back.
         is_wanted = not step.is_gone or bool(pod["metadata"].get("finalizers"))
         if is_wanted and podstatus.changes(old, step.status):
-            # The whole object, for it costs the server less than a patch; what others own of the status stays.
-            pod = await self._transport.update(
-                PODS, {**pod, "status": {**_theirs(old), **step.status}}, subresource="status"
-            )
+            version = pod["metadata"]["resourceVersion"]
+            # A merge patch, for of all writes it costs the server least. It is made for this version, so that the
+            # lists, which it replaces, lose nothing that others have put into them.
+            body = {"metadata": {"resourceVersion": version}, "status": _merged(old, step.status)}
+            pod = await self._transport.patch(PODS, held.key, body, subresource="status")
             held.version = int(pod["metadata"]["resourceVersion"])
         if step.is_gone:
             await self._transport.delete(PODS, held.key, uid=held.life.uid, grace_period=0)
@@ -488,6 +508,7 @@ class NodeSimulator:
             held.pod = None
 
 
-def _theirs(status: podstatus.Status) -> podstatus.Status:
-    """What others keep in a pod's status; the rest is written as a whole."""
-    return {key: value for key, value in status.items() if key not in OWN}
+def _merged(old: podstatus.Status, new: podstatus.Status) -> podstatus.Status:
+    """What makes the one into the other; what others keep in a pod's status stays."""
+    patch: podstatus.Status = {key: value for key, value in new.items() if old.get(key) != value}
+    return patch | {key: None for key in old if key in OWN and key not in new}

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from timonel.node import backoff, podactions, podstatus
@@ -21,14 +21,17 @@ from timonel.node.backoff import Backoff
 from timonel.node.cri.runtime import Container, ContainerState, Sandbox, SandboxState
 from timonel.node.podruntime import PodRuntime, pod_runtime
 from timonel.node.references import containers_of
-from timonel.node.simulation.behaviour import Behaviour, Unclear, behaviour_of
+from timonel.node.simulation.behaviour import ANNOTATION, Behaviour, Unclear, behaviour_of
 from timonel.objects.meta import Object, annotations_of, format_time, is_deleting, parse_time
+from timonel.records import dataclass
 
 RUNTIME = "simulated"
 KEPT_LIVES = 2  # of a container: the present one and the one before
 MOST_ROUNDS = 100  # of one step: what a pod does in no time at all must come to an end
 FOR_EVER = float("inf")
 FINAL = ("Succeeded", "Failed")
+# of a container: what may make it start later, or become ready later, than at once
+NOT_PLAIN = frozenset(("startupProbe", "readinessProbe", "livenessProbe", "lifecycle", "restartPolicy"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +136,9 @@ def step(life: Life, pod: Object, now: float, address: Callable[[], str]) -> Ste
 
 def _run(life: Life, pod: Object, now: float, address: Callable[[], str], events: list[Told]) -> float | None:
     """All that has to happen by now; when the next thing is due."""
+    if _is_plain_birth(life, pod):
+        _give_birth(life, pod, now, address)
+        return None
     for _ in range(MOST_ROUNDS):
         _start_what_is_due(life, pod, now)
         _end_what_is_due(life, pod, now, events)
@@ -162,6 +168,34 @@ def _run(life: Life, pod: Object, now: float, address: Callable[[], str], events
         t for t in (*_due_times(life, pod, now), actions.wake_at) if t is not None and now < t < FOR_EVER
     ]
     return min(times, default=None)
+
+
+def _is_plain_birth(life: Life, pod: Object) -> bool:
+    """Whether all that happens to this pod is that its containers run from now on. So it is with most pods, and
+    then the rules need not be asked round by round."""
+    spec = pod["spec"]
+    return (
+        not life.runtime.sandboxes
+        and not life.runtime.containers
+        and not life.starting
+        and not life.held
+        and spec.get("restartPolicy", "Always") == "Always"
+        and not spec.get("initContainers")
+        and spec.get("activeDeadlineSeconds") is None
+        and not any(key.startswith(ANNOTATION) for key in annotations_of(pod))
+        and not any(c.keys() & NOT_PLAIN for c in spec["containers"])
+    )
+
+
+def _give_birth(life: Life, pod: Object, now: float, address: Callable[[], str]) -> None:
+    ips = () if pod["spec"].get("hostNetwork") else (address(),)
+    sandbox = _sandbox(pod, 0, ips, now)
+    containers = [
+        _container(life.uid, spec, 0, now, sandbox_id=sandbox.id, started_at=now)
+        for spec in reversed(pod["spec"]["containers"])  # newest first
+    ]
+    life.runtime = PodRuntime((sandbox,), tuple(containers))
+    life.waiting.clear()
 
 
 def behaviour(pod: Object, spec: Mapping[str, Any]) -> Behaviour:
@@ -411,17 +445,26 @@ def _sandbox(pod: Object, attempt: int, ips: tuple[str, ...], now: float) -> San
     )
 
 
-def _container(uid: str, spec: Mapping[str, Any], attempt: int, now: float) -> Container:
+def _container(
+    uid: str,
+    spec: Mapping[str, Any],
+    attempt: int,
+    now: float,
+    *,
+    sandbox_id: str = "",
+    started_at: float = 0.0,
+) -> Container:
     name, image = spec["name"], spec.get("image", "")
     return Container(
         id=hashlib.sha256(f"{uid}/{name}/{attempt}".encode()).hexdigest(),
-        sandbox_id=uid,
+        sandbox_id=sandbox_id or uid,
         name=name,
         attempt=attempt,
         state=ContainerState.RUNNING,
         image=image,
         image_ref=image_ref(image),
         created_at=now,
+        started_at=started_at,
     )
 
 

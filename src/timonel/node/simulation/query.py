@@ -95,7 +95,7 @@ class _Parser:
         kind, text = self.peek()
         if kind in ("string", "number"):
             self._at += 1
-            return _constant(json.loads(text))
+            return _constant(self._literal(text))
         if word := self._word("true", "false", "null"):
             return _constant(json.loads(word))
         if self._word("select"):
@@ -124,7 +124,7 @@ class _Parser:
                     values = _then(values, _field(text))
                 elif kind == "string":
                     self._at += 1
-                    values = _then(values, _field(json.loads(text)))
+                    values = _then(values, _field(self._literal(text)))
             elif self._take("["):
                 values = _then(values, self._index())
             elif not self._take("?"):
@@ -138,7 +138,13 @@ class _Parser:
             raise self.error()
         self._at += 1
         self._need("]")
-        return _field(json.loads(text))
+        return _field(self._literal(text))
+
+    def _literal(self, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as e:
+            raise Unreadable(f"cannot read {self._text!r} at {text!r}") from e
 
 
 def _tokens(text: str) -> Iterator[tuple[str, str]]:
