@@ -11,7 +11,7 @@ import ssl
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,9 +29,12 @@ from timonel.control.runtime import Controllers
 from timonel.distro import apiserverargs, figures, turning
 from timonel.distro import controllers as roster
 from timonel.distro.config import ClusterConfig
+from timonel.distro.late import WhenNeeded
 from timonel.distro.resources import IndexKeeper
 from timonel.distro.turning import StillStore, Turner
 from timonel.objects.meta import Key, Object, parse_time
+from timonel.records import dataclass
+from timonel.resourcemetrics.answers import MetricsServer
 from timonel.server import compose, flags
 from timonel.server.app import ApiServer, Config
 from timonel.server.atrest import Vault
@@ -44,6 +47,7 @@ from timonel.server.security import Settings as SecuritySettings
 from timonel.server.subresources.nodes import Dial
 from timonel.store.base import Store
 
+METRICS = "v1beta1.metrics.k8s.io"  # its APIService
 ISSUER = "https://kubernetes.default.svc"  # of service-account tokens; upstream's default
 ADMIN = User(
     "admin",
@@ -91,6 +95,7 @@ class Cluster:
     ) -> None:
         """`turned` hears the time after somebody has turned a virtual clock."""
         self.config, self.clock, self._secrets = config, clock, secrets
+        self._nearby_servers: dict[str, Dial] = {}  # likewise, by their APIService
         self.nearby_nodes: dict[str, Dial] = {}  # of this process: the API server reaches them without a port
         self.index = builtin()
         self._keys = _keys(secrets.signing_key_pem)
@@ -123,6 +128,7 @@ class Cluster:
                 audit=served.audit,
                 advertised=config.network.gateway or hosts[0],
                 client_ca=secrets.ca_pem,
+                nearby_servers=self._nearby_servers,
             ),
             store=StillStore(store, clock) if isinstance(clock, VirtualClock) else store,
             scheme=Scheme(),
@@ -179,8 +185,9 @@ class Cluster:
             self.api.metrics.add(figures.queues(lambda: controllers.current))
             wanted.append(controllers)
             self.api.components.here["controller-manager"] = _runs
+            wanted.append(self._metrics_server())
         if "scheduler" in self.config.components:
-            wanted.append(self._alone("scheduler", SCHEDULER, self._scheduler))
+            wanted.append(self._alone("scheduler", SCHEDULER, self._late_scheduler))
             self.api.components.here["scheduler"] = _runs
         return wanted
 
@@ -191,6 +198,18 @@ class Cluster:
             index=self.index,
             clock=self.clock,
             authority=self,
+        )
+
+    def _late_scheduler(self) -> Service:
+        if self.config.scheduler_config:
+            return self._scheduler()  # what is wrong with the file shall be known at once
+        return WhenNeeded(
+            "scheduler",
+            self._scheduler,
+            self.transport_for(SCHEDULER, keeps=False),
+            pods=self.index.resource("pods"),
+            nodes=self.index.resource("nodes"),
+            clock=outside(self.clock),
         )
 
     def _scheduler(self) -> Service:
@@ -204,6 +223,12 @@ class Cluster:
             clock=self.clock,
             configuration=load(Path(file)) if file else None,
         )
+
+    def _metrics_server(self) -> Service:
+        user = User("system:serviceaccount:kube-system:metrics-server", SERVICE_ACCOUNTS)
+        server = MetricsServer(self.transport_for(user, keeps=False), self.index, self.clock)
+        self._nearby_servers[METRICS] = server.connect
+        return server
 
     def _alone(self, name: str, user: User, make: Callable[[], S]) -> Elected[S]:
         """As long as nobody else may have the same store, there is nobody to hold an election with."""

@@ -16,7 +16,7 @@ import logging
 import re
 import socket
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -25,7 +25,7 @@ from timonel.aio.clock import Clock
 from timonel.aio.threads import Threads
 from timonel.node import figures, httpserver, logreader, logs
 from timonel.node.cri.errors import NotSupported, RuntimeFailure
-from timonel.node.cri.runtime import Container, ContainerState, Runtime, Streams
+from timonel.node.cri.runtime import Container, ContainerState, Runtime, Stats, Streams
 from timonel.node.heartbeat import Heartbeat
 from timonel.node.http1 import HEAD_LIMIT
 from timonel.node.httpserver import HandOver, Request, Response
@@ -132,8 +132,17 @@ Answer = Response | HandOver
 
 class NodeApi:
     def __init__(
-        self, pods: Pods, runtime: Runtime, clock: Clock, heartbeat: Heartbeat, threads: Threads
+        self,
+        pods: Pods,
+        runtime: Runtime,
+        clock: Clock,
+        heartbeat: Heartbeat,
+        threads: Threads,
+        *,
+        is_simulated: bool = False,
     ) -> None:
+        """`is_simulated`: there is no machine whose use could be told, beside what the containers use."""
+        self._is_simulated = is_simulated
         self._pods = pods
         self._runtime = runtime
         self._clock = clock
@@ -292,16 +301,20 @@ class NodeApi:
         return Response(200, text.encode(), figures.CONTENT_TYPE)
 
     async def _resource_metrics(self, request: Request) -> Answer:
-        stats = await self._runtime.stats()
-        usage = await self._threads.run(figures.read_usage)
+        stats, usage = await self._usage()
         return Response(
             200, figures.resource_metrics(stats, usage, self._clock.now()).encode(), figures.CONTENT_TYPE
         )
 
     async def _summary(self, request: Request) -> Answer:
-        stats = await self._runtime.stats()
-        usage = await self._threads.run(figures.read_usage)
+        stats, usage = await self._usage()
         return _json(figures.summary(self._heartbeat.node, stats, usage, self._clock.now()))
+
+    async def _usage(self) -> tuple[Sequence[Stats], figures.Usage]:
+        stats = await self._runtime.stats()
+        if self._is_simulated:
+            return stats, figures.simulated_usage(stats)
+        return stats, await self._threads.run(figures.read_usage)
 
 
 def _json(tree: Mapping[str, Any]) -> Response:

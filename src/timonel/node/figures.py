@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from timonel.node.cri.runtime import ContainerState, Stats
 from timonel.node.podruntime import CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID
 from timonel.objects.meta import Object, format_time
+from timonel.records import dataclass
 
 if TYPE_CHECKING:
     from timonel.node.podrunner import PodRunner
@@ -29,6 +29,7 @@ class Usage:
     cpu_seconds: float
     memory: int
     memory_available: int
+    nano_cores: int | None = None  # the present rate, where it is known
 
 
 def read_usage() -> Usage:
@@ -41,6 +42,18 @@ def read_usage() -> Usage:
         memory[name] = int(rest.split()[0]) * 1024
     available = memory.get("MemAvailable", 0)
     return Usage(busy / ticks, memory.get("MemTotal", 0) - available, available)
+
+
+def simulated_usage(stats: Iterable[Stats]) -> Usage:
+    """Of a machine that is not there: what its containers use, and a room of 32 GiB."""
+    running = list(stats)
+    memory = sum(s.memory_working_set for s in running)
+    return Usage(
+        sum(s.cpu_nanoseconds for s in running) / NANO,
+        memory,
+        max((32 << 30) - memory, 0),
+        _sum(s.nano_cores for s in running),
+    )
 
 
 def _by_pod(stats: Iterable[Stats]) -> dict[tuple[str, str, str], list[Stats]]:
@@ -59,7 +72,7 @@ def summary(node: Object, stats: Sequence[Stats], usage: Usage, now: float) -> d
             "podRef": {"name": name, "namespace": namespace, "uid": uid},
             "startTime": format_time(min(s.time for s in group)),
             "containers": [_container(s) for s in group],
-            "cpu": {"time": when, "usageCoreNanoSeconds": sum(s.cpu_nanoseconds for s in group)},
+            "cpu": _cpu(when, sum(s.cpu_nanoseconds for s in group), _sum(s.nano_cores for s in group)),
             "memory": {
                 "time": when,
                 "usageBytes": sum(s.memory_usage for s in group),
@@ -73,7 +86,7 @@ def summary(node: Object, stats: Sequence[Stats], usage: Usage, now: float) -> d
         "node": {
             "nodeName": node["metadata"]["name"],
             "startTime": node["metadata"].get("creationTimestamp"),
-            "cpu": {"time": when, "usageCoreNanoSeconds": int(usage.cpu_seconds * NANO)},
+            "cpu": _cpu(when, int(usage.cpu_seconds * NANO), usage.nano_cores),
             "memory": {
                 "time": when,
                 "availableBytes": usage.memory_available,
@@ -85,12 +98,23 @@ def summary(node: Object, stats: Sequence[Stats], usage: Usage, now: float) -> d
     }
 
 
+def _cpu(when: str, spent: int, rate: int | None) -> dict[str, Any]:
+    rated = {} if rate is None else {"usageNanoCores": rate}
+    return {"time": when, **rated, "usageCoreNanoSeconds": spent}
+
+
+def _sum(rates: Iterable[int | None]) -> int | None:
+    """None if one of them is unknown."""
+    known = list(rates)
+    return sum(rate or 0 for rate in known) if None not in known else None
+
+
 def _container(s: Stats) -> dict[str, Any]:
     when = format_time(s.time)
     return {
         "name": s.labels.get(CONTAINER_NAME, ""),
         "startTime": when,
-        "cpu": {"time": when, "usageCoreNanoSeconds": s.cpu_nanoseconds},
+        "cpu": _cpu(when, s.cpu_nanoseconds, s.nano_cores),
         "memory": {
             "time": when,
             "usageBytes": s.memory_usage,

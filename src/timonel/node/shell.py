@@ -64,6 +64,7 @@ class NodeConfig:
     taints: Sequence[Mapping[str, str]] = ()
     max_pods: int = 110
     provider_id: str = ""
+    allowed_unsafe_sysctls: tuple[str, ...] = ()
     is_simulated: bool = False
     machine: Machine | None = None
 
@@ -146,6 +147,8 @@ class NodeAgent:
             room=None if config.is_simulated else config.directory / "pods",
             services=lambda: list(self._services.values()),
             allocatable=lambda: nodestatus.allocatable(identity, self._machine or first),
+            node_object=lambda: heartbeat.node or None,
+            abilities=replace(machine.abilities(), unsafe_sysctls=config.allowed_unsafe_sysctls),
             services_known=self._services_known,
         )
         pods = Pods(around, shop)
@@ -174,7 +177,9 @@ class NodeAgent:
                 group.create_task(chores.run(), name="housekeeping")
             await taken_up.wait()
             if hosts is not None:
-                handler = api.NodeApi(pods, self._runtime, clock, heartbeat, threads)
+                handler = api.NodeApi(
+                    pods, self._runtime, clock, heartbeat, threads, is_simulated=config.is_simulated
+                )
                 group.create_task(hosts.serve(handler), name="node api")
             recorder.record(heartbeat.node, "Normal", "Starting", "Starting kubelet.")
             ready.set()

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import ipaddress
 import ssl
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import field
 
 from timonel.aio.clock import Clock, outside, upkeep
 from timonel.apis.authentication import TOKEN_REQUEST
 from timonel.objects.meta import Key
+from timonel.records import dataclass
 from timonel.server import bootstrap
 from timonel.server.admission import dynamic
 from timonel.server.admission.figures import Figures
@@ -32,6 +33,7 @@ from timonel.server.outbound import Outbound
 from timonel.server.peers import Address, Peers
 from timonel.server.security import NEEDED, Security
 from timonel.server.security import Settings as SecuritySettings
+from timonel.server.subresources.nodes import Dial
 from timonel.store.base import Store
 
 OBJECT_META = "meta.v1.ObjectMeta"
@@ -45,6 +47,7 @@ class Settings:
     advertised_port: int = 0  # 0: the one it listens on
     client_ca: str = ""  # PEM
     audit: AuditSettings = field(default_factory=AuditSettings)
+    nearby_servers: Mapping[str, Dial] = field(default_factory=dict)  # in this process, by their APIService
 
 
 def first_address(cidr: str) -> str:
@@ -141,6 +144,7 @@ def compose(
         clock=pace,
         built_in=lambda: [key for key in by_version(server.registry) if server.registry.is_builtin(key[0])],
         changed=server.registry.changed,
+        nearby=settings.nearby_servers,
     )
     keeper = bootstrap.Keeper(server.objects, server.reader, pace, wanted)
     attached.access.changed = keeper.changed

@@ -13,19 +13,20 @@ from urllib.parse import urlencode
 
 import orjson
 
+from timonel.client.https import error_of
 from timonel.client.transport import PATCH_TYPES, ObjectList, Resource, WatchEvent
 from timonel.machinery import errors
 from timonel.objects.meta import Key, Object
 from timonel.server import dispatch, routes, tables
-from timonel.server.abroad import Abroad, Proxied
+from timonel.server.abroad import Abroad, Proxied, whole
 from timonel.server.chain import authorization
 from timonel.server.chain.info import Info, Query, name_in_selector, parse
 from timonel.server.http import Request, Response
 from timonel.server.negotiate import PLAIN
 from timonel.server.paths import Paths
-from timonel.server.request import Authorizer, Undecided, User
+from timonel.server.request import Authorizer, ConnectHandler, Undecided, User
 from timonel.server.responses import from_exception
-from timonel.server.verbs import delete, read, watch
+from timonel.server.verbs import connect, delete, read, watch
 from timonel.server.verbs.call import Call, Core, Result
 from timonel.server.watchcache import Entry
 
@@ -208,7 +209,7 @@ class LocalTransport:
         request = Request(method.encode(), target.encode(), [], b"", None)
         info = parse(method, request.path, request.query)
         if info.is_resource:
-            return await self._raw_resource(info, body)
+            return await self._raw_resource(info, body, request)
         await self._decided(info)
         authorization.check(self._authorizer, self._user, info)
         if (abroad := self._abroad(info)) is not None:
@@ -224,7 +225,13 @@ class LocalTransport:
     def _obj(self, call: Call, entry: Entry) -> Object:
         return call.endpoint.obj(entry) if self._keeps else call.endpoint.look(entry)
 
-    async def _raw_resource(self, info: Info, body: Any) -> Any:
+    async def _raw_resource(self, info: Info, body: Any, request: Request) -> Any:
+        if info.subresource and self._abroad(info) is None:
+            await self._decided(info)
+            authorization.check(self._authorizer, self._user, info)
+            route = routes.find(self._core.registry, info)
+            if route.connect is not None:
+                return await self._connected(route, route.connect, info, request)
         if info.verb in ("deletecollection", "watch"):
             raise errors.BadRequest("collections have methods of their own")
         if info.verb == "list":
@@ -234,6 +241,24 @@ class LocalTransport:
             found = await self._listed(info)
             return {"metadata": {"resourceVersion": found.resource_version}, "items": list(found.items)}
         return await self._carry_out(info, body=_copied(body) if body is not None else b"")
+
+    async def _connected(
+        self, route: routes.Route, handler: ConnectHandler, info: Info, request: Request
+    ) -> Any:
+        """What is answered with bytes, such as logs and proxies, whole: a tree where it is JSON, else text."""
+        opened = dispatch.connect_call(self._user, info, request)
+        async with self._recorded(info):
+            try:
+                await connect.admit(self._core, route.endpoint, opened, {})
+                answer = dispatch.answered(await handler.connect(opened), [])
+            except Exception as error:  # callers get what they would over HTTPS
+                raise from_exception(error) from error
+            assert isinstance(answer, Response), "nobody asked for an upgrade"
+            raw = await whole(answer)
+        if answer.status >= 400:
+            raise error_of(answer.status, raw)
+        content = next((value for name, value in answer.headers if name.lower() == b"content-type"), b"")
+        return orjson.loads(raw) if content.startswith(b"application/json") else raw.decode()
 
     def _info(
         self,

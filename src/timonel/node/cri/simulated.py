@@ -108,6 +108,7 @@ class SimulatedRuntime:
                 how.memory,
                 how.memory // 2,
                 1 << 12,
+                int(how.cpu * 1e6),
             )
             for c in self._containers.values()
             if c.state is ContainerState.RUNNING and (how := self._behaviours[c.id])

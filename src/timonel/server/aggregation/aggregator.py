@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from timonel.aio.clock import Clock
@@ -13,6 +13,7 @@ from timonel.server.aggregation.routes import RESOURCE, AggregatedRoutes, GroupV
 from timonel.server.aggregation.watcher import Watcher
 from timonel.server.outbound import SLICES, Outbound
 from timonel.server.request import Objects, Reader
+from timonel.server.subresources.nodes import Dial
 
 NEEDED = (RESOURCE, SLICES, "services")
 
@@ -30,8 +31,9 @@ class Aggregator:
         clock: Clock,
         built_in: Callable[[], Iterable[GroupVersion]],
         changed: Callable[[], None],
+        nearby: Mapping[str, Dial],
     ) -> None:
-        backends = self._backends = Backends(outbound, identify, clock)
+        backends = self._backends = Backends(outbound, identify, clock, reader, nearby)
         self.routes = AggregatedRoutes(reader, backends, changed)
         self.documents = Documents(reader, self.routes, backends, clock, changed)
         self._watcher = Watcher(reader, objects, backends, clock, self.documents.seen)

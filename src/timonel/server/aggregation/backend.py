@@ -9,7 +9,7 @@ import asyncio
 import base64
 import binascii
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -17,8 +17,8 @@ from timonel.aio.clock import Clock, Timer
 from timonel.objects.meta import Object
 from timonel.server.aggregation.availability import service_of
 from timonel.server.outbound import Outbound, certificate_problem
-from timonel.server.request import User
-from timonel.server.subresources.nodes import Backend, Unreachable
+from timonel.server.request import Reader, User
+from timonel.server.subresources.nodes import Backend, Dial, Unreachable
 
 DIAL_TIMEOUT = 30.0
 MOST_HEAD = 1 << 16
@@ -50,9 +50,20 @@ class _Way(NamedTuple):
 
 
 class Backends:
-    """Opens connections, and keeps those that are free. `identify` is None where there is no certificate to show."""
+    """Opens connections, and keeps those that are free. `identify` is None where there is no certificate to show.
 
-    def __init__(self, outbound: Outbound, identify: Identify | None, clock: Clock) -> None:
+    `nearby`: servers in this process, by the name of their APIService, until a Service of theirs says otherwise.
+    """
+
+    def __init__(
+        self,
+        outbound: Outbound,
+        identify: Identify | None,
+        clock: Clock,
+        reader: Reader,
+        nearby: Mapping[str, Dial],
+    ) -> None:
+        self._reader, self._nearby = reader, nearby
         self._outbound = outbound
         self._identify = identify
         self._clock = clock
@@ -64,8 +75,18 @@ class Backends:
         named = service_of(api_service)
         assert named is not None
         namespace, name, port = named
+        if self.nearby(api_service) is not None:
+            return Address(f"{name}.{namespace}.svc", port, f"{name}.{namespace}.svc")
         host, number = self._outbound.resolve(namespace, name, port)
         return Address(host, number, f"{name}.{namespace}.svc")
+
+    def nearby(self, api_service: Object) -> Dial | None:
+        """Of a server in this process: without a port, and without TLS."""
+        dial = self._nearby.get(api_service["metadata"]["name"])
+        named = service_of(api_service)
+        if dial is None or named is None or self._reader.get("services", *named[:2]) is not None:
+            return None
+        return dial
 
     def kept(self, api_service: Object, address: Address) -> Backend | None:
         """A connection of an earlier request that nobody uses."""
@@ -112,6 +133,11 @@ class Backends:
 
     async def connect(self, api_service: Object, address: Address, *, verify: bool = True) -> Backend:
         """Raises Unreachable; ValueError for a caBundle that holds no certificates."""
+        if (dial := self.nearby(api_service)) is not None:
+            try:
+                return Backend(*await dial())
+            except OSError as e:
+                raise Unreachable(f"dial tcp {address.shown}: connect: connection refused") from e
         context = self._context(_trust(api_service) if verify else INSECURE)
         try:
             async with asyncio.timeout(DIAL_TIMEOUT):

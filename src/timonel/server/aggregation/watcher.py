@@ -122,6 +122,8 @@ class Watcher:
 
     async def _remote(self, api_service: Object, named: tuple[str, str, int]) -> Finding:
         namespace, service, _ = named
+        if self._backends.nearby(api_service) is not None:
+            return await self._try(api_service)
         found = self._reader.get("services", namespace, service)
         slices = availability.slices_of(self._reader.list(SLICES, namespace), service)
         wrong = availability.problem(api_service, found, slices)

@@ -245,6 +245,11 @@ _CLUSTER_ROLES: dict[str, tuple[_Spec, ...]] = {
         ("patch update", "core", "persistentvolumes"),
         ("create delete", "core", "pods"),
     ),
+    # what asks the agents of nodes for metrics.k8s.io
+    "timonel:metrics-server": (
+        (_READ, "core", "nodes pods"),
+        ("get", "core", "nodes/proxy"),
+    ),
     # what stands in for the agents of all simulated nodes
     "timonel:node-simulator": (
         (f"{_READ} create patch update", "core", "nodes"),
@@ -570,6 +575,7 @@ _CLUSTER_BINDINGS: dict[str, tuple[str, str]] = {
         "g:system:serviceaccounts",
     ),
     "timonel:local-path-provisioner": ("timonel:local-path-provisioner", "s:local-path-provisioner"),
+    "timonel:metrics-server": ("timonel:metrics-server", "s:metrics-server"),
     "timonel:node-simulator": ("timonel:node-simulator", "s:node-simulator"),
     "timonel:persistent-volume-provisioner": (
         "system:persistent-volume-provisioner",
