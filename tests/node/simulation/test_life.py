@@ -272,7 +272,7 @@ CONTAINERS = st.lists(
 def test_the_short_way_into_life_leads_where_the_rules_do(
     containers: list[dict[str, Any]], on_host: bool, policy: str, gates: list[dict[str, str]]
 ) -> None:
-    spec = {"hostNetwork": on_host, "restartPolicy": policy, "readinessGates": gates}
+    spec: dict[str, Any] = {"hostNetwork": on_host, "restartPolicy": policy, "readinessGates": gates}
     short = World(pod(*containers, **spec))
     # it says nothing about any container of the pod, but it has to be asked
     by_rules = World(pod(*containers, annotations={"timonel.dev/simulate.nobody": {}}, **spec))

@@ -476,9 +476,7 @@ class NodeSimulator:
         self._record(pod, step)
         self._wheel.set(("pod", held.life.uid), step.wake_at)
         old: podstatus.Status = pod.get("status") or {}
-        # Nobody asks how the containers of a pod ended that is gone in the next moment, but for who holds it back.
-        is_wanted = not step.is_gone or bool(pod["metadata"].get("finalizers"))
-        if is_wanted and podstatus.changes(old, step.status):
+        if step.status and podstatus.changes(old, step.status):
             version = pod["metadata"]["resourceVersion"]
             # A merge patch, for of all writes it costs the server least. It is made for this version, so that the
             # lists, which it replaces, lose nothing that others have put into them.

@@ -46,7 +46,8 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """`status` is the whole new one; `wake_at` when to step again at the latest; `is_gone`: the pod may be deleted."""
+    """`status` is the whole new one, empty where none is to be written; `wake_at` when to step again at the latest;
+    `is_gone`: the pod may be deleted."""
 
     status: podstatus.Status
     wake_at: float | None = None
@@ -391,7 +392,9 @@ def _ending(life: Life, pod: Object, now: float, events: list[Told]) -> Step:
     if life.stops_at > now:
         return Step(_status(life, pod, now), life.stops_at, events=tuple(events))
     _stop_all(life, now, grace=grace if delay < grace else 0)
-    return Step(_status(life, pod, now), is_gone=True, events=tuple(events))
+    # Nobody asks how the containers of a pod ended that is gone in the next moment, but for who holds it back.
+    status = _status(life, pod, now) if pod["metadata"].get("finalizers") else {}
+    return Step(status, is_gone=True, events=tuple(events))
 
 
 def _stop_all(life: Life, now: float, *, grace: float) -> None:
