@@ -30,7 +30,9 @@ from timonel.control.declare import GraphControllerType  # noqa: E402
 from timonel.control.runtime import AnyType  # noqa: E402
 from timonel.distro import controllers as roster  # noqa: E402
 from timonel.distro.config import ClusterConfig  # noqa: E402
+from timonel.distro.figures import queues  # noqa: E402
 from timonel.distro.main import timonel  # noqa: E402
+from timonel.distro.schedulerfigures import scheduling  # noqa: E402
 from timonel.machinery import errors  # noqa: E402
 from timonel.server.audit.policy import Policy  # noqa: E402
 from timonel.server.audit.trail import Trail  # noqa: E402
@@ -329,7 +331,12 @@ def metrics() -> str:
     clock = SystemClock()
     security = SecuritySettings(keys=jwt.Keys(jwt.new_key()))
     server = compose(Settings(security), store=MemoryStore(), scheme=Scheme(), clock=clock, tls=None)
-    families = [*server.metrics.families(), *Trail(Policy(()), (), clock).families()]
+    families = [
+        *server.metrics.families(),
+        *Trail(Policy(()), (), clock).families(),
+        *queues(lambda: None)(),
+        *scheduling(lambda: None)(),
+    ]
     return (
         f"# Metrics\n\n{NOTE}\n"
         "`/metrics` of the API server shows these; those of health checks stand alone at `/metrics/slis`. Names, "

@@ -6,17 +6,20 @@ runtime/framework.go (RunFilterPluginsWithNominatedPods).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import numpy as np
 
-from timonel.scheduler.framework import Diagnosis, Refusal, Rejected, Skip, State
+from timonel.records import dataclass
+from timonel.scheduler.framework import Diagnosis, Nomination, PluginFailed, Refusal, Rejected, Skip, State
+from timonel.scheduler.measures import REFUSED, SUCCESS
 from timonel.scheduler.nodes import Ints, Mask
 from timonel.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from timonel.scheduler.podinfo import PodInfo
 from timonel.scheduler.profile import Profile
+from timonel.scheduler.sampling import enough, sampled
 
 
 class Unschedulable(Exception):
@@ -25,15 +28,25 @@ class Unschedulable(Exception):
         self.diagnosis = diagnosis
 
 
+def refused(exc: Exception, plugin: str) -> Exception:
+    """What it means that a plugin refused the one node that was chosen, or failed on it."""
+    if not isinstance(exc, Rejected):
+        return exc
+    diagnosis = Diagnosis(1, Counter({exc.reason: 1}), {plugin}, nomination=Nomination(""))
+    return Unschedulable(diagnosis)
+
+
 def choose(profile: Profile, state: State) -> int:
     """The row of the best node; raises Unschedulable."""
     diagnosis = Diagnosis(state.count)
     if not state.count:
+        diagnosis.nomination = Nomination("")
         raise Unschedulable(diagnosis)
     rows = feasible(profile, state, diagnosis)
     if not len(rows):
         post_filter(profile, state, diagnosis)
         raise Unschedulable(diagnosis)
+    rows = candidates(profile, state, diagnosis.looked_at, rows)
     if len(rows) == 1:
         return int(rows[0])
     return int(rows[np.argmax(score(profile, state, rows))])
@@ -42,31 +55,69 @@ def choose(profile: Profile, state: State) -> int:
 def feasible(profile: Profile, state: State, diagnosis: Diagnosis) -> Ints:
     """The rows that all filters let pass; `diagnosis` is told about the others."""
     diagnosis.unresolvable = np.zeros(state.count, dtype=np.bool_)
-    rows = passing(profile, state, diagnosis, pre_filter(profile, state, diagnosis))
+    diagnosis.looked_at = pre_filter(profile, state, diagnosis)
+    rows = passing(profile, state, diagnosis, diagnosis.looked_at)
     return beside_nominated(profile, state, diagnosis, rows)
+
+
+def candidates(profile: Profile, state: State, looked_at: Ints, rows: Ints) -> Ints:
+    """Those of the rows that pass which are scored: the node that the pod is nominated to, if it is one of them."""
+    own = nomination_of(state)
+    if own >= 0 and own in rows:
+        return np.array([own], dtype=np.int64)
+    return sample(profile, state, looked_at, rows)
+
+
+def sample(profile: Profile, state: State, looked_at: Ints, rows: Ints) -> Ints:
+    """As many of the rows that pass as the profile wants to be scored."""
+    if profile.percentage is None:
+        return rows
+    wanted = enough(profile.percentage, len(looked_at))
+    rows, seen = sampled(looked_at, rows, state.nodes.turn, wanted)
+    state.nodes.turn = (state.nodes.turn + seen) % state.count
+    return rows
+
+
+def nomination_of(state: State) -> int:
+    """The row that others have made room on for this pod, or -1."""
+    found = state.nodes.nominated.get(state.info.uid)
+    return -1 if found is None else state.nodes.row.get(found[0], -1)
 
 
 def passing(profile: Profile, state: State, diagnosis: Diagnosis, rows: Ints) -> Ints:
     """Those of the rows that no filter refuses."""
+    since = profile.measures.watch()
     for filtering in profile.filter:
         if not len(rows):
             break
         if profile.name_of(filtering) in state.skipped:
             continue
         left = np.ones(len(rows), dtype=np.bool_)
-        for refusal in filtering.filter(state, rows):
-            if not refusal.mask.any():
-                continue
-            refuse(diagnosis, rows[refusal.mask], refusal)
-            diagnosis.plugins.add(profile.name_of(filtering))
-            left &= ~refusal.mask
+        try:
+            for refusal in filtering.filter(state, rows):
+                if not refusal.mask.any():
+                    continue
+                refuse(diagnosis, rows[refusal.mask], refusal)
+                diagnosis.plugins.add(profile.name_of(filtering))
+                left &= ~refusal.mask
+        except Exception as exc:
+            raise PluginFailed(f'running "{profile.name_of(filtering)}" filter plugin: {exc}') from exc
         if not left.all():
             rows = rows[left]
+    profile.measures.point("Filter", profile.scheduler_name, since, SUCCESS if len(rows) else REFUSED)
     return rows
 
 
 def pre_filter(profile: Profile, state: State, diagnosis: Diagnosis) -> Ints:
     """The rows worth looking at; empty if a plugin has rejected the pod."""
+    since = profile.measures.watch()
+    rows = _narrowed(profile, state, diagnosis)
+    status = REFUSED if diagnosis.rejected else SUCCESS
+    profile.measures.point("PreFilter", profile.scheduler_name, since, status)
+    return rows
+
+
+def _narrowed(profile: Profile, state: State, diagnosis: Diagnosis) -> Ints:
     narrowing: list[str] = []
     only: set[str] | None = None
     for plugin in profile.pre_filter:
@@ -80,6 +131,8 @@ def pre_filter(profile: Profile, state: State, diagnosis: Diagnosis) -> Ints:
             diagnosis.plugins.add(profile.name_of(plugin))
             diagnosis.unresolvable[:] = not exc.resolvable
             return np.zeros(0, dtype=np.int64)
+        except Exception as exc:
+            raise PluginFailed(f'running PreFilter plugin "{profile.name_of(plugin)}": {exc}') from exc
         if found is not None:
             narrowing.append(profile.name_of(plugin))
             only = found if only is None else only & found
@@ -136,7 +189,17 @@ def refusals_beside_nominated(profile: Profile, state: State, row: int) -> Seque
 
 
 def post_filter(profile: Profile, state: State, diagnosis: Diagnosis) -> None:
+    """Asks who may help where no node will do."""
+    since = profile.measures.watch()
+    _help(profile, state, diagnosis)
+    helped = diagnosis.nomination is not None and diagnosis.nomination.node
+    profile.measures.point("PostFilter", profile.scheduler_name, since, SUCCESS if helped else REFUSED)
+
+
+def _help(profile: Profile, state: State, diagnosis: Diagnosis) -> None:
     diagnosis.lacks_only_room = lacks_only_room(profile, state)
+    if not profile.post_filter:
+        diagnosis.nomination = Nomination("")
     said: list[str] = []
     for plugin in profile.post_filter:
         found = plugin.post_filter(state, diagnosis, Suppositions(profile, state))
@@ -170,12 +233,17 @@ def lacks_only_room(profile: Profile, state: State) -> bool:
 
 def score(profile: Profile, state: State, rows: Ints) -> Ints:
     total = np.zeros(len(rows), dtype=np.int64)
+    measures = profile.measures
+    since = measures.watch()
     for preparing in profile.pre_score:
         preparing.pre_score(state, rows)
+    measures.point("PreScore", profile.scheduler_name, since)
+    since = measures.watch()
     for plugin in profile.score:
         scores = plugin.score(state, rows)
         if scores is not None:
             total += profile.weight_of(plugin) * profile.normalized(plugin, state, rows, scores)
+    measures.point("Score", profile.scheduler_name, since)
     return total
 
 

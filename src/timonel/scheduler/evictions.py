@@ -14,6 +14,7 @@ from timonel.client.rest import Client
 from timonel.client.transport import Unreachable
 from timonel.machinery.errors import NotFound, StatusError
 from timonel.scheduler.framework import Nomination
+from timonel.scheduler.measures import Measures
 from timonel.scheduler.nodes import Nodes
 from timonel.scheduler.podinfo import PodInfo
 from timonel.scheduler.profile import DEFAULT_NAME
@@ -39,7 +40,9 @@ class Evictions:
         nodes: Nodes,
         recorder: EventRecorder,
         permitting: dict[str, asyncio.Task[None]],
+        measures: Measures,
     ) -> None:
+        self._measures = measures
         self._client, self._statuses, self._queue, self._nodes = client, statuses, queue, nodes
         self._recorder, self._permitting = recorder, permitting
         self._leaving: dict[
@@ -49,7 +52,7 @@ class Evictions:
 
     async def make_room(self, info: PodInfo, nomination: Nomination) -> None:
         """Removes the victims, the last one once the others are on their way; meanwhile the pod is held."""
-        victims, failed = still_there(nomination), False
+        victims, failed, since = still_there(nomination), False, self._measures.watch()
         leaving = self._leaving[info.uid] = {victim.uid for victim in victims}
         leaving.add("")  # until all of them were asked to go
         self._makes_room_for.update((victim.uid, info.uid) for victim in victims)
@@ -67,6 +70,7 @@ class Evictions:
             )
         finally:
             leaving.discard("")
+            self._measures.evictions["error" if failed else "success"].add(self._measures.watch() - since)
             if failed or not leaving:
                 self._room_is_made(info.uid, at_once=failed)
 

@@ -21,16 +21,23 @@ from timonel.scheduler.profile import Profile
 
 logger = logging.getLogger(__name__)
 
+EXTENDER = "Extender"  # among the plugins that refused a pod: anything may help, as extenders name no events
+
 
 async def choose(profile: Profile, state: State, extenders: Sequence[Extender]) -> int:
     """The row of the best node; raises Unschedulable, ExtenderFailed."""
     diagnosis = Diagnosis(state.count)
     if not state.count:
+        diagnosis.nomination = Nomination("")
         raise Unschedulable(diagnosis)
     rows = cycle.feasible(profile, state, diagnosis)
-    for extender in extenders:
-        if len(rows) and extender.config.filter_verb:
-            rows = await _filter(extender, state, rows, diagnosis)
+    own = cycle.nomination_of(state)
+    if own >= 0 and own in rows:
+        alone = np.array([own], dtype=np.int64)
+        if len(await _left_by(extenders, state, alone, Diagnosis(state.count))):
+            return own
+    rows = cycle.sample(profile, state, diagnosis.looked_at, rows)
+    rows = await _left_by(extenders, state, rows, diagnosis)
     if not len(rows):
         cycle.post_filter(profile, state, diagnosis)
         diagnosis.nomination = await _acceptable(state.info, diagnosis.nomination, extenders)
@@ -50,6 +57,14 @@ async def choose(profile: Profile, state: State, extenders: Sequence[Extender]) 
     return int(rows[np.argmax(total)])
 
 
+async def _left_by(extenders: Sequence[Extender], state: State, rows: Ints, diagnosis: Diagnosis) -> Ints:
+    """One after the other is asked about what those before it have left."""
+    for extender in extenders:
+        if len(rows) and extender.config.filter_verb:
+            rows = await _filter(extender, state, rows, diagnosis)
+    return rows
+
+
 async def _filter(extender: Extender, state: State, rows: Ints, diagnosis: Diagnosis) -> Ints:
     nodes = [state.nodes.objects[row] for row in rows.tolist()]
     try:
@@ -60,6 +75,8 @@ async def _filter(extender: Extender, state: State, rows: Ints, diagnosis: Diagn
             return rows
         raise
     kept = np.array([n["metadata"]["name"] in found.names for n in nodes], dtype=np.bool_)
+    if not kept.all():
+        diagnosis.plugins.add(EXTENDER)
     for reasons, resolvable in ((found.hopeless, False), (found.failed, True)):
         for node, reason in reasons.items():
             row = state.nodes.row.get(node)

@@ -11,13 +11,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from timonel.objects.meta import Key, Object
+from timonel.records import dataclass
 from timonel.scheduler.nodes import Ints, Mask, Nodes
 from timonel.scheduler.podinfo import PodInfo
 
@@ -73,6 +74,10 @@ class Rejected(Exception):
     def __init__(self, reason: str, *, resolvable: bool = False) -> None:
         super().__init__(reason)
         self.reason, self.resolvable = reason, resolvable
+
+
+class PluginFailed(Exception):
+    """A plugin raised what it should not; told as upstream tells it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +197,12 @@ class PreBindPlugin(Protocol):
 
 
 @runtime_checkable
+class PreFlightPlugin(Protocol):
+    def has_to_pre_bind(self, state: State) -> bool:
+        """Whether `pre_bind` has anything to do; if so, the pod's status names the node meanwhile."""
+
+
+@runtime_checkable
 class BindPlugin(Protocol):
     async def bind(self, state: State, node: str) -> bool | None:
         """False leaves it to the next one."""
@@ -244,6 +255,9 @@ class Diagnosis:
     plugins: set[str] = field(default_factory=set)  # who refused: their events matter to this pod
     rejected: str = ""  # from pre_filter, instead of reasons
     unresolvable: Mask = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
+    looked_at: Ints = field(
+        default_factory=lambda: np.zeros(0, dtype=np.int64)
+    )  # rows that pre_filter has left
     post_filter: str = ""
     nomination: Nomination | None = None
     lacks_only_room: bool = False  # where it is not hopeless: sums of requests tell all

@@ -99,15 +99,19 @@ class Kind:
 
     def choose(self) -> int:
         """The row of the best node, or -1."""
+        measures, since = self.profile.measures, self.profile.measures.watch()
         rows = self._passing_wide()
         refused = self._refused_for_nominated()
         if refused:
             rows = np.flatnonzero(self._base > OUT) if rows is None else rows
             rows = rows[~np.isin(rows, refused)]
-        if rows is not None and len(rows) < 2:
-            return int(rows[0]) if len(rows) else -1
         if rows is None:
             rows = np.flatnonzero(self._base > OUT)
+        if len(rows):  # where none is left the filters are asked again, for the diagnosis
+            measures.point("Filter", self.profile.scheduler_name, since)
+            rows = cycle.candidates(self.profile, self.state, self.rows, rows)
+        if len(rows) < 2:
+            return int(rows[0]) if len(rows) else -1
         added = self._added(rows)
         if added is None:
             best = int(np.argmax(self._base[rows])) if len(rows) else -1
@@ -161,8 +165,11 @@ class Kind:
         """What the scores add that depend on the other nodes; None where they add nothing."""
         if not len(rows):
             return None
+        measures, since = self.profile.measures, self.profile.measures.watch()
         for preparing in self.profile.pre_score:
             preparing.pre_score(self.state, rows)
+        measures.point("PreScore", self.profile.scheduler_name, since)
+        since = measures.watch()
         total: Ints | None = None
         for plugin in self._apart:
             scores = self._raw(plugin, rows)
@@ -171,6 +178,7 @@ class Kind:
                     plugin, self.state, rows, scores
                 )
                 total = points if total is None else total + points
+        measures.point("Score", self.profile.scheduler_name, since)
         return total
 
     def _raw(self, plugin: Any, rows: Ints) -> Any:
@@ -213,10 +221,16 @@ class Memory:
         if info.likeness is None or not len(self._nodes) or not self._profile.remembers:
             state = State(info, self._nodes, self._reads)
             return state, cycle.choose(self._profile, state)
-        kind = self._kind(info, info.likeness)
-        row = -1 if kind.diagnosis.rejected else kind.choose()
-        if row < 0:
-            raise kind.explain()
+        try:
+            kind = self._kind(info, info.likeness)
+            row = -1 if kind.diagnosis.rejected else kind.choose()
+            if row < 0:
+                raise kind.explain()
+        except Unschedulable:
+            raise
+        except Exception:  # of a plugin: what is remembered may be half done
+            self._kinds.pop(info.likeness, None)
+            raise
         return State(info, self._nodes, self._reads, dict(kind.state.notes), set(kind.state.skipped)), row
 
     def _kind(self, info: PodInfo, likeness: bytes) -> Kind:

@@ -13,6 +13,7 @@ import numpy as np
 from timonel.objects.meta import Object
 from timonel.scheduler import framework
 from timonel.scheduler.framework import MAX_SCORE, Plugin, State
+from timonel.scheduler.measures import Measures
 from timonel.scheduler.nodes import Ints
 from timonel.scheduler.plugins.default_binder import DefaultBinder
 from timonel.scheduler.plugins.default_preemption import DefaultPreemption
@@ -71,8 +72,12 @@ class Profile:
         scheduler_name: str = DEFAULT_NAME,
         weights: Mapping[str, int] | None = None,
         points: Mapping[str, Sequence[str]] | None = None,
+        percentage: int | None = None,
     ) -> None:
+        """`percentage` of the nodes that are looked at until enough pass; None for all of them."""
         self.scheduler_name = scheduler_name
+        self.percentage = percentage
+        self.measures = Measures()  # who runs the profile may put its own here
         self.plugins = tuple(plugins)
         self._weights = WEIGHTS if weights is None else weights
         self._points = points or {}
@@ -132,13 +137,16 @@ class Profile:
         return points
 
     def interested_in(self, event: str) -> list[tuple[str, MayHelp]]:
-        """The plugins that an event may cause to change their mind, and what they say about it for a pod."""
+        """The plugins that an event may cause to change their mind, and what they say about it for a pod.
+
+        Those that name no events may be helped by any.
+        """
         found = self._interested.get(event)
         if found is None:
             found = self._interested[event] = [
                 (p.name, p.may_help if isinstance(p, framework.QueueingHintPlugin) else _always)
                 for p in self.plugins
-                if event in p.events
+                if event in getattr(p, "events", (event,))
             ]
         return found
 

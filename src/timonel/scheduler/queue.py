@@ -12,16 +12,26 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import field
 from typing import Any
 
 from timonel.aio.clock import Clock, Timer
+from timonel.records import dataclass
+from timonel.scheduler.measures import Counters
 from timonel.scheduler.podinfo import PodInfo
 
 FIRST_BACKOFF = 1.0
 LONGEST_BACKOFF = 10.0
 SET_ASIDE_AT_MOST = 300.0
+
+# What moves a pod besides events of the cluster.
+ADDED, FAILED = "UnscheduledPodAdd", "ScheduleAttemptFailure"
+BACKED_OFF, POPPED, FORCED, FLUSHED = (
+    "BackoffComplete", "PopFromBackoffQ", "ForceActivate", "UnschedulableTimeout",
+)  # fmt: skip
+VICTIM_GONE = "AssignedPodDelete"
+PARTS = {"erring": "backoff", "aside": "unschedulable", "held": "unschedulable"}
 
 Rank = Callable[[PodInfo, float], Any]
 Helps = Callable[["Queued"], bool]
@@ -32,7 +42,10 @@ class Queued:
     info: PodInfo
     since: float
     attempts: int = 0
+    refusals: int = 0  # attempts of those that found no node
     failures: int = 0  # errors in a row
+    tried_at: float = 0.0  # for the first time
+    was_flushed: bool = False  # nothing but time has moved it since it was last refused
     failed_at: float = 0.0
     plugins: frozenset[str] = frozenset()  # that refused it; empty: anything may help
     state: str = "active"  # active, backoff, erring, aside, gated, held
@@ -52,6 +65,7 @@ class SchedulingQueue:
     ) -> None:
         self._clock, self._rank = clock, rank
         self._first, self._longest = first_backoff, longest_backoff
+        self.incoming = Counters()  # by part and by what moved a pod there
         self._pods: dict[str, Queued] = {}  # by uid: all that wait
         self._aside: dict[str, Queued] = {}
         self._held: dict[str, Queued] = {}
@@ -74,20 +88,29 @@ class SchedulingQueue:
     def counts(self) -> dict[str, int]:
         """How many pods wait in each part, by upstream's names."""
         found = {"active": 0, "backoff": 0, "unschedulable": 0, "gated": 0}
-        names = {"erring": "backoff", "aside": "unschedulable", "held": "unschedulable"}
         for queued in self._pods.values():
-            found[names.get(queued.state, queued.state)] += 1
+            found[PARTS.get(queued.state, queued.state)] += 1
         return found
+
+    def refused(self) -> Iterator[Queued]:
+        """Those that no node was found for, wherever they wait."""
+        return (queued for queued in self._pods.values() if queued.plugins)
+
+    def will_try(self, uid: str) -> bool:
+        """Whether a pod is tried without anything else happening first."""
+        queued = self._pods.get(uid)
+        return queued is not None and queued.state in ("active", "backoff", "erring")
 
     # ---- pods come, change and go
 
     def add(self, info: PodInfo) -> None:
-        self._activate(Queued(info, self._clock.now()))
+        self._activate(Queued(info, self._clock.now()), ADDED)
 
     def gate(self, info: PodInfo) -> None:
         """Keep, but do not look at it until it is added."""
         self._forget(info.uid)
         self._pods[info.uid] = Queued(info, self._clock.now(), state="gated")
+        self.incoming["unschedulable", ADDED] += 1
 
     def update(self, info: PodInfo) -> None:
         """The pod changed while it waits; what it asks for may have changed with it."""
@@ -112,6 +135,8 @@ class SchedulingQueue:
             queued = self._next()
             if queued is not None:
                 del self._pods[queued.info.uid]
+                if not queued.attempts:
+                    queued.tried_at = self._clock.monotonic()
                 queued.attempts += 1
                 return queued
             self._wake.clear()
@@ -127,18 +152,21 @@ class SchedulingQueue:
                     and self._pods.get(queued.info.uid) is queued
                 ):
                     self._leave(queued)
+                    if state == "backoff":
+                        self.incoming["active", POPPED] += 1
                     return queued
         return None
 
     def set_aside(self, queued: Queued, plugins: Iterable[str]) -> None:
         """No node will do."""
-        queued.failures = 0
-        self._lay_aside(queued, plugins, "aside")
+        self._refuse(queued, plugins)
+        self._lay_aside(queued, "aside")
         self._aside[queued.info.uid] = queued
 
     def hold(self, queued: Queued, plugins: Iterable[str]) -> None:
         """As `set_aside`, but whatever happens counts only once it is let go."""
-        self._lay_aside(queued, plugins, "held")
+        self._refuse(queued, plugins)
+        self._lay_aside(queued, "held")
         queued.was_moved = False
         self._held[queued.info.uid] = queued
 
@@ -146,18 +174,30 @@ class SchedulingQueue:
         queued = self._pods.get(uid)
         if queued is None or queued.state != "held":
             return
-        self.set_aside(queued, queued.plugins)
+        self._lay_aside(queued, "aside")
+        self._aside[uid] = queued
         if at_once:
-            self._activate(queued)
+            self._activate(queued, FORCED)
         elif queued.was_moved:
-            self._wait_out(queued)
+            self._wait_out(queued, VICTIM_GONE)
 
-    def _lay_aside(self, queued: Queued, plugins: Iterable[str], state: str) -> None:
-        self._leave(queued)
+    def _refuse(self, queued: Queued, plugins: Iterable[str]) -> None:
         queued.plugins, queued.failed_at = frozenset(plugins), self._clock.monotonic()
+        queued.refusals += 1
+        queued.failures = 0
+        queued.was_flushed = False
+        self.incoming["unschedulable", FAILED] += 1
+
+    def _lay_aside(self, queued: Queued, state: str) -> None:
+        self._leave(queued)
         queued.state = state
         self._pods[queued.info.uid] = queued
-        queued.timer = self._clock.call_later(SET_ASIDE_AT_MOST, lambda: self._activate(queued))
+        left = queued.failed_at + SET_ASIDE_AT_MOST - self._clock.monotonic()
+        queued.timer = self._clock.call_later(left, lambda: self._flush(queued))
+
+    def _flush(self, queued: Queued) -> None:
+        queued.was_flushed = True
+        self._activate(queued, FLUSHED)
 
     def back_off(self, queued: Queued) -> None:
         """After an error that has nothing to do with the pod."""
@@ -166,11 +206,14 @@ class SchedulingQueue:
         self._leave(queued)
         self._pods[queued.info.uid] = queued
         queued.state = "erring"
-        queued.timer = self._clock.call_later(self._backoff(queued.failures), lambda: self._activate(queued))
+        self.incoming["backoff", FAILED] += 1
+        queued.timer = self._clock.call_later(
+            self._backoff(queued.failures), lambda: self._activate(queued, BACKED_OFF)
+        )
 
     # ---- something happens in the cluster
 
-    def moved(self, helps: Helps, uid: str = "") -> None:
+    def moved(self, helps: Helps, uid: str = "", event: str = "") -> None:
         """An event; `helps` says whether it may help a pod. `uid` where it concerns one pod alone."""
         if uid:
             queued = self._pods.get(uid)
@@ -182,12 +225,12 @@ class SchedulingQueue:
                 if queued.state == "held":
                     queued.was_moved = True
                 else:
-                    self._wait_out(queued)
+                    self._wait_out(queued, event)
 
     def activate(self, uid: str) -> None:
         queued = self._pods.get(uid)
         if queued is not None and queued.state in ("aside", "backoff", "erring", "held"):
-            self._activate(queued)
+            self._activate(queued, FORCED)
 
     def close(self) -> None:
         for queued in self._pods.values():
@@ -196,21 +239,23 @@ class SchedulingQueue:
     def _backoff(self, attempts: int) -> float:
         return float(min(self._first * 2.0 ** min(attempts - 1, 32), self._longest)) if attempts else 0.0
 
-    def _wait_out(self, queued: Queued) -> None:
+    def _wait_out(self, queued: Queued, event: str) -> None:
         self._leave(queued)
-        until = queued.failed_at + self._backoff(queued.attempts)
+        until = queued.failed_at + self._backoff(queued.refusals)
         left = until - self._clock.monotonic()
         if left <= 0:
-            self._activate(queued)
+            self._activate(queued, event)
             return
         queued.state = "backoff"
         queued.turn += 1
-        queued.timer = self._clock.call_later(left, lambda: self._activate(queued))
+        self.incoming["backoff", event] += 1
+        queued.timer = self._clock.call_later(left, lambda: self._activate(queued, BACKED_OFF))
         heapq.heappush(self._backing_off, (until, next(self._numbers), queued.turn, queued))
         self._wake.set()
 
-    def _activate(self, queued: Queued) -> None:
+    def _activate(self, queued: Queued, event: str) -> None:
         self._leave(queued)
+        self.incoming["active", event] += 1
         queued.state = "active"
         queued.turn += 1
         self._pods[queued.info.uid] = queued

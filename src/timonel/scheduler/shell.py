@@ -13,25 +13,32 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from timonel.aio.clock import Clock
+from timonel.aio.clock import Clock, stopwatch
 from timonel.client.discovery import ResourceIndex
 from timonel.client.informer import Informer, InformerFactory
 from timonel.client.rest import Client
 from timonel.client.transport import Transport, Unreachable
 from timonel.machinery.errors import StatusError
-from timonel.objects.meta import Key, Object, is_deleting, labels_of
+from timonel.objects.meta import Key, Object, is_deleting, key_of, labels_of
 from timonel.scheduler import cycle, extended
+from timonel.scheduler.binding import Binding, expecting
 from timonel.scheduler.configuration import Configuration
 from timonel.scheduler.evictions import Evictions, still_there
 from timonel.scheduler.extenders import Extender
-from timonel.scheduler.framework import ActingPlugin, Nomination, Rejected, State
+from timonel.scheduler.framework import (
+    ActingPlugin,
+    Nomination,
+    Rejected,
+    State,
+)
+from timonel.scheduler.measures import ERROR, SCHEDULED, UNSCHEDULABLE, Measures
 from timonel.scheduler.memory import Memory
 from timonel.scheduler.nodes import Nodes
 from timonel.scheduler.podinfo import PodInfo, pod_info
 from timonel.scheduler.profile import DEFAULT_NAME, Profile, default_plugins
 from timonel.scheduler.queue import Queued, SchedulingQueue
 from timonel.scheduler.telling import PatientRecorder, Statuses
-from timonel.scheduler.watched import AFTER_NOTHING, EVENTS, SELECTING, WATCHED, Readings, served
+from timonel.scheduler.watched import AFTER_NOTHING, EVENTS, SELECTING, WATCHED, Readings, label_of, served
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +60,9 @@ class Scheduler:
     ) -> None:
         settings = configuration or Configuration((Profile(default_plugins()),))
         self.profiles = {p.scheduler_name: p for p in settings.profiles}
+        self.measures = Measures(stopwatch)
+        for profile in settings.profiles:
+            profile.measures = self.measures
         self.extenders = [Extender(config, clock) for config in settings.extenders]
         self.name = next(iter(self.profiles))
         self.nodes = Nodes()
@@ -62,6 +72,7 @@ class Scheduler:
             first_backoff=settings.first_backoff,
             longest_backoff=settings.longest_backoff,
         )
+        self.measures.incoming = self.queue.incoming
         self.recorder = PatientRecorder(transport, clock, self.name, busy=self._is_busy)
         self._client, self._clock = Client(transport, index), clock
         self._owns_informers = informers is None
@@ -73,10 +84,18 @@ class Scheduler:
         self._permitting: dict[str, asyncio.Task[None]] = {}
         self._statuses = Statuses(self._client, clock)
         self._evictions = Evictions(
-            self._client, self._statuses, self.queue, self.nodes, self.recorder, self._permitting
+            self._client,
+            self._statuses,
+            self.queue,
+            self.nodes,
+            self.recorder,
+            self._permitting,
+            self.measures,
         )
+        self._binding = Binding(self.extenders, self._statuses, self.measures, self._permitting)
         self._bindings = asyncio.Semaphore(MOST_BINDINGS)
         self._under_way = 0
+        self.is_running = False
         for profile in self.profiles.values():
             for plugin in profile.plugins:
                 if isinstance(plugin, ActingPlugin):
@@ -85,6 +104,15 @@ class Scheduler:
     def _is_busy(self) -> bool:
         """Whether pods wait that could be tried, or bindings are on their way."""
         return self.queue.is_busy or self._under_way > 0
+
+    @property
+    def under_way(self) -> int:
+        """Pods that are being decided about, told or bound."""
+        return self._under_way
+
+    def cached(self) -> dict[str, int]:
+        """How many nodes and pods are counted with, and how many of those pods are not known to be bound."""
+        return {"nodes": len(self.nodes), "pods": len(self._placed), "assumed_pods": len(self._assumed)}
 
     def informer(self, resource: str) -> Informer:
         """What the scheduler itself has seen."""
@@ -108,6 +136,7 @@ class Scheduler:
             try:
                 for resource, handler in known:
                     self._cache.informers[resource].add_handler(handler)
+                self.is_running = True
                 ready.set()
                 while True:
                     queued = await self.queue.pop()
@@ -116,6 +145,7 @@ class Scheduler:
                     await self._schedule(queued, group)
                     await self._clock.sleep(0)  # others have their turn between two decisions
             finally:
+                self.is_running = False
                 for resource, handler in known:
                     self._cache.informers[resource].remove_handler(handler)
                 self.queue.close()
@@ -132,17 +162,19 @@ class Scheduler:
         interested = {name: profile.interested_in(event) for name, profile in self.profiles.items()}
 
         def helps(queued: Queued) -> bool:
-            plugins = interested[self._profile_name(queued.info)]
+            plugins = interested[self.profile_of(queued.info)]
             if not queued.plugins:
                 return event in AFTER_NOTHING
+            if extended.EXTENDER in queued.plugins:
+                return True
             return any(
                 name in queued.plugins and may_help(queued.info, event, old, new)
                 for name, may_help in plugins
             )
 
-        self.queue.moved(helps, uid)
+        self.queue.moved(helps, uid, label_of(event, old, new))
 
-    def _profile_name(self, info: PodInfo) -> str:
+    def profile_of(self, info: PodInfo) -> str:
         found: str = info.spec.get("schedulerName") or DEFAULT_NAME
         return found if found in self.profiles else self.name
 
@@ -220,13 +252,18 @@ class Scheduler:
     def _waiting_pod_changed(self, old: Object | None, new: Object) -> None:
         uid = new["metadata"]["uid"]
         if is_deleting(new):
+            if old is None or self.queue.will_try(uid):
+                text = f"skip schedule deleting pod: {key_of(new)}"
+                self.recorder.record(new, "Warning", "FailedScheduling", text)
             self.queue.remove(uid)
             self.nodes.withdraw(uid)
             return
         info = pod_info(new)
-        nominated = (new.get("status") or {}).get("nominatedNodeName")
-        if old is None and nominated:
+        nominated, before = _nominated(new), _nominated(old) if old is not None else ""
+        if nominated and nominated != before:
             self.nodes.nominate(info, nominated)
+        elif before and not nominated:
+            self.nodes.withdraw(uid)
         if old is None or (uid in self.queue and _is_gated(old) != _is_gated(new)):
             self._enqueue(info)
         elif uid in self.queue:
@@ -235,7 +272,7 @@ class Scheduler:
                 self._happened("pod-changed", old, new, uid)
 
     def _enqueue(self, info: PodInfo) -> None:
-        profile = self.profiles[self._profile_name(info)]
+        profile = self.profiles[self.profile_of(info)]
         if any(plugin.pre_enqueue(info.pod) is not None for plugin in profile.pre_enqueue):
             self.queue.gate(info)
         else:
@@ -252,30 +289,32 @@ class Scheduler:
 
     async def _schedule(self, queued: Queued, group: asyncio.TaskGroup) -> None:
         """Decide about one pod; what is left to do goes to a task, which gives the binding slot back."""
-        name = self._profile_name(queued.info)
+        name = self.profile_of(queued.info)
         profile = self.profiles[name]
+        since = self.measures.watch()
         try:
             state, row = await self._choose(name, queued.info)
         except cycle.Unschedulable as exc:
-            self._not_scheduled(queued, exc, group)
+            self._not_scheduled(queued, exc, group, since)
             return
         except Exception as exc:  # the queue goes on
             logger.exception("Could not decide about a pod", extra={"pod": str(queued.info.key)})
-            self._not_scheduled(queued, exc, group)
+            self._not_scheduled(queued, exc, group, since)
             return
+        finally:
+            self.measures.algorithm.add(self.measures.watch() - since)
         node = self.nodes.name(row)
         try:
-            for plugin in profile.reserve:
-                plugin.reserve(state, row)
+            self._binding.reserve(profile, state, row)
         except Exception as exc:  # of any plugin
             for plugin in reversed(profile.reserve):
                 plugin.unreserve(state)
-            self._not_scheduled(queued, exc, group)
+            self._not_scheduled(queued, exc, group, since)
             return
         self.nodes.withdraw(queued.info.uid)
         self._assumed.add(queued.info.uid)
         self._place(queued.info.uid, node, queued.info)
-        group.create_task(self._bind(profile, queued, state, node))
+        group.create_task(self._bind(profile, queued, state, node, since))
 
     async def _choose(self, name: str, info: PodInfo) -> tuple[State, int]:
         extenders = [extender for extender in self.extenders if extender.is_interested(info)]
@@ -284,53 +323,37 @@ class Scheduler:
         state = State(info, self.nodes, self._cache)
         return state, await extended.choose(self.profiles[name], state, extenders)
 
-    def _not_scheduled(self, queued: Queued, exc: Exception, group: asyncio.TaskGroup) -> None:
-        nomination = exc.diagnosis.nomination if isinstance(exc, cycle.Unschedulable) else None
+    def _not_scheduled(self, queued: Queued, exc: Exception, group: asyncio.TaskGroup, since: float) -> None:
+        self._count_failure(queued, exc, since)
+        nomination = exc.diagnosis.nomination if isinstance(exc, cycle.Unschedulable) else Nomination("")
         pod = self._put_back(queued, exc, nomination)
         group.create_task(self._tell(pod, exc, nomination))
         if pod is not None and nomination is not None and nomination.node:
+            self.measures.preemptions += 1
+            self.measures.victims.add(len(nomination.victims))
             group.create_task(self._evictions.make_room(queued.info, nomination))
 
-    async def _bind(self, profile: Profile, queued: Queued, state: State, node: str) -> None:
+    def _count_failure(self, queued: Queued, exc: Exception, since: float) -> None:
+        result = UNSCHEDULABLE if isinstance(exc, cycle.Unschedulable | Rejected) else ERROR
+        self.measures.attempt(result, self.profile_of(queued.info), since)
+
+    async def _bind(self, profile: Profile, queued: Queued, state: State, node: str, since: float) -> None:
         info = queued.info
         try:
-            if profile.permit:
-                await self._permit(profile, info, state, node)
-            for pre_bind in profile.pre_bind:
-                await pre_bind.pre_bind(state, node)
-            await self._bind_by_plugin_or_extender(profile, state, node)
+            await self._binding.carry_out(profile, state, node)
         except Exception as exc:  # of any plugin: the pod is tried again, and the next one is not held up
+            self._count_failure(queued, exc, since)
             self._forget(profile, info, state)
-            await self._tell(self._put_back(queued, exc, None), exc, None)
+            nowhere = Nomination("")
+            pod = self._put_back(queued, exc, nowhere)
+            await self._tell(expecting(pod, state), exc, nowhere)
             return
         self._released()
-        for post_bind in profile.post_bind:
-            post_bind.post_bind(state, node)
+        self.measures.attempt(SCHEDULED, profile.scheduler_name, since)
+        self.measures.bound(queued.attempts, self._clock.monotonic() - queued.tried_at)
+        self.measures.after_flush += queued.was_flushed
         self.recorder.record(info.pod, "Normal", "Scheduled", f"Successfully assigned {info.key} to {node}")
-
-    async def _bind_by_plugin_or_extender(self, profile: Profile, state: State, node: str) -> None:
-        for extender in self.extenders:
-            if extender.config.bind_verb and extender.is_interested(state.info):
-                await extender.bind(state.info.pod, node)
-                return
-        for bind in profile.bind:
-            if await bind.bind(state, node) is not False:
-                return
-
-    async def _permit(self, profile: Profile, info: PodInfo, state: State, node: str) -> None:
-        """Plugins may let the pod wait; a pod of higher priority that needs its place ends that."""
-        waiting = asyncio.current_task()
-        assert waiting is not None
-        self._permitting[info.uid] = waiting
-        try:
-            for permit in profile.permit:
-                await permit.permit(state, node)
-        except asyncio.CancelledError:
-            if info.uid in self._permitting or waiting.uncancel():
-                raise
-            raise Rejected("preempted") from None
-        finally:
-            self._permitting.pop(info.uid, None)
+        self._binding.post_bind(profile, state, node)
 
     def _released(self) -> None:
         self._under_way -= 1
@@ -424,6 +447,10 @@ class Scheduler:
             await changed.wait()
         finally:
             informer.remove_handler(handler)
+
+
+def _nominated(pod: Object) -> str:
+    return (pod.get("status") or {}).get("nominatedNodeName") or ""
 
 
 def _matters(old: Object, new: Object) -> bool:

@@ -43,12 +43,14 @@ class Statuses:
     def __init__(self, client: Client, clock: Clock) -> None:
         self._client, self._clock = client, clock
 
-    async def update(self, pod: Object, wanted: dict[str, Any], nomination: Nomination | None) -> None:
+    async def update(self, pod: Object, wanted: dict[str, Any] | None, nomination: Nomination | None) -> None:
         """Patches a condition and the nomination, where they are not as they should be."""
         status = pod.get("status") or {}
-        known = next((c for c in status.get("conditions") or () if c["type"] == wanted["type"]), None)
+        conditions = status.get("conditions") or ()
+        kind = wanted["type"] if wanted else ""
+        known = next((c for c in conditions if c["type"] == kind), None)
         told: dict[str, Any] = {}
-        if known is None or any(known.get(k) != v for k, v in wanted.items()):
+        if wanted and (known is None or any(known.get(k) != v for k, v in wanted.items())):
             since = known["lastTransitionTime"] if known and known["status"] == wanted["status"] else None
             condition = {
                 **wanted,

@@ -25,6 +25,26 @@ EVENTS: Mapping[str, str] = {
 }
 SELECTING = (SERVICES, *CONTROLLERS.values())
 WATCHED = ("pods", "nodes", "namespaces", *EVENTS, *SELECTING, BUDGETS)
+KINDS: Mapping[str, str] = {  # as upstream calls what an event is about
+    "claim": "PersistentVolumeClaim",
+    "volume": "PersistentVolume",
+    "class": "StorageClass",
+    "csinode": "CSINode",
+    "capacity": "CSIStorageCapacity",
+    "resource-claim": "ResourceClaim",
+    "resource-slice": "ResourceSlice",
+    "device-class": "DeviceClass",
+    "attachment": "VolumeAttachment",
+}
+LABELS: Mapping[str, str] = {
+    "node-added": "NodeAdd",
+    "node-changed": "NodeUpdate",
+    "node-deleted": "NodeDelete",
+    "pod-added": "AssignedPodAdd",
+    "pod-deleted": "AssignedPodDelete",
+    "pod-labels-changed": "AssignedPodUpdate",
+    "pod-changed": "UnscheduledPodUpdate",
+}
 AFTER_NOTHING = frozenset({"node-added"})  # what helps a pod that was refused because there were no nodes
 
 
@@ -40,6 +60,14 @@ class Readings(Lister):
 
 class Serves(Protocol):
     def resource(self, text: str) -> object: ...
+
+
+def label_of(event: str, old: Object | None, new: Object | None) -> str:
+    """An event as upstream's metrics name it."""
+    kind = KINDS.get(event)
+    if kind is None:
+        return LABELS[event]
+    return kind + ("Add" if old is None else "Delete" if new is None else "Update")
 
 
 def served(index: Serves, resources: Iterable[str]) -> Sequence[str]:

@@ -90,3 +90,4 @@ def _schedule(status: Object, now: str) -> None:
     conditions = [c for c in status.get("conditions") or () if c["type"] != "PodScheduled"]
     scheduled = {"type": "PodScheduled", "status": "True", "lastProbeTime": None, "lastTransitionTime": now}
     status["conditions"] = [*conditions, scheduled]
+    status.pop("nominatedNodeName", None)  # it has said where the pod was expected
