@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPrivateKeyTypes
 
@@ -31,6 +31,7 @@ from timonel.distro import controllers as roster
 from timonel.distro.config import ClusterConfig
 from timonel.distro.late import WhenNeeded
 from timonel.distro.resources import IndexKeeper
+from timonel.distro.schedulerfigures import scheduling
 from timonel.distro.turning import StillStore, Turner
 from timonel.objects.meta import Key, Object, parse_time
 from timonel.records import dataclass
@@ -46,6 +47,9 @@ from timonel.server.request import User
 from timonel.server.security import Settings as SecuritySettings
 from timonel.server.subresources.nodes import Dial
 from timonel.store.base import Store
+
+if TYPE_CHECKING:
+    from timonel.scheduler.shell import Scheduler
 
 METRICS = "v1beta1.metrics.k8s.io"  # its APIService
 ISSUER = "https://kubernetes.default.svc"  # of service-account tokens; upstream's default
@@ -95,6 +99,7 @@ class Cluster:
     ) -> None:
         """`turned` hears the time after somebody has turned a virtual clock."""
         self.config, self.clock, self._secrets = config, clock, secrets
+        self._made_scheduler: Scheduler | None = None  # the last one, for figures
         self._nearby_servers: dict[str, Dial] = {}  # likewise, by their APIService
         self.nearby_nodes: dict[str, Dial] = {}  # of this process: the API server reaches them without a port
         self.index = builtin()
@@ -187,6 +192,7 @@ class Cluster:
             self.api.components.here["controller-manager"] = _runs
             wanted.append(self._metrics_server())
         if "scheduler" in self.config.components:
+            self.api.metrics.add(scheduling(lambda: self._made_scheduler))
             wanted.append(self._alone("scheduler", SCHEDULER, self._late_scheduler))
             self.api.components.here["scheduler"] = _runs
         return wanted
@@ -217,12 +223,13 @@ class Cluster:
         from timonel.scheduler.shell import Scheduler  # NumPy is paid for only where pods are scheduled
 
         file = self.config.scheduler_config
-        return Scheduler(
+        made = self._made_scheduler = Scheduler(
             self.transport_for(SCHEDULER),
             index=self.index,
             clock=self.clock,
             configuration=load(Path(file)) if file else None,
         )
+        return made
 
     def _metrics_server(self) -> Service:
         user = User("system:serviceaccount:kube-system:metrics-server", SERVICE_ACCOUNTS)
