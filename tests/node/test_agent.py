@@ -314,3 +314,31 @@ async def test_what_the_control_plane_wrote_while_the_node_was_away_is_put_right
 
     assert (before, ready()) == ("False", "True")
     assert len([w for w in api.writes[writes:] if w[0] == "pods"]) == 0
+
+
+async def test_a_critical_pod_takes_the_place_of_a_lesser_one(api: FakeApi, agent: Agent) -> None:
+    resources = {"requests": {"cpu": "3"}}
+    lesser = pod(container(resources=resources), name="lesser", uid="lesser")
+    async with agent():
+        api.put("pods", lesser)
+        await until_phase(api, "Running", "lesser")
+        api.put("pods", pod(container(resources=resources), priority=2_000_001_000))
+        await until_phase(api, "Running")
+        await until_phase(api, "Failed", "lesser")
+
+    ended = status(api, "lesser")
+    [disruption] = [c for c in ended["conditions"] if c["type"] == "DisruptionTarget"]
+    assert (ended["reason"], ended["message"]) == ("Preempting", "Preempted in order to admit critical pod")
+    assert (disruption["status"], disruption["reason"]) == ("True", "TerminationByKubelet")
+
+
+async def test_a_pod_s_runtime_class_has_to_exist(api: FakeApi, agent: Agent) -> None:
+    async with agent():
+        api.put("pods", pod(runtimeClassName="gone"))
+        await api.until(lambda: api.events("web"))
+        begun = api.events("web")
+        api.put("runtimeclasses", {"metadata": {"name": "gone"}, "handler": "runc"})
+        await until_phase(api, "Running")
+
+    assert begun[0][0] == "FailedCreatePodSandBox"
+    assert 'runtimeclasses.node.k8s.io "gone" not found' in begun[0][1]

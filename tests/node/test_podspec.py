@@ -168,3 +168,31 @@ def test_non_root_is_verified(security: dict[str, Any], image: Image, message: s
         config(container(securityContext={"runAsNonRoot": True, **security}), image)
 
     assert message in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "kernel", "in_hosts"),
+    [
+        ({}, "web", "web"),
+        ({"hostname": "h", "subdomain": "s"}, "h", "h.s.default.svc.cluster.local\th"),
+        (
+            {"subdomain": "s", "setHostnameAsFQDN": True},
+            "web.s.default.svc.cluster.local",
+            "web.s.default.svc.cluster.local\tweb",
+        ),
+        ({"setHostnameAsFQDN": True}, "web", "web"),
+        ({"hostnameOverride": "x.example.org", "subdomain": "s"}, "x.example.org", "x.example.org"),
+    ],
+)
+def test_names_of_a_pod(fields: dict[str, Any], kernel: str, in_hosts: str) -> None:
+    wanted = pod(**fields)
+
+    assert sandbox_config(wanted, 0, NODE).hostname == kernel
+    assert f"10.0.0.9\t{in_hosts}\n" in etc_hosts(wanted, ["10.0.0.9"], "cluster.local", "")
+
+
+def test_a_full_name_has_to_fit_into_the_kernel() -> None:
+    with pytest.raises(ConfigError) as refused:
+        sandbox_config(pod(subdomain="s" * 60, setHostnameAsFQDN=True), 0, NODE)
+
+    assert str(refused.value).endswith("is too long (64 characters is the max, 90 characters requested)")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -224,3 +225,11 @@ def test_a_condition_that_has_no_reason_any_more_loses_it() -> None:
     assert ready["status"] == "True"
     assert ready["reason"] is None
     assert ready["message"] is None
+
+
+def test_what_the_containers_said_at_their_end_fits_together() -> None:
+    ended = [replace(ran(name, EXITED), message="x" * 9000) for name in ("a", "b", "c")]
+    found = build(pod(*(container(c.name) for c in ended)), runtime(*ended), facts())
+
+    messages = [s["state"]["terminated"]["message"] for s in found["containerStatuses"]]
+    assert [len(m) for m in messages] == [4096, 4096, 4096]

@@ -1,4 +1,4 @@
-"""The pod's own cgroup (v1, cgroupfs): made with its limits before the sandbox, removed after it.
+"""The pod's own cgroup (cgroupfs, versions 1 and 2): made with its limits before the sandbox, removed after it.
 
 runc makes the containers' groups below and leaves ours as we set them, but never removes it.
 Upstream: pkg/kubelet/cm/helpers_linux.go (ResourceConfigForPod), pod_container_manager_linux.go.
@@ -6,11 +6,11 @@ Upstream: pkg/kubelet/cm/helpers_linux.go (ResourceConfigForPod), pod_container_
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from timonel.node import amounts
+from timonel.node import podresources
 from timonel.node.podspec import CPU_PERIOD, cpu_quota, cpu_shares, qos_of
 from timonel.objects.meta import Object
 
@@ -18,48 +18,98 @@ ROOT = Path("/sys/fs/cgroup")
 
 
 def settings(pod: Object) -> dict[str, dict[str, str]]:
-    """Controller -> file -> text. A limit counts only if every container has one."""
-    containers = [*pod["spec"]["containers"], *(pod["spec"].get("initContainers") or ())]
-    cpu = _sum(containers, "requests", "cpu")
-    quota = _limit(containers, "cpu")
-    memory = _limit(containers, "memory")
-    shares = 2 if qos_of(pod) == "BestEffort" else cpu_shares(cpu)
-    found = {"cpu": {"cpu.shares": str(shares)}}
+    """Controller -> file -> text, for version 1. A limit counts only if every container has one."""
+    bounds, quota = limits_of(pod)
+    found = {"cpu": {"cpu.shares": str(_shares(pod))}}
     if quota:
         found["cpu"]["cpu.cfs_period_us"] = str(CPU_PERIOD)
-        found["cpu"]["cpu.cfs_quota_us"] = str(cpu_quota(quota))
-    if memory:
-        found["memory"] = {"memory.limit_in_bytes": str(memory)}
+        found["cpu"]["cpu.cfs_quota_us"] = str(quota)
+    if bounds.get("memory"):
+        found["memory"] = {"memory.limit_in_bytes": str(bounds["memory"])}
+    for name, size in bounds.items():
+        if name.startswith("hugepages-"):
+            page = _page(name)
+            found.setdefault("hugetlb", {})[f"hugetlb.{page}.limit_in_bytes"] = str(size)
     return found
 
 
-def _amount(container: Mapping[str, Any], side: str, name: str) -> int:
-    text = ((container.get("resources") or {}).get(side) or {}).get(name)
-    return amounts.milli(text) if name == "cpu" else amounts.whole(text)
+def unified_settings(pod: Object) -> dict[str, str]:
+    """File -> text, for version 2."""
+    bounds, quota = limits_of(pod)
+    found = {"cpu.weight": str(weight(_shares(pod)))}
+    found["cpu.max"] = f"{quota or 'max'} {CPU_PERIOD}"
+    found["memory.max"] = str(bounds.get("memory") or "max")
+    found |= {f"hugetlb.{_page(n)}.max": str(b) for n, b in bounds.items() if n.startswith("hugepages-")}
+    return found
 
 
-def _sum(containers: Iterable[Mapping[str, Any]], side: str, name: str) -> int:
-    return sum(_amount(c, side, name) for c in containers)
+def weight(shares: int) -> int:
+    """cpu.shares (2 to 262144) as cpu.weight (1 to 10000)."""
+    return 1 + (max(shares, 2) - 2) * 9999 // 262142
 
 
-def _limit(containers: Iterable[Mapping[str, Any]], name: str) -> int:
-    found = [_amount(c, "limits", name) for c in containers]
-    return sum(found) if all(found) else 0
+def limits_of(pod: Object) -> tuple[dict[str, int], int]:
+    """The pod's bounds and its cpu quota; 0 is no limit."""
+    bounds = podresources.limits(pod)
+    return bounds, cpu_quota(bounds.get("cpu", 0))
 
 
-def create(parent: str, pod: Object) -> None:
-    for controller, files in settings(pod).items():
-        directory = ROOT / controller / parent.lstrip("/")
-        if not (ROOT / controller).is_dir():
+def _shares(pod: Object) -> int:
+    if qos_of(pod) == "BestEffort":
+        return cpu_shares(0)
+    return cpu_shares(podresources.requests(pod).get("cpu", 0))
+
+
+def _page(resource: str) -> str:
+    """hugepages-2Mi is 2MB to the kernel."""
+    return resource.removeprefix("hugepages-").removesuffix("i") + "B"
+
+
+def create(parent: str, pod: Object, *, pids: int = 0, root: Path = ROOT) -> None:
+    """Make the pod's groups, or set those that are there to what the pod may use now.
+
+    `pids`: how many processes the pod may have; 0 is no limit."""
+    if is_unified(root):
+        directory = root / parent.lstrip("/")
+        _delegate(root, directory)
+        _write(directory, unified_settings(pod) | {"pids.max": str(pids or "max")})
+        return
+    settings_ = settings(pod)
+    if pids:
+        settings_["pids"] = {"pids.max": str(pids)}
+    for controller, files in settings_.items():
+        if not (root / controller).is_dir():
             continue
+        directory = root / controller / parent.lstrip("/")
         directory.mkdir(parents=True, exist_ok=True)
-        for name, text in files.items():
-            (directory / name).write_text(text)
+        _write(directory, files)
+
+
+def is_unified(root: Path = ROOT) -> bool:
+    """Whether the machine has version 2 alone."""
+    return (root / "cgroup.controllers").exists()
+
+
+def _delegate(root: Path, directory: Path) -> None:
+    """Make the groups down to this one, each handing its controllers to those below it."""
+    controllers = (root / "cgroup.controllers").read_text().split()
+    directory.mkdir(parents=True, exist_ok=True)
+    for group in reversed(list(directory.relative_to(root).parents)):
+        for name in controllers:
+            with contextlib.suppress(OSError):  # some cannot be handed on everywhere
+                (root / group / "cgroup.subtree_control").write_text(f"+{name}")
+
+
+def _write(directory: Path, files: Mapping[str, str]) -> None:
+    for name, text in files.items():
+        if name.startswith("hugetlb.") and not (directory / name).exists():
+            continue  # no pages of that size here
+        (directory / name).write_text(text)
 
 
 def remove(parent: str) -> None:
     """From every hierarchy. What still has processes stays (and is removed with the pod's next clean-up)."""
-    for hierarchy in ROOT.iterdir():
+    for hierarchy in _hierarchies():
         directory = hierarchy / parent.lstrip("/")
         if not directory.is_dir():
             continue
@@ -72,10 +122,14 @@ def remove(parent: str) -> None:
 def pods_of(root: str) -> set[str]:
     """Uids of pods that have a group below a node's root, from whatever life of the agent."""
     found = set[str]()
-    for hierarchy in ROOT.iterdir():
+    for hierarchy in _hierarchies():
         for qos in ("", "burstable", "besteffort"):
             found |= {p.name.removeprefix("pod") for p in (hierarchy / root.lstrip("/") / qos).glob("pod*")}
     return found
+
+
+def _hierarchies() -> list[Path]:
+    return [ROOT] if is_unified() else list(ROOT.iterdir())
 
 
 def _rmdir(directory: Path) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
+from timonel.node.admission import Abilities
 from timonel.node.cri.runtime import Dns
 from timonel.node.nodestatus import Machine
 from timonel.node.podspec import parse_resolv_conf
@@ -35,6 +36,14 @@ def read(node: str, directory: Path) -> Machine:
         kernel=name.release,
         os_image=_os_image(),
         architecture=_ARCHITECTURES.get(name.machine, name.machine),
+    )
+
+
+def abilities() -> Abilities:
+    """What the host's kernel can enforce for pods."""
+    return Abilities(
+        app_armor=_text("/sys/module/apparmor/parameters/enabled", "N") == "Y",
+        selinux=_text("/sys/fs/selinux/enforce", "") in ("0", "1"),
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from timonel.node import backoff
 from timonel.node.backoff import Backoff
 from timonel.node.cri.runtime import Container, ContainerState, Sandbox, SandboxState
+from timonel.node.podresources import is_sidecar as is_sidecar
 from timonel.node.podruntime import HASH, PodRuntime, spec_hash
 from timonel.objects.meta import Object
 from timonel.records import dataclass
@@ -86,10 +87,6 @@ def needs_sandbox(pod: Object, runtime: PodRuntime) -> bool:
     if sandbox is None or sandbox.state is not SandboxState.READY:
         return True
     return not sandbox.ips and not pod["spec"].get("hostNetwork")
-
-
-def is_sidecar(container: ContainerSpec) -> bool:
-    return container.get("restartPolicy") == "Always"
 
 
 def restart_policy(pod: Object, container: ContainerSpec, *, init: bool) -> str:

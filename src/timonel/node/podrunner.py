@@ -15,12 +15,11 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.aio.clock import Clock, Timer, wait_until
 from timonel.client.events import EventRecorder
-from timonel.node import backoff, podactions, podstatus, podworker
+from timonel.node import backoff, podactions, podspec, podstatus, podworker
 from timonel.node.backoff import Backoff
 from timonel.node.cri.errors import RuntimeFailure
 from timonel.node.cri.runtime import Container, ContainerState, Runtime
@@ -40,6 +39,7 @@ from timonel.node.relist import insist
 from timonel.node.statuswriter import StatusWriter
 from timonel.node.volumes.source import VolumeError
 from timonel.objects.meta import Object, format_time, is_deleting, parse_time
+from timonel.records import dataclass
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,17 @@ class Surroundings:
     runtime_name: str
     exits: dict[str, None]  # ids that ended lately: news may come before its container is known here
     owners: dict[str, PodRunner]  # who a sandbox or container belongs to, by id
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a pod is not to run here (any more): `reason` and `message` of its status. `disruption` is the message of
+    its DisruptionTarget condition, where the node ends what was well; `grace` shortens the pod's own."""
+
+    reason: str
+    message: str
+    disruption: str = ""
+    grace: float | None = None
 
 
 def _is_ahead(until: float, now: float) -> bool:
@@ -87,12 +98,13 @@ class PodRunner:
         self._operations: dict[str, asyncio.Task[None]] = {}
         self._kill: asyncio.Task[None] | None = None
         self._references_new = asyncio.Event()
+        self._refresh_again = False
         self._is_gone = False  # the API object was removed
         self._backoffs: dict[str, Backoff] = {}
         self._retry_at: dict[str, float] = {}
         self._failures: dict[str, int] = {}  # of the sandbox and volumes, in a row
         self._waiting: dict[str, tuple[str, str]] = {}
-        self._failure: tuple[str, str] | None = None
+        self._end: Ending | None = None
         self._start_time = (pod.get("status") or {}).get("startTime") or format_time(self._clock.now())
         self._probes = PodProbes(self, around)
         self.sight = PodSight(self, runtime, around, self._probes)
@@ -126,10 +138,15 @@ class PodRunner:
     @property
     def holds_resources(self) -> bool:
         """Whether the pod counts against what the node has to give."""
-        return self._worker.state in (State.SYNCING, State.TERMINATING) and self._failure is None
+        return self._worker.state in (State.SYNCING, State.TERMINATING) and self._end is None
 
     def update(self, pod: Object) -> None:
-        self.pod = pod
+        before, self.pod = self.pod, pod
+        if podspec.tells_differently(before, pod):
+            for name, (reason, _) in self._waiting.items():
+                if reason == "CreateContainerConfigError":
+                    self._retry_at.pop(name, None)
+            self._refresh()
         self._wake.set()
 
     def removed(self, pod: Object) -> None:
@@ -148,10 +165,10 @@ class PodRunner:
         self.sight.compare(listed)
         self._wake.set()
 
-    def refuse(self, reason: str, message: str) -> None:
+    def end(self, ending: Ending) -> None:
         """The pod is not to run here (any more)."""
-        if self._failure is None:
-            self._failure = (reason, message)
+        if self._end is None:
+            self._end = ending
             self._wake.set()
 
     def wake(self) -> None:
@@ -161,7 +178,14 @@ class PodRunner:
         """A ConfigMap or Secret of the pod is new: volumes follow, and containers that waited for it try again."""
         self._retry_at.clear()
         self._references_new.set()
-        if self._group is not None and self.is_syncing:
+        self._refresh()
+
+    def _refresh(self) -> None:
+        if self._group is None or not self.is_syncing:
+            return
+        if ":refresh" in self._operations:
+            self._refresh_again = True
+        else:
             self._spawn(":refresh", self._refresh_volumes())
 
     # ---- its life
@@ -199,8 +223,11 @@ class PodRunner:
             return podworker.Stop(float(grace))
         if self.is_syncing:
             self._check_deadline()
-            if self._failure is not None or self._has_ended():
-                return podworker.Stop(float(self.pod["spec"].get("terminationGracePeriodSeconds") or 30))
+            if self._end is not None or self._has_ended():
+                grace = self._ending.grace
+                if self._end is not None and self._end.grace is not None:
+                    grace = min(grace, self._end.grace)
+                return podworker.Stop(grace)
         return podworker.Changed()
 
     async def _handle(self, event: podworker.Event) -> None:
@@ -226,7 +253,7 @@ class PodRunner:
         if self._clock.now() >= due:
             message = "Pod was active on the node longer than the specified deadline"
             self._around.records.record(self.pod, "Normal", "DeadlineExceeded", message)
-            self.refuse("DeadlineExceeded", message)
+            self.end(Ending("DeadlineExceeded", message))
         else:
             self.wake_at(due)
 
@@ -354,8 +381,9 @@ class PodRunner:
             self._spawn(":volumes", self._make_volumes())
         try:
             sandbox = await self._preparation.make_sandbox(attempt)
-        except RuntimeFailure as e:
-            message = f"Failed to create pod sandbox: {e.text}"
+        except (RuntimeFailure, ConfigError) as e:
+            text = e.text if isinstance(e, RuntimeFailure) else str(e)
+            message = f"Failed to create pod sandbox: {text}"
             self._around.records.record(self.pod, "Warning", "FailedCreatePodSandBox", message)
             self._hold_back(podactions.SANDBOX)
             await self.sight.take_stock(podactions.SANDBOX)
@@ -376,10 +404,14 @@ class PodRunner:
             await wait_until(self._clock, self._references_new, min(0.5 * 2**failures, 120))
 
     async def _refresh_volumes(self) -> None:
-        try:
-            await self._preparation.refresh_volumes()
-        except VolumeError as e:
-            self._around.records.record(self.pod, "Warning", "FailedMount", str(e))
+        """Again if something changed meanwhile: what was read may be older."""
+        self._refresh_again = True
+        while self._refresh_again:
+            self._refresh_again = False
+            try:
+                await self._preparation.refresh_volumes()
+            except VolumeError as e:
+                self._around.records.record(self.pod, "Warning", "FailedMount", str(e))
 
     def _hold_back(self, name: str, seconds: float | None = None) -> None:
         failures = self._failures[name] = self._failures.get(name, 0) + 1
@@ -545,7 +577,8 @@ class PodRunner:
             ready=self._probes.ready,
             started=self._probes.started,
             waiting=self._waiting,
-            failure=self._failure,
+            failure=(self._end.reason, self._end.message) if self._end is not None else None,
+            disruption=self._end.disruption if self._end is not None else "",
             is_stopped=is_stopped,
             runtime_name=self._around.runtime_name,
         )

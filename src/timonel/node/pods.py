@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from timonel.aio.clock import Clock, upkeep
 from timonel.client.transport import Resource
@@ -17,7 +17,7 @@ from timonel.node import admission
 from timonel.node.cri.errors import RuntimeFailure
 from timonel.node.cri.runtime import Container, ContainerState, Sandbox
 from timonel.node.follow import Changed, Replaced, follow
-from timonel.node.podrunner import PodRunner, Surroundings
+from timonel.node.podrunner import Ending, PodRunner, Surroundings
 from timonel.node.podruntime import GRACE, POD_UID, PodRuntime, pod_runtime
 from timonel.node.preparation import Preparation, Workshop
 from timonel.node.references import references
@@ -139,12 +139,33 @@ class Pods:
         allocatable = self._shop.allocatable()
         if admission.fits_anywhere(runner.pod) and len(self._runners) < int(allocatable["pods"]):
             return
-        others = [r.pod for r in self._runners.values() if r.holds_resources]
-        refusal = admission.admit(runner.pod, others, allocatable, self._asks)
+        refusal = self._refusal(runner, allocatable)
+        while refusal is not None and self._make_room(runner, refusal):
+            refusal = self._refusal(runner, allocatable)
         if refusal is not None:
             message = refusal.message.removeprefix("Pod was rejected: ")
             self._around.records.record(runner.pod, "Warning", refusal.reason, message)
-            runner.refuse(refusal.reason, refusal.message)
+            runner.end(Ending(refusal.reason, refusal.message))
+
+    def _refusal(self, runner: PodRunner, allocatable: Mapping[str, str]) -> admission.Refusal | None:
+        others = [r.pod for r in self._runners.values() if r.holds_resources]
+        shop = self._shop
+        return admission.admit(
+            runner.pod, others, allocatable, self._asks, node=shop.node_object(), abilities=shop.abilities
+        )
+
+    def _make_room(self, runner: PodRunner, refusal: admission.Refusal) -> bool:
+        """End others for a critical pod that is only short of something; whether any were found."""
+        if refusal.missing is None or not admission.is_critical(runner.pod):
+            return False
+        holders = {r.uid: r for r in self._runners.values() if r.holds_resources}
+        victims = admission.victims([r.pod for r in holders.values()], refusal.missing)
+        for victim in victims:
+            message = "Preempted in order to admit critical pod"
+            self._around.records.record(victim, "Warning", "Preempting", message)
+            why = "Pod was preempted by Kubelet to accommodate a critical pod."
+            holders[uid_of(victim)].end(Ending("Preempting", message, why))
+        return bool(victims)
 
     async def _keep(self, runner: PodRunner) -> None:
         """Run it to its end. One that fails is a bug: it is told, and taken up again from what the runtime says."""

@@ -7,7 +7,6 @@ pkg/kubelet/network/dns, pkg/kubelet/qos/policy.go.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from timonel.node import amounts, environment
@@ -29,9 +28,11 @@ from timonel.node.podruntime import container_annotations, container_labels, san
 from timonel.node.podstatus import qos_class
 from timonel.node.references import containers_of
 from timonel.objects.meta import Object
+from timonel.records import dataclass
 
 CPU_PERIOD = 100_000
 SYSTEM_CRITICAL_PRIORITY = 2_000_000_000
+FQDN_LIMIT = 64  # the kernel's for a host name
 NAMESERVERS_LIMIT, SEARCHES_LIMIT = 3, 32
 MASKED_PATHS = (
     "/proc/asound", "/proc/acpi", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats",
@@ -69,7 +70,7 @@ def sandbox_config(pod: Object, attempt: int, node: NodeFacts) -> SandboxConfig:
         uid=meta["uid"],
         namespace=meta["namespace"],
         attempt=attempt,
-        hostname="" if host_network else hostname_of(pod),
+        hostname="" if host_network else kernel_hostname(pod, node.cluster_domain),
         log_directory=log_directory(pod, node.log_root),
         dns=dns_config(pod, node),
         port_mappings=() if host_network else port_mappings(spec),
@@ -84,6 +85,12 @@ def sandbox_config(pod: Object, attempt: int, node: NodeFacts) -> SandboxConfig:
         privileged=is_privileged,
         seccomp=Seccomp("Unconfined") if is_privileged else _seccomp(security, {}, node.seccomp_root),
     )
+
+
+def tells_differently(before: Object, after: Object) -> bool:
+    """Whether what the downward API says of the pod may have changed, other than by its containers' resources."""
+    fields = ("labels", "annotations", "generation")
+    return any(before["metadata"].get(f) != after["metadata"].get(f) for f in fields)
 
 
 def log_directory(pod: Object, root: str) -> str:
@@ -104,14 +111,28 @@ def qos_of(pod: Object) -> str:
 
 def hostname_of(pod: Object) -> str:
     """As kubelet: a too long name loses its end, and dashes and dots left hanging there."""
-    name: str = pod["spec"].get("hostname") or pod["metadata"]["name"]
+    spec = pod["spec"]
+    if spec.get("hostnameOverride"):
+        return str(spec["hostnameOverride"])
+    name: str = spec.get("hostname") or pod["metadata"]["name"]
     return name[:63].rstrip("-.")
+
+
+def kernel_hostname(pod: Object, cluster_domain: str) -> str:
+    """What `hostname` prints in the pod; the full name with setHostnameAsFQDN."""
+    full = domain_name(pod, cluster_domain) if pod["spec"].get("setHostnameAsFQDN") else ""
+    if len(full) > FQDN_LIMIT:
+        raise ConfigError(
+            f"failed to construct FQDN from pod hostname and cluster domain, FQDN {full} is too long "
+            f"({FQDN_LIMIT} characters is the max, {len(full)} characters requested)"
+        )
+    return full or hostname_of(pod)
 
 
 def domain_name(pod: Object, cluster_domain: str) -> str:
     """The pod's full name, when spec.subdomain gives it one."""
     subdomain = pod["spec"].get("subdomain")
-    if not subdomain:
+    if not subdomain or pod["spec"].get("hostnameOverride"):
         return ""
     return f"{hostname_of(pod)}.{subdomain}.{pod['metadata']['namespace']}.svc.{cluster_domain}"
 

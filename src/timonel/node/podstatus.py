@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from timonel.node import podactions
@@ -16,8 +16,11 @@ from timonel.node.cri.runtime import Container, ContainerState
 from timonel.node.imagenames import normalized
 from timonel.node.podruntime import RESTART_COUNT, PodRuntime
 from timonel.objects.meta import Object, format_time
+from timonel.records import dataclass
 
 Status = dict[str, Any]
+MESSAGES_LIMIT = 12 << 10
+DISRUPTION = "DisruptionTarget"
 OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
 
@@ -32,6 +35,7 @@ class Facts:
     started: AbstractSet[str] = frozenset()
     waiting: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # container -> (reason, message)
     failure: tuple[str, str] | None = None  # the node refused or ended the pod: (reason, message)
+    disruption: str = ""  # message of the DisruptionTarget condition, when the node ends the pod
     is_stopped: bool = False  # nothing runs any more, and nothing will
     runtime_name: str = "containerd"
 
@@ -50,6 +54,7 @@ def build(pod: Object, runtime: PodRuntime, facts: Facts) -> Status:
         _container_status(pod, c, runtime, facts, init=False, had_its_turn=had_its_turn)
         for c in spec["containers"]
     ]
+    _shorten([*init_statuses, *statuses])
     phase = _phase_now(pod, init_statuses, statuses, facts, old)
     if phase in ("Succeeded", "Failed"):
         for ended in statuses:
@@ -92,6 +97,18 @@ def _pod_ips(pod: Object, runtime: PodRuntime, facts: Facts) -> Sequence[str]:
 
 
 # ---- containers
+
+
+def _shorten(statuses: Sequence[Status]) -> None:
+    """What a pod's containers said at their end fits into 12 KiB together (status_manager.go, normalizeStatus)."""
+    limit = MESSAGES_LIMIT // max(len(statuses), 1)
+    for status in statuses:
+        for key in ("state", "lastState"):
+            end = (status.get(key) or {}).get("terminated") or {}
+            message = str(end.get("message") or "").encode()
+            if len(message) > limit:
+                short = {**end, "message": message[:limit].decode("utf-8", "ignore")}
+                status[key] = {"terminated": short}
 
 
 def _container_status(
@@ -328,8 +345,10 @@ def _conditions(
         "ContainersReady": containers_ready,
         "PodScheduled": _Verdict(True),
     }
+    if facts.disruption:
+        verdicts[DISRUPTION] = _Verdict(True, "TerminationByKubelet", facts.disruption)
     generation = pod["metadata"].get("generation", 1)
-    own = [_condition(t, verdicts[t], old.get(t), facts.now, generation) for t in OWN_CONDITIONS]
+    own = [_condition(t, verdicts[t], old.get(t), facts.now, generation) for t in verdicts]
     return own + [c for t, c in old.items() if t not in verdicts]
 
 

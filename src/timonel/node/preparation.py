@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from timonel.aio.clock import Clock
 from timonel.aio.threads import Threads
-from timonel.client.transport import Resource, Transport
-from timonel.machinery.errors import NotFound
+from timonel.client.transport import Resource, Transport, Unreachable
+from timonel.machinery.errors import NotFound, StatusError
 from timonel.node import cgroups, environment, podspec
+from timonel.node.admission import Abilities
 from timonel.node.cri.runtime import Container, Device, Image, Mount, Runtime, Sandbox
-from timonel.node.environment import Sources
+from timonel.node.environment import ConfigError, Sources
 from timonel.node.follow import Watched
 from timonel.node.images import ImageManager
 from timonel.node.podruntime import POD_UID, PodRuntime
@@ -28,12 +28,15 @@ from timonel.node.references import references
 from timonel.node.relist import read_pod
 from timonel.node.tokens import Tokens
 from timonel.node.volumes import mounts
-from timonel.node.volumes.manager import PodVolumes, container_mounts
+from timonel.node.volumes.container_mounts import container_devices, container_mounts
+from timonel.node.volumes.manager import PodVolumes, read_only
 from timonel.node.volumes.source import Context, VolumeError
 from timonel.objects.meta import Key, Object, uid_of
+from timonel.records import dataclass
 
 CONFIG_MAPS = Resource("", "v1", "configmaps", True)
 SECRETS = Resource("", "v1", "secrets", True)
+RUNTIME_CLASSES = Resource("node.k8s.io", "v1", "runtimeclasses", False)
 CLAIMS = Resource("", "v1", "persistentvolumeclaims", True)
 VOLUMES = Resource("", "v1", "persistentvolumes", False)
 
@@ -53,6 +56,8 @@ class Workshop:
     room: Path | None
     services: Callable[[], Sequence[Object]]
     allocatable: Callable[[], Mapping[str, str]]
+    node_object: Callable[[], Object | None]
+    abilities: Abilities
     services_known: asyncio.Event
 
     async def clear(self, uid: str, runtime: PodRuntime) -> None:
@@ -120,8 +125,18 @@ class Preparation:
         config = podspec.sandbox_config(pod, attempt, shop.node)
         if shop.room is not None:
             await shop.threads.run(self._make_directories, pod, config.cgroup_parent, config.log_directory)
-        sandbox_id = await shop.runtime.run_sandbox(config)
+        sandbox_id = await shop.runtime.run_sandbox(config, await self._runtime_handler(pod))
         return await shop.runtime.sandbox_status(sandbox_id)
+
+    async def _runtime_handler(self, pod: Object) -> str:
+        name = pod["spec"].get("runtimeClassName")
+        if not name:
+            return ""
+        try:
+            found = await self._shop.transport.get(RUNTIME_CLASSES, Key("", name))
+        except (StatusError, Unreachable) as e:
+            raise ConfigError(f"failed to look up runtime class {name}: {e}") from e
+        return str(found["handler"])
 
     @staticmethod
     def _make_directories(pod: Object, cgroup: str, logs: str) -> None:
@@ -166,6 +181,8 @@ class Preparation:
                     found[name] = (claim, await self._shop.transport.get(VOLUMES, Key("", volume)))
             except NotFound as e:
                 raise VolumeError(e.message) from e
+            except Unreachable as e:
+                raise VolumeError(str(e)) from e
         return found
 
     async def _sources(self, pod_ips: tuple[str, ...] = ()) -> Sources:
@@ -214,6 +231,7 @@ class Preparation:
         if self._volumes is not None:
             try:
                 mounts = await shop.threads.run(self._mounts, pod, spec, env, ips, attempt)
+                devices = container_devices(spec, self._volumes.paths)
             except OSError as e:
                 raise VolumeError(str(e)) from e
         parts = ContainerParts(attempt, image.id, env, mounts, devices, image)
@@ -227,7 +245,8 @@ class Preparation:
     ) -> tuple[Mount, ...]:
         assert self._volumes is not None
         assert self._root is not None
-        found = list(container_mounts(spec, self._volumes.paths, env, self._volumes.sub_paths))
+        volumes = self._volumes
+        found = list(container_mounts(spec, volumes.paths, read_only(pod), env, volumes.sub_paths))
         taken = {mount.container_path for mount in found}
         if "/etc/hosts" not in taken:
             found.append(Mount("/etc/hosts", str(self._hosts_file(pod, ips))))

@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from timonel.aio.threads import Threads
-from timonel.node.cri.runtime import Mount
-from timonel.node.environment import expand
 from timonel.node.volumes import (
     atomic_writer,
     config_map,
@@ -29,10 +27,22 @@ from timonel.node.volumes import (
 )
 from timonel.node.volumes.source import Context, Files, VolumeError
 from timonel.node.volumes.subpath import SubPaths
+from timonel.objects.meta import Object
 
 WRITTEN = ("configMap", "secret", "projected", "downwardAPI")
 SUB_PATHS = "volume-subpaths"
 IN_MEMORY = ("secret", "projected", "downwardAPI")
+
+
+def read_only(pod: Object) -> frozenset[str]:
+    """Volumes that the pod's containers cannot write to, whatever their mounts say."""
+    return frozenset(
+        volume["name"]
+        for volume in pod["spec"].get("volumes") or ()
+        if any(kind in volume for kind in WRITTEN)
+        or "image" in volume
+        or any((volume.get(kind) or {}).get("readOnly") for kind in ("persistentVolumeClaim", "nfs", "csi"))
+    )
 
 
 class PodVolumes:
@@ -101,7 +111,8 @@ class PodVolumes:
             return host_path.set_up(volume["hostPath"])
         if "persistentVolumeClaim" in volume or "ephemeral" in volume:
             found = persistent_claim.set_up(context, volume)
-            self._give(context, Path(found))
+            if not Path(found).is_block_device():
+                self._give(context, Path(found))
             return found
         path = self._path(volume)
         kind = path.parent.name
@@ -113,7 +124,7 @@ class PodVolumes:
             atomic_writer.write(path, written[volume["name"]], group=context.fs_group)
         elif kind == "emptyDir":
             is_new = not path.exists()
-            empty_dir.set_up(path, volume.get("emptyDir") or {})
+            empty_dir.set_up(path, volume.get("emptyDir") or {}, empty_dir.memory_bound(context, volume))
             if is_new:
                 self._give(context, path)
         else:
@@ -140,31 +151,3 @@ class PodVolumes:
                 mounts.unmount(path)  # or nothing is deleted: behind a mount is what lives elsewhere
             shutil.rmtree(root, ignore_errors=True)
         self.paths = {}
-
-
-def container_mounts(
-    container: Mapping[str, Any], paths: Mapping[str, str], env: Mapping[str, str], sub_paths: SubPaths
-) -> tuple[Mount, ...]:
-    """The container's volumeMounts on the volumes' places; makes missing subPath directories."""
-    found = []
-    for number, mount in enumerate(container.get("volumeMounts") or ()):
-        host = Path(paths[mount["name"]])
-        sub = sub_path(mount, env)
-        if sub:
-            host = sub_paths.hold(container["name"], number, host, sub, make=not mount.get("readOnly"))
-        target = mount["mountPath"]
-        found.append(
-            Mount(
-                target if target.startswith("/") else f"/{target}",
-                str(host),
-                bool(mount.get("readOnly")),
-                mount.get("mountPropagation") or "None",
-            )
-        )
-    return tuple(found)
-
-
-def sub_path(mount: Mapping[str, Any], env: Mapping[str, str]) -> str:
-    if mount.get("subPathExpr"):
-        return expand(mount["subPathExpr"], env)
-    return str(mount.get("subPath") or "")

@@ -14,7 +14,12 @@ MS_BIND, MS_REC = 4096, 16384
 MNT_DETACH = 2
 TABLE = "/proc/self/mounts"
 _ESCAPED = re.compile(r"\\([0-7]{3})")
+MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, MOUNT_ATTR_RDONLY = 442, -100, 0x8000, 0x1
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Attributes(ctypes.Structure):
+    _fields_ = tuple((name, ctypes.c_uint64) for name in ("attr_set", "attr_clr", "propagation", "userns_fd"))
 
 
 def _check(result: int, path: Path) -> None:
@@ -29,9 +34,23 @@ def mount_tmpfs(path: Path, size: int = 0) -> None:
     _check(_libc.mount(b"tmpfs", bytes(path), b"tmpfs", 0, options.encode()), path)
 
 
+def mount_hugepages(path: Path, size: str = "") -> None:
+    """`size` of a page as Kubernetes writes it (2Mi, 1Gi); empty is the machine's default."""
+    options = f"pagesize={size.removesuffix('i')}" if size else ""
+    _check(_libc.mount(b"nodev", bytes(path), b"hugetlbfs", 0, options.encode()), path)
+
+
 def bind(opened: int, place: Path) -> None:
     """What a descriptor stands for, at another place too."""
     _check(_libc.mount(b"/proc/self/fd/%d" % opened, bytes(place), None, MS_BIND | MS_REC, None), place)
+
+
+def freeze(place: Path) -> None:
+    """A mount and all below it are read-only from now on, at this place."""
+    attributes = _Attributes(MOUNT_ATTR_RDONLY, 0, 0, 0)
+    size = ctypes.c_size_t(ctypes.sizeof(attributes))
+    found = _libc.syscall(MOUNT_SETATTR, AT_FDCWD, bytes(place), AT_RECURSIVE, ctypes.byref(attributes), size)
+    _check(found, place)
 
 
 def unmount(path: Path) -> None:

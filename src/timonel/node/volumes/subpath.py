@@ -35,10 +35,12 @@ class SubPaths:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def hold(self, container: str, number: int, volume: Path, sub: str, *, make: bool) -> Path:
-        """Mount a path of the volume at a place of its own, instead of what an earlier container had there."""
+    def hold(self, container: str, number: int, volume: Path, sub: str, *, read_only: bool = False) -> Path:
+        """Mount a path of the volume at a place of its own, instead of what an earlier container had there.
+
+        `read_only`: with everything that is mounted below it (recursiveReadOnly)."""
         place = self._directory / container / str(number)
-        opened = open_below(volume, sub, make=make)
+        opened = open_below(volume, sub)
         try:
             self._clear(place)
             place.parent.mkdir(0o711, parents=True, exist_ok=True)
@@ -47,6 +49,8 @@ class SubPaths:
             else:
                 place.touch()
             mounts.bind(opened, place)
+            if read_only:
+                mounts.freeze(place)
         finally:
             os.close(opened)
         return place
@@ -60,10 +64,12 @@ class SubPaths:
             place.unlink(missing_ok=True)
 
 
-def open_below(volume: Path, sub: str, *, make: bool) -> int:
+def open_below(volume: Path, sub: str, *, make: bool = True) -> int:
     """A descriptor of the path, made of directories where it is missing; links must not lead out of the volume."""
     base = os.open(volume.resolve(), os.O_PATH | os.O_CLOEXEC)
     try:
+        if not sub:
+            return os.dup(base)
         if make:
             _make(base, sub)
         return _open_beneath(base, sub)
@@ -80,6 +86,7 @@ def open_below(volume: Path, sub: str, *, make: bool) -> int:
 def _make(base: int, sub: str) -> None:
     """Each directory is made in one that is held open, so not in what a link was put for."""
     parts = PurePath(sub).parts
+    mode = stat.S_IMODE(os.fstat(base).st_mode)  # as kubelet: what is made is as open as the volume itself
     here = os.dup(base)
     try:
         for count, part in enumerate(parts, 1):
@@ -90,6 +97,7 @@ def _make(base: int, sub: str) -> None:
                 with contextlib.suppress(FileExistsError):
                     os.mkdir(part, 0o755, dir_fd=here)
                 found = _open_beneath(base, path)
+                os.chmod(f"/proc/self/fd/{found}", mode)
             os.close(here)
             here = found
     finally:
