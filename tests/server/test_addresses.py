@@ -10,7 +10,8 @@ import pytest
 
 from tests.server.starting import Answer, send, started
 from timonel.objects.meta import Key, Object
-from timonel.server.addresses import ALLOCATOR, RESOURCE, holder_of, ip_address
+from timonel.server.addresses import RESOURCE, ip_address
+from timonel.server.servicefindings import ALLOCATOR, holder_of
 from timonel.store.memory import MemoryStore
 
 pytestmark = pytest.mark.looptime(False)

@@ -50,7 +50,11 @@ class Controller:
         self.what, self.name = what, what.name
         self.resource = what.watches[0].resource
         self._workers = Workers(
-            self.name, self.sync, clock, passing=(AlreadyExists, Conflict, NotFound), lane_of=lambda key: key.namespace
+            self.name,
+            self.sync,
+            clock,
+            passing=(AlreadyExists, Conflict, NotFound),
+            lane_of=lambda key: key.namespace,
         )
         self.queue = self._workers.queue
         self.recorder = EventRecorder(transport, clock, what.component or what.name)

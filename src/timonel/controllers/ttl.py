@@ -10,11 +10,11 @@ Upstream  pkg/controller/ttl/ttl_controller.go
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from timonel.control.actions import Patch, Plan
 from timonel.control.declare import Cache, ControllerType, Watch
 from timonel.objects.meta import Object, annotations_of, is_deleting, key_of, parse_time, uid_of
+from timonel.records import dataclass
 
 RESOURCE = "nodes"
 ANNOTATION = "node.alpha.kubernetes.io/ttl"

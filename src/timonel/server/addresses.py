@@ -19,16 +19,27 @@ from collections.abc import Callable, Iterator
 
 from timonel.aio.clock import Clock, upkeep
 from timonel.machinery import errors
-from timonel.objects.meta import Key, Object, key_of, labels_of
+from timonel.objects.meta import Key, Object, key_of
 from timonel.server.ranges import family_of
 from timonel.server.request import Objects, Reader, User
+from timonel.server.servicefindings import (
+    ADDRESS_REPAIR,
+    ALLOCATOR,
+    FAMILY,
+    MANAGED_BY,
+    Finding,
+    Notes,
+    about_addresses,
+    about_claim,
+    addresses_of,
+    holder_of,
+    is_labelled,
+)
 from timonel.store.base import StoreError
 
 logger = logging.getLogger(__name__)
 
 RESOURCE = "ipaddresses.networking.k8s.io"
-FAMILY, MANAGED_BY = "ipaddress.kubernetes.io/ip-family", "ipaddress.kubernetes.io/managed-by"
-ALLOCATOR = "ipallocator.k8s.io"
 SERVER = User("system:apiserver", ("system:masters",))
 ABANDONED_AFTER = 90.0  # seconds: no write takes longer than a request may
 REPAIR_EVERY = 180.0  # as upstream
@@ -41,18 +52,6 @@ def ip_address(address: str, owner: Key) -> Object:
     return {"metadata": {"name": address, "labels": labels}, "spec": {"parentRef": parent}}
 
 
-def holder_of(claim: Object) -> Key | None:
-    """The Service that an IPAddress is for; None where somebody else than an API server made it."""
-    parent = (claim.get("spec") or {}).get("parentRef") or {}
-    if labels_of(claim).get(MANAGED_BY) != ALLOCATOR or parent.get("resource") != "services":
-        return None
-    return Key(parent.get("namespace", ""), parent.get("name", ""))
-
-
-def addresses_of(service: Object) -> list[str]:
-    return [a for a in service["spec"].get("clusterIPs") or () if a and a != "None"]
-
-
 class AddressClaims:
     """`in_use(address)` says for whom this server has an address in its books, Services being written included."""
 
@@ -62,10 +61,14 @@ class AddressClaims:
         reader: Reader,
         clock: Clock,
         in_use: Callable[[str], Key | None],
+        in_range: Callable[[str], bool] = lambda address: True,
         *,
         shared: bool,
     ) -> None:
-        """`shared`: other servers claim, too."""
+        """`in_range(address)`: whether it is of a range of the cluster. `shared`: other servers claim, too."""
+        self._in_range = in_range
+        self._service_notes = Notes(objects, clock, ADDRESS_REPAIR, "ClusterIPAllocation")
+        self._claim_notes = Notes(objects, clock, ADDRESS_REPAIR, "IPAddressAllocation")
         self._objects, self._reader, self._clock, self._in_use = objects, reader, clock, in_use
         self._patience = ABANDONED_AFTER if shared else 0.0
         self._given_back: asyncio.Queue[tuple[str, int]] = asyncio.Queue()
@@ -186,23 +189,51 @@ class AddressClaims:
                 logger.warning("Could not repair the IPAddresses of Services: %s", failures.exceptions[0])
 
     async def repair(self) -> None:
-        """Upstream reports what cannot be mended as Events; here the log says so."""
+        """What is wrong is told, and mended where that is possible."""
+        services = self._reader.list("services")
+        found = [finding for service in services for finding in self._about(service)]
+        found = [finding for finding in found if await self._is_true(finding)]
+        left = [claim for claim in self._abandoned() if is_labelled(claim)]
+        await self._service_notes.tell(found)
+        await self._claim_notes.tell(
+            f for f in (about_claim(c, self._service) for c in left) if f is not None
+        )
         async with asyncio.TaskGroup() as group:
-            for address, owner in self._unclaimed():
-                group.create_task(self._claim(address, owner))
-            for claim in self._abandoned():
+            for finding in found:
+                if finding.mend:
+                    group.create_task(self._claim(finding.mend, key_of(finding.about)))
+            for claim in left:
                 group.create_task(self._remove(claim))
 
+    def _about(self, service: Object) -> Iterator[Finding]:
+        return about_addresses(
+            service,
+            in_range=self._in_range,
+            claim_of=lambda address: self._reader.get(RESOURCE, "", address),
+            service_at=self._service,
+        )
+
+    def _service(self, key: Key) -> Object | None:
+        return self._reader.get("services", key.namespace, key.name)
+
+    async def _is_true(self, finding: Finding) -> bool:
+        """A claim may be there before the cache shows it."""
+        if not finding.mend:
+            return True
+        try:
+            there = await self._objects.get(RESOURCE, "", finding.mend)
+        except errors.NotFound:
+            return True
+        return holder_of(there) != key_of(finding.about)
+
     async def _claim(self, address: str, owner: Key) -> None:
+        """Upstream, too, takes what a Service has back from who claims it for something else."""
+        claim = self._reader.get(RESOURCE, "", address)
+        if claim is not None and holder_of(claim) != owner:
+            await self._remove(claim)
         if not await self.take(address, owner):
             where = {"address": address, "service": f"{owner.namespace}/{owner.name}"}
             logger.warning("The address of a Service is claimed for something else", extra=where)
-
-    def _unclaimed(self) -> Iterator[tuple[str, Key]]:
-        for service in self._reader.list("services"):
-            for address in addresses_of(service):
-                if self._reader.get(RESOURCE, "", address) is None:
-                    yield address, key_of(service)
 
     def _abandoned(self) -> Iterator[Object]:
         for claim in self._reader.list(RESOURCE):

@@ -15,16 +15,28 @@ from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from typing import Any
 
+from timonel.aio.clock import Clock
 from timonel.apis.core import servicerules as servicelib
 from timonel.apis.core.service import SERVICE
 from timonel.apis.resource import ResourceType
 from timonel.machinery import errors, field
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Key, Object, key_of
-from timonel.server.addresses import AddressClaims, addresses_of
+from timonel.server.addresses import AddressClaims
 from timonel.server.claims import Claims
-from timonel.server.ranges import IPV4, IPV6, AddressPool, PortRange, Unavailable, family_of, number_of
-from timonel.server.request import AdmissionCall, Operation, Reader
+from timonel.server.portrepair import PortRepair
+from timonel.server.ranges import (
+    IPV4,
+    IPV6,
+    AddressPool,
+    PortRange,
+    Unavailable,
+    contains,
+    family_of,
+    number_of,
+)
+from timonel.server.request import AdmissionCall, Objects, Operation, Reader
+from timonel.server.servicefindings import addresses_of
 
 NONE = "None"
 CIDRS = "servicecidrs.networking.k8s.io"
@@ -70,6 +82,16 @@ class ServiceAllocators:
     def in_use(self, address: str) -> Key | None:
         """Who has it, or is about to."""
         return self._pool_of(address).owner(address)
+
+    def port_repair(self, objects: Objects, reader: Reader, clock: Clock) -> PortRepair:
+        return PortRepair(objects, reader, clock, self._ports, self._port_claims)
+
+    def in_range(self, address: str) -> bool:
+        """Whether it is of a range of the cluster, be it one that is given out from no longer."""
+        if address in self._pool_of(address):
+            return True
+        ranges = self._reader.list(CIDRS) if self._reader is not None else ()
+        return any(contains(cidr, address) for each in ranges for cidr in each["spec"].get("cidrs") or ())
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         is_write = operation in (Operation.CREATE, Operation.UPDATE)

@@ -21,6 +21,7 @@ from timonel.aio.clock import Clock
 from timonel.machinery import errors
 from timonel.objects.meta import Key, Object, annotations_of, format_time, is_deleting, key_of
 from timonel.records import dataclass
+from timonel.server import addresses
 from timonel.server.auth import bootstrap_policy
 from timonel.server.auth import rules as rulelib
 from timonel.server.auth.frontproxy import HeaderNames
@@ -69,8 +70,16 @@ class _Wanted:
 async def ensure(objects: Objects, reader: Reader, settings: Settings) -> None:
     """Namespaces first; the rest all at once, so that the store commits them together."""
     await _apply(objects, reader, _namespaces())
-    await _apply(objects, reader, (*_policy(), *_cluster_objects(settings)))
+    await _apply(objects, reader, (*_first_claim(reader, settings), *_policy(), *_cluster_objects(settings)))
     await _apply(objects, reader, _ranges(settings))  # what was made just now is not ready yet
+
+
+def _first_claim(reader: Reader, settings: Settings) -> Iterator[_Wanted]:
+    """The address of the service `kubernetes` is claimed with it; later on that is the allocators' business."""
+    owner = Key("default", "kubernetes")
+    if reader.get("services", *owner) is None:
+        claim = addresses.ip_address(settings.service_address, owner)
+        yield _Wanted(addresses.RESOURCE, claim, _leave)
 
 
 class Keeper:

@@ -73,6 +73,11 @@ class Claims:
         self._last_use[number] = revision
         self._given_back.put_nowait((number, revision))
 
+    async def numbers(self) -> set[int]:
+        """All that are claimed now."""
+        found = (await self._store.list(self._prefix)).records
+        return {int(record.key.removeprefix(self._prefix)) for record in found}
+
     async def run(self) -> None:
         """Remove what is given back, for as long as the server runs."""
         while True:

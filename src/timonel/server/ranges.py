@@ -57,6 +57,10 @@ def number_of(address: str) -> int:
     return int(ipaddress.ip_address(address))
 
 
+def contains(cidr: str, address: str) -> bool:
+    return ipaddress.ip_address(address) in ipaddress.ip_network(cidr)
+
+
 class AddressPool:
     """All cluster addresses of one family. `cidr` is the range that is always there; others come and go."""
 
@@ -89,6 +93,9 @@ class AddressPool:
         if number in self._owners and not dry_run:
             raise Unavailable("provided IP is already allocated")
 
+    def __contains__(self, address: str) -> bool:
+        return any(number_of(address) in numbers for numbers in self._ranges.values())
+
     def next_free(self, taken: Collection[int] = ()) -> str:
         for numbers in self._ranges.values():
             try:
@@ -114,6 +121,7 @@ class PortRange:
         self._owners: dict[int, Key] = {}
         reserved = min(max(16, size // 32), 128) if size > 32 else 0
         self._numbers = Numbers(first, last, reserved, self._owners)
+        self.first, self.last = first, last
 
     def check(self, port: int, *, dry_run: bool) -> None:
         """As upstream, a dry run does not look whether the port is in the range."""

@@ -218,7 +218,9 @@ class Security:
         )
         union = access.authorizer
         allocators = ServiceAllocators(address_ranges=settings.service_ranges, claims=claims)
-        addresses = AddressClaims(objects, reader, clock, allocators.in_use, shared=claims is not None)
+        addresses = AddressClaims(
+            objects, reader, clock, allocators.in_use, allocators.in_range, shared=claims is not None
+        )
         allocators.follow(reader, addresses)
         self._authenticator.inner = access.authenticator
         self._authorizer.inner = union
@@ -243,6 +245,7 @@ class Security:
                 *(plugin.run for plugin in plugins if isinstance(plugin, ResourceQuota)),
                 legacy.run,
                 *allocators.background(),
+                allocators.port_repair(objects, reader, clock).run,
                 *_followers(access, settings),
             ),
             access=access,
