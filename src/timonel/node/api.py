@@ -1,8 +1,7 @@
-"""The agent's HTTPS API: logs, exec, attach, port-forward, pods, health, figures. For the API server alone.
+"""The agent's HTTPS API: logs, exec, attach, port-forward, pods, health, figures.
 
-Whoever connects shows a client certificate of the given CA whose subject is the API server's; others are refused before
-anything is looked at. Exec, attach and port-forward are not spoken here: the connection's bytes are carried to the
-runtime's streaming server as they come, so that every protocol it knows works.
+Who may ask is decided in `access`, before anything is looked at. Exec, attach and port-forward are not spoken here: the
+connection's bytes are carried to the runtime's streaming server as they come, so that every protocol it knows works.
 
 Upstream: pkg/kubelet/server/server.go, pkg/kubelet/kubelet_pods.go (GetKubeletContainerLogs).
 """
@@ -13,10 +12,12 @@ import asyncio
 import contextlib
 import json
 import logging
+import os
 import re
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from urllib.parse import urlsplit
 from timonel.aio.clock import Clock
 from timonel.aio.threads import Threads
 from timonel.node import figures, httpserver, logreader, logs
+from timonel.node.access import Guard, Reviews, Rules
 from timonel.node.cri.errors import NotSupported, RuntimeFailure
 from timonel.node.cri.runtime import Container, ContainerState, Runtime, Stats, Streams
 from timonel.node.heartbeat import Heartbeat
@@ -37,20 +39,18 @@ from timonel.records import dataclass
 
 logger = logging.getLogger(__name__)
 
-API_SERVER = "kube-apiserver-kubelet-client"
 PORT = 10250
 
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """`client_ca` signs whom we talk to; of its subjects only `clients` (common names) and `groups` are let in."""
+    """`client_ca` signs whom we talk to; `rules` says whom of them without asking."""
 
     certificate: Path
     key: Path
     client_ca: Path
     port: int = PORT  # 0: any free one
-    clients: frozenset[str] = frozenset({API_SERVER})
-    groups: frozenset[str] = frozenset({"system:masters"})
+    rules: Rules = field(default_factory=Rules)
 
 
 class Refused(Exception):
@@ -63,8 +63,8 @@ class Refused(Exception):
 class HttpsServer:
     """Two steps, so that the port is known (and free) before the node is registered."""
 
-    def __init__(self, config: ServerConfig, ip: str) -> None:
-        self._config = config
+    def __init__(self, config: ServerConfig, ip: str, reviews: Reviews) -> None:
+        self._config, self._reviews = config, reviews
         self._ip = ip
         self._socket: socket.socket | None = None
 
@@ -74,8 +74,8 @@ class HttpsServer:
         port: int = self._socket.getsockname()[1]
         return port
 
-    async def serve(self, api: NodeApi) -> None:
-        guard = Guard(api, self._config)
+    async def serve(self, api: httpserver.Handler) -> None:
+        guard = Guard(api, self._config.rules, self._reviews)
 
         async with asyncio.TaskGroup() as group:
             strangers = set[asyncio.Task[None]]()
@@ -111,22 +111,6 @@ class HttpsServer:
         return context
 
 
-class Guard:
-    """Lets the API server through."""
-
-    def __init__(self, inner: httpserver.Handler, config: ServerConfig) -> None:
-        self._inner = inner
-        self._config = config
-
-    async def handle(self, request: Request) -> Response | HandOver:
-        peer = request.peer
-        if not peer.name:
-            return Response(401, b"Unauthorized")
-        if peer.name not in self._config.clients and not self._config.groups.intersection(peer.groups):
-            return Response(403, f"Forbidden (user={peer.name})".encode())
-        return await self._inner.handle(request)
-
-
 Answer = Response | HandOver
 
 
@@ -157,6 +141,8 @@ class NodeApi:
             (re.compile(r"/healthz(?:/.*)?"), self._health),
             (re.compile(r"/metrics"), self._metrics),
             (re.compile(r"/metrics/resource"), self._resource_metrics),
+            (re.compile(r"/metrics/cadvisor"), self._cadvisor_metrics),
+            (re.compile(r"/checkpoint/([^/]+)/([^/]+)/([^/]+)"), self._checkpoint),
             (re.compile(r"/stats/summary"), self._summary),
         ]
 
@@ -305,6 +291,19 @@ class NodeApi:
         return Response(
             200, figures.resource_metrics(stats, usage, self._clock.now()).encode(), figures.CONTENT_TYPE
         )
+
+    async def _cadvisor_metrics(self, request: Request) -> Answer:
+        stats, usage = await self._usage()
+        text = figures.cadvisor_metrics(stats, usage, os.cpu_count() or 1)
+        return Response(200, text.encode(), figures.CONTENT_TYPE)
+
+    async def _checkpoint(self, request: Request, namespace: str, pod: str, name: str) -> Answer:
+        """No runtime that is known here can do it."""
+        if request.method != "POST":
+            return Response(405, b"405: Method Not Allowed")
+        self._running(self._runner(namespace, pod), name)
+        why = "the container runtime does not support checkpoints"
+        return Response(500, f"checkpointing of {namespace}/{pod}/{name} failed ({why})".encode())
 
     async def _summary(self, request: Request) -> Answer:
         stats, usage = await self._usage()

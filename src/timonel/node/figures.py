@@ -127,7 +127,8 @@ def _container(s: Stats) -> dict[str, Any]:
 
 def _line(name: str, value: float, labels: Mapping[str, str] | None = None) -> str:
     text = ",".join(f'{k}="{v}"' for k, v in (labels or {}).items())
-    return f"{name}{{{text}}} {value:g}" if text else f"{name} {value:g}"
+    shown = str(value)  # whole: six digits are not enough for bytes and counters
+    return f"{name}{{{text}}} {shown}" if text else f"{name} {shown}"
 
 
 def _family(name: str, kind: str, help_: str, lines: Iterable[str]) -> list[str]:
@@ -161,6 +162,56 @@ def resource_metrics(stats: Sequence[Stats], usage: Usage, now: float) -> str:
         *_family("pod_memory_working_set_bytes", "gauge", f"{size} of the pod", pod_memory),
     ]
     return "\n".join(lines) + "\n"
+
+
+def cadvisor_metrics(stats: Sequence[Stats], usage: Usage, cores: int) -> str:
+    """What cAdvisor says of containers, as far as a CRI runtime tells it."""
+    by_name: dict[str, list[str]] = {name: [] for name in _CADVISOR}
+    for (namespace, pod, uid), group in _by_pod(stats).items():
+        for s in group:
+            labels = {
+                "container": s.labels.get(CONTAINER_NAME, ""),
+                "id": f"/kubepods/pod{uid}/{s.container_id}",
+                "name": s.container_id,
+                "namespace": namespace,
+                "pod": pod,
+            }
+            values = (
+                s.cpu_nanoseconds / NANO,
+                s.memory_usage,
+                s.memory_working_set,
+                s.memory_rss,
+                s.disk_used,
+            )
+            for name, value in zip(_CADVISOR, values, strict=True):
+                by_name[name].append(_line(name, value, labels))
+    lines = [
+        line
+        for name, (kind, help_) in _CADVISOR.items()
+        for line in (f"# HELP {name} {help_}", f"# TYPE {name} {kind}", *by_name[name])
+    ]
+    machine = {
+        "machine_cpu_cores": ("Number of logical CPU cores.", cores),
+        "machine_memory_bytes": (
+            "Amount of memory installed on the machine.",
+            usage.memory + usage.memory_available,
+        ),
+    }
+    for name, (help_, value) in machine.items():
+        lines += [f"# HELP {name} {help_}", f"# TYPE {name} gauge", _line(name, value)]
+    return "\n".join(lines) + "\n"
+
+
+_CADVISOR = {
+    "container_cpu_usage_seconds_total": ("counter", "Cumulative cpu time consumed in seconds."),
+    "container_memory_usage_bytes": ("gauge", "Current memory usage in bytes, including all memory."),
+    "container_memory_working_set_bytes": ("gauge", "Current working set in bytes."),
+    "container_memory_rss": ("gauge", "Size of RSS in bytes."),
+    "container_fs_usage_bytes": (
+        "gauge",
+        "Number of bytes that are consumed by the container on its filesystem.",
+    ),
+}
 
 
 def agent_metrics(runners: Iterable[PodRunner], node: Object) -> str:

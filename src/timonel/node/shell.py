@@ -13,11 +13,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 
-from timonel.aio.clock import Clock, upkeep
+from timonel.aio.clock import Clock, outside, upkeep
 from timonel.aio.threads import Threads
 from timonel.client.events import EventRecorder
 from timonel.client.transport import Resource, Transport
 from timonel.node import api, machine, nodestatus
+from timonel.node.access import Reviews
 from timonel.node.cri.errors import RuntimeFailure
 from timonel.node.cri.runtime import Dns, Runtime, Version
 from timonel.node.follow import Replaced, Watched, follow
@@ -118,7 +119,7 @@ class NodeAgent:
         watched = Watched(self._transport, clock, lambda r, k: pods_box[0].references_changed(r, k))
         facts = self._facts(first)
         identity = self._identity(0)
-        hosts = api.HttpsServer(config.server, config.ip) if config.server is not None else self._nearby
+        hosts = self._hosts()
         if hosts is not None:
             identity = self._identity(await hosts.bind())
         heartbeat = Heartbeat(self._transport, upkeep(clock), identity, self._observe)
@@ -183,6 +184,14 @@ class NodeAgent:
                 group.create_task(hosts.serve(handler), name="node api")
             recorder.record(heartbeat.node, "Normal", "Starting", "Starting kubelet.")
             ready.set()
+
+    def _hosts(self) -> api.HttpsServer | NearbyServer | None:
+        """Where the agent's API is served, if anywhere."""
+        config = self._config
+        if config.server is None:
+            return self._nearby
+        reviews = Reviews(self._transport, outside(self._clock), config.name)
+        return api.HttpsServer(config.server, config.ip, reviews)
 
     # ---- facts
 
