@@ -98,24 +98,36 @@ class VirtualClock:
     """A clock that only `advance` moves.
 
     Time stops wherever something is due, and does not go on before all that follows from it is done: the loop has come
-    to rest and nothing is `working`. What merely keeps things alive (see `upkeep`) is done in time, too, but on a
-    long way not as often: at most `UPKEEP_STOPS` times does time stop for that alone.
+    to rest and nothing is `working`. What merely keeps things alive (see `upkeep`) is done before anything else that
+    happens at a moment, but time stops for that alone at most `UPKEEP_STOPS` times on a way.
 
-    `outside` is the time of those who do not live on this clock, such as clients on the network.
+    Who watches whether others live is in time for who does not: after anything has happened, time stops for watchers for
+    as long as any of them waits. By then it has shown who lives, and until time stops for something else nobody dies.
+
+    `outside` is the time of those who do not live on this clock, such as clients on the network. `moved` hears each
+    moment at which time stops, before anything happens there.
     """
 
-    UPKEEP_STOPS = 500
+    UPKEEP_STOPS = 100
+    LAZY_EVERY = 3600.0  # seconds, at the most often, where time stops for something else
     QUIET_TURNS = 50  # of the loop in a row in which nothing is at work, after which nothing more is expected
 
-    def __init__(self, start: float = 1_700_000_000.0, *, outside: Clock | None = None) -> None:
+    def __init__(
+        self,
+        start: float = 1_700_000_000.0,
+        *,
+        outside: Clock | None = None,
+        moved: Callable[[float], None] = lambda now: None,
+    ) -> None:
         self._now = start
         self._start = start
+        self._moved = moved
         self._timers = _Heap()
-        self._upkeep = (_Heap(), _Heap())
-        self._lazy = _Heap()
+        self._keeping, self._watching, self._lazy = _Heap(), _Heap(), _Heap()
+        self._longest_watch = 0.0  # seconds that a watcher waits
         self._at_work = 0
         self._idle = asyncio.Event()
-        self._moving = False
+        self._moving = self._halted = False
         self.outside = outside
 
     def now(self) -> float:
@@ -137,7 +149,9 @@ class VirtualClock:
     def call_for_upkeep(
         self, seconds: float, callback: Callable[[], None], *, watches: bool, lazy: bool
     ) -> Timer:
-        heap = self._lazy if lazy else self._upkeep[watches]
+        if watches:
+            self._longest_watch = max(self._longest_watch, seconds)
+        heap = self._lazy if lazy else self._watching if watches else self._keeping
         return heap.add(self._now + max(seconds, 0), callback)
 
     @contextmanager
@@ -153,44 +167,66 @@ class VirtualClock:
 
     async def advance(self, seconds: float, *, settle: int = QUIET_TURNS) -> None:
         """Move time forward, firing what falls due on the way; `settle` quiet loop turns follow each."""
+        if not 0 <= seconds < math.inf:
+            raise ValueError(f"time does not go back, nor on for ever: {seconds}")
         if self._moving:
             raise RuntimeError("the clock is being advanced already")
-        self._moving = True
+        self._moving, self._halted = True, False
         try:
             await self._advance(self._now + seconds, seconds / self.UPKEEP_STOPS, settle)
         finally:
             self._moving = False
 
+    def halt(self) -> None:
+        """Whoever advances it gets no further than where time stops next, or stands."""
+        self._halted = True
+
     async def _advance(self, target: float, grain: float, settle: int) -> None:
         await self._settle(settle)
-        earliest = self._now  # when time may stop for upkeep alone
-        while True:
-            upkeep_at = max(min(heap.due() for heap in (*self._upkeep, self._lazy)), earliest)
+        stops_at = cleared_at = self._now  # the next time for upkeep alone, and for what is lazy
+        happened = self._now  # the last time that anything did, as far as is known
+        while not self._halted:
+            upkeep_at = max(min(self._keeping.due(), self._watching.due(), self._lazy.due()), stops_at)
+            if self._watching.due() <= happened + self._longest_watch:
+                upkeep_at = min(upkeep_at, self._watching.due())
             stop = min(self._timers.due(), upkeep_at)
             if stop > target:
                 break
-            self._now = max(self._now, stop)
-            is_time = self._now >= earliest
-            if await self._keep_up(settle, lazy=is_time) and is_time:
-                earliest = self._now + grain
+            self._go_on_to(stop)
+            if self._now >= stops_at:
+                stops_at = self._now + grain
+            lazy = self._now >= cleared_at
+            if lazy:
+                cleared_at = self._now + min(grain, self.LAZY_EVERY)
+            await self._keep_up(settle, lazy=lazy)
             while self._timers.due() <= self._now:
+                happened = self._now
                 self._timers.pop()()
                 await self._settle(settle)
-        self._now = max(self._now, target)
-        await self._keep_up(settle, lazy=True)
+        if not self._halted:
+            self._go_on_to(target)
+            await self._keep_up(settle, lazy=True)
         await self._settle(settle)
 
-    async def _keep_up(self, settle: int, *, lazy: bool) -> bool:
-        """First what keeps things alive, then what watches whether they are; whether there was any."""
-        was_due = False
-        for heap in (*self._upkeep, self._lazy) if lazy else self._upkeep:
-            found = False
-            while heap.due() <= self._now:
-                heap.pop()()
-                found = was_due = True
-            if found:
-                await self._settle(settle)
-        return was_due
+    def _go_on_to(self, moment: float) -> None:
+        if moment > self._now:
+            self._now = moment
+            self._moved(moment)
+
+    async def _keep_up(self, settle: int, *, lazy: bool) -> None:
+        """First what keeps things alive, then what watches whether they are, then what nobody waits for."""
+        await self._fire(self._keeping, settle)
+        await self._fire(self._watching, settle)
+        if lazy:
+            await self._fire(self._lazy, settle)
+
+    async def _fire(self, heap: _Heap, settle: int) -> None:
+        found = False
+        while heap.due() <= self._now:
+            heap.pop()()
+            found = True
+        if found:
+            await self._settle(settle)
 
     async def _settle(self, turns: int) -> None:
         quiet = 0
