@@ -74,7 +74,8 @@ def test_the_pod_is_meant_for_its_node_alone() -> None:
 
     assert target_of(made) == "n7"
     required = made["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
-    assert required["nodeSelectorTerms"][0]["matchExpressions"] == terms[0]["matchExpressions"]
+    here = {"key": "metadata.name", "operator": "In", "values": ["n7"]}
+    assert required == {"nodeSelectorTerms": [{"matchFields": [here]}]}
     assert made["metadata"]["labels"]["controller-revision-hash"] == "hash"
 
 

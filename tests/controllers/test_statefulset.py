@@ -115,11 +115,7 @@ def test_an_ended_pod_is_replaced_under_its_name() -> None:
     world.settle(STATEFULSET, actors=ACTORS)
 
     assert sorted(images(world)) == ["web-0"]
-    assert (
-        "Warning",
-        "RecreatingFailedPod",
-        "StatefulSet shop/web is recreating failed Pod web-0",
-    ) in world.events
+    assert ("Normal", "SuccessfulDelete", "delete Pod web-0 in StatefulSet web successful") in world.events
 
 
 def test_claims_follow_the_retention_policy() -> None:

@@ -59,23 +59,31 @@ def observe(desired: Object, cache: Cache) -> Observed:
     matches = workloads.selector_of(desired).matches
     mine = cache.controlled_by(desired, "pods")
     orphans = cache.orphans("pods", desired["metadata"]["namespace"], matches)
-    history = _history(desired, cache.controlled_by(desired, revisions.RESOURCE))
-    return Observed(
-        workloads.claim(desired, matches, [*mine, *orphans]), cache.list("nodes"), history, cache.now()
-    )
+    claim = workloads.claim(desired, matches, [*mine, *orphans])
+    stored = cache.controlled_by(desired, revisions.RESOURCE)
+    free = cache.orphans(revisions.RESOURCE, desired["metadata"]["namespace"], matches)
+    history = _history(desired, workloads.claim(desired, matches, [*stored, *free]), claim.owned)
+    return Observed(claim, cache.list("nodes"), history, cache.now())
 
 
-def _history(desired: Object, stored: Sequence[Object]) -> History:
+def _history(desired: Object, claim: workloads.Claim, daemon_pods: Sequence[Object]) -> History:
     template = desired["spec"]["template"]
     data = revisions.data_of(template)
-    same = [r for r in revisions.oldest_first(stored) if r.get("data") == data]
-    old = tuple(r for r in revisions.oldest_first(stored) if r.get("data") != data)
+    stored = revisions.oldest_first(claim.owned)
+    same = [r for r in stored if r.get("data") == data]
+    old = tuple(r for r in stored if r.get("data") != data)
     number = revisions.next_number(old)
+    actions = claims(revisions.RESOURCE, adopt=claim.adopt, release=claim.release)
     if not same:
         new = revisions.build(desired, template, number, label=workloads.CONTROLLER_REVISION_HASH)
-        return History(revisions.hash_of(new), old, (Create(revisions.RESOURCE, new),))
+        return History(revisions.hash_of(new), old, (*actions, Create(revisions.RESOURCE, new)))
     current = same[-1]
-    actions: list[Action] = [Delete(revisions.RESOURCE, key_of(r), uid_of(r)) for r in same[:-1]]
+    twins = {revisions.hash_of(r) for r in same[:-1]}
+    label = {"metadata": {"labels": {workloads.CONTROLLER_REVISION_HASH: revisions.hash_of(current)}}}
+    actions += [
+        Patch("pods", key_of(p), label, uid=uid_of(p)) for p in daemon_pods if revisions.hash_of(p) in twins
+    ]
+    actions += [Delete(revisions.RESOURCE, key_of(r), uid_of(r)) for r in same[:-1]]
     if revisions.number_of(current) < number:
         # A rollback: the old revision becomes the newest.
         actions.append(Patch(revisions.RESOURCE, key_of(current), {"revision": number}, uid=uid_of(current)))
@@ -103,7 +111,8 @@ def _manage(
 ) -> tuple[list[Action], float | None]:
     """Pods missing on nodes, pods too many, finished ones, and when a failed one may be replaced."""
     missing: list[str] = []
-    actions: list[Action] = []
+    doomed: list[Object] = []
+    events: list[Action] = []
     waits: list[float] = []
     known = {node["metadata"]["name"] for node in observed.nodes}
     for node in observed.nodes:
@@ -122,14 +131,18 @@ def _manage(
                 if pods.phase_of(pod) == "Failed" and left > 0:
                     waits.append(left)
                     continue
-                actions += [_finished_event(pod, name), _delete(pod)]
-            actions += map(_delete, _excess(desired, observed, alive))
+                events.append(_finished_event(pod, name))
+                doomed.append(pod)
+            doomed += _excess(desired, observed, alive)
+            if not alive and verdict.run and rolling.allows_surge(desired):
+                missing.append(name)  # one is to run while another goes
         else:
-            actions += [_delete(p) for p in group if not is_deleting(p)]
+            doomed += [p for p in group if not is_deleting(p)]
     for name, group in grouped.items():
         if name not in known:
-            actions += [_delete(p) for p in group if not pods.node_of(p) and not is_deleting(p)]
+            doomed += [p for p in group if not pods.node_of(p) and not is_deleting(p)]
     hashed = observed.history.hashed
+    actions = [*events, *map(_delete, doomed[:BURST_REPLICAS])]
     for name in missing[:BURST_REPLICAS]:
         actions.append(Create("pods", eligibility.pod_for(desired, name, hashed), event=True))
     return actions, min(waits, default=None)
@@ -181,9 +194,10 @@ def _roll(desired: Object, observed: Observed, grouped: dict[str, list[Object]])
     for name in wanted:
         by_node.setdefault(name, [])
     hashed = observed.history.hashed
-    step = rolling.step(desired, by_node, len(wanted), hashed, observed.now)
+    step = rolling.step(desired, by_node, set(wanted), hashed, observed.now)
     fresh = [eligibility.pod_for(desired, name, hashed) for name in step.nodes]
-    return [*map(_delete, step.doomed), *(Create("pods", pod, event=True) for pod in fresh)]
+    doomed, fresh = step.doomed[:BURST_REPLICAS], fresh[:BURST_REPLICAS]
+    return [*map(_delete, doomed), *(Create("pods", pod, event=True) for pod in fresh)]
 
 
 def _delete(pod: Object) -> Action:

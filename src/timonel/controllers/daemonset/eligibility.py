@@ -36,8 +36,9 @@ def tolerations(spec: Object) -> list[nodes.Toleration]:
     extra = [{"key": k, "operator": "Exists", "effect": e} for k, e in _TOLERATED]
     if spec.get("hostNetwork"):
         extra.append({"key": nodes.NETWORK_UNAVAILABLE, "operator": "Exists", "effect": "NoSchedule"})
-    own = [t for t in spec.get("tolerations") or () if not any(_is_same(t, x) for x in extra)]
-    return [*own, *extra]
+    own: list[nodes.Toleration] = list(spec.get("tolerations") or ())
+    merged = [next((x for x in extra if _is_same(t, x)), t) for t in own]
+    return [*merged, *(x for x in extra if not any(_is_same(t, x) for t in own))]
 
 
 def _is_same(a: nodes.Toleration, b: nodes.Toleration) -> bool:
@@ -73,9 +74,9 @@ def pod_for(daemonset: Object, node: str, hashed: str) -> Object:
     spec = pod["spec"]
     spec["tolerations"] = tolerations(spec)
     affinity = spec.setdefault("affinity", {}).setdefault("nodeAffinity", {})
+    # What the template requires of nodes has been judged: it is replaced by the node itself.
     here = [{"key": "metadata.name", "operator": "In", "values": [node]}]
-    terms = (affinity.get(_REQUIRED) or {}).get("nodeSelectorTerms") or [{}]
-    affinity[_REQUIRED] = {"nodeSelectorTerms": [{**term, "matchFields": here} for term in terms]}
+    affinity[_REQUIRED] = {"nodeSelectorTerms": [{"matchFields": here}]}
     return pod
 
 
@@ -93,9 +94,14 @@ def target_of(pod: Object) -> str:
 
 
 def by_node(daemon_pods: Iterable[Object]) -> dict[str, list[Object]]:
-    """Oldest first per node; a finished pod that is being deleted no longer occupies its node."""
+    """Bound ones and then the oldest first per node; one that ended and is being deleted no longer occupies it."""
+
+    def rank(pod: Object) -> tuple[bool, str, str]:
+        meta = pod["metadata"]
+        return not nested(pod, "spec", "nodeName"), meta.get("creationTimestamp", ""), meta["name"]
+
     grouped: dict[str, list[Object]] = {}
-    for pod in sorted(daemon_pods, key=lambda p: p["metadata"].get("creationTimestamp", "")):
+    for pod in sorted(daemon_pods, key=rank):
         finished = nested(pod, "status", "phase") in ("Succeeded", "Failed")
         if not (finished and pod["metadata"].get("deletionTimestamp")):
             grouped.setdefault(target_of(pod), []).append(pod)

@@ -5,7 +5,7 @@ Upstream: pkg/controller/daemon/update.go (rollingUpdate).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from timonel.machinery import intstr
@@ -38,48 +38,69 @@ def allows_surge(daemonset: Object) -> bool:
 
 
 def step(
-    daemonset: Object, by_node: Mapping[str, Sequence[Object]], wanted: int, hashed: str, now: float
+    daemonset: Object,
+    by_node: Mapping[str, Sequence[Object]],
+    wanted: Collection[str],
+    hashed: str,
+    now: float,
 ) -> Step:
-    surge, unavailable = bounds(daemonset, wanted)
+    """`by_node`: the pods of nodes that have or should have some; `wanted`: the nodes that should."""
+    surge, unavailable = bounds(daemonset, len(wanted))
     pairs = {node: _pair(group, hashed) for node, group in sorted(by_node.items())}
     min_ready = daemonset["spec"].get("minReadySeconds", 0)
 
     def is_available(pod: Object) -> bool:
         return pods.is_available(pod, min_ready, now)
 
-    if not surge:
-        missing, broken, sound = 0, [], []
-        for pair in pairs.values():
-            if not pair.is_clear or (pair.new is None) == (pair.old is None):
-                missing += 1  # being replaced, or left for the next pass to clean up
-            elif pair.old is None:
-                missing += pair.new is None or not is_available(pair.new)
-            elif is_available(pair.old):
-                sound.append(pair.old)
-            else:
-                missing += 1
-                broken.append(pair.old)
-        return Step([*broken, *sound[: max(0, unavailable - missing)]], [])
-    surging, doomed, free, candidates = 0, [], [], []
-    for node, pair in pairs.items():
-        if not pair.is_clear:
-            surging += 1
+    if surge:
+        return _surging(pairs, wanted, surge, is_available)
+    missing, broken, sound = 0, [], []
+    for pair in pairs.values():
+        if not pair.is_clear or (pair.new is None) == (pair.old is None):
+            missing += 1  # being replaced, or left for the next pass to clean up
         elif pair.old is None:
+            missing += pair.new is None or not is_available(pair.new)
+        elif is_available(pair.old):
+            sound.append(pair.old)
+        else:
+            missing += 1
+            broken.append(pair.old)
+    return Step([*broken, *sound[: max(0, unavailable - missing)]], [])
+
+
+def _surging(
+    pairs: Mapping[str, _Pair], wanted: Collection[str], surge: int, is_available: Callable[[Object], bool]
+) -> Step:
+    """Pods on nodes that the template no longer suits stay until as many as should be are available elsewhere."""
+    surging = available = 0
+    doomed: list[Object] = []
+    unsuited: list[Object] = []
+    free: list[str] = []
+    candidates: list[str] = []
+    for node, (new, old, is_clear) in pairs.items():
+        if not is_clear:
+            surging += 1
             continue
-        elif pair.new is not None:
-            if is_available(pair.new):
-                doomed.append(pair.old)
+        first = old if old is not None else new
+        available += first is not None and is_available(first)
+        if old is None:
+            continue
+        if new is not None:
+            if is_available(new):
+                doomed.append(old)
             else:
                 surging += 1
-        elif is_available(pair.old):
-            candidates.append(node)
+        elif node not in wanted:
+            (unsuited if is_available(old) else doomed).append(old)
         else:
-            free.append(node)
-    return Step(doomed, [*free, *candidates[: max(0, surge - surging)]])
+            (candidates if is_available(old) else free).append(node)
+    spare = max(0, available - len(wanted))
+    return Step([*doomed, *unsuited[:spare]], [*free, *candidates[: max(0, surge - surging)]])
 
 
 def _pair(group: Sequence[Object], hashed: str) -> _Pair:
-    new = [p for p in group if revisions.hash_of(p) == hashed and not is_deleting(p)]
-    old = [p for p in group if revisions.hash_of(p) != hashed and not is_deleting(p)]
+    staying = [p for p in group if not is_deleting(p)]
+    new = [p for p in staying if revisions.hash_of(p) == hashed]
+    old = [p for p in staying if revisions.hash_of(p) != hashed]
     clear = len(new) <= 1 and len(old) <= 1
     return _Pair(new[0] if new else None, old[0] if old else None, clear)

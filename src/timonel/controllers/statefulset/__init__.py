@@ -3,14 +3,14 @@
 A pass goes through the same rooms as upstream's: replicas (ascending) → condemned (descending) → rolling update
 (descending). OrderedReady leaves at the first pod that is not settled; Parallel goes through all.
 
-Watches   statefulsets.apps; pods; controllerrevisions.apps; persistentvolumeclaims (read only)
+Watches   statefulsets.apps; pods; controllerrevisions.apps; persistentvolumeclaims
 Writes    pods, persistentvolumeclaims, controllerrevisions.apps; statefulsets.apps/status
 Upstream  pkg/controller/statefulset/stateful_set_control.go, stateful_pod_control.go, stateful_set_utils.go
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from timonel.control.actions import (
     Action,
@@ -25,7 +25,7 @@ from timonel.control.actions import (
     Update,
     claims,
 )
-from timonel.control.declare import Cache, ControllerType, Watch, controller_or_adopters, nobody
+from timonel.control.declare import Cache, ControllerType, Watch, controller_or_adopters
 from timonel.controllers.statefulset import identity, retention
 from timonel.machinery import intstr
 from timonel.machinery.errors import AlreadyExists
@@ -39,7 +39,7 @@ CLAIMS = "persistentvolumeclaims"
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """`actions` bring the stored revisions up to date; `update` may be about to be created."""
+    """`actions` adopt and bring up to date the stored revisions; `update` may be about to be created."""
 
     current: Object
     update: Object
@@ -68,7 +68,8 @@ def observe(desired: Object, cache: Cache) -> Observed:
             volume_claim = cache.get(CLAIMS, key)
             if volume_claim is not None:
                 found[key] = volume_claim
-    history = _history(desired, cache.controlled_by(desired, revisions.RESOURCE))
+    stored = cache.controlled_by(desired, revisions.RESOURCE)
+    history = _history(desired, [*stored, *cache.orphans(revisions.RESOURCE, namespace, selector)])
     return Observed(claim, found, history, cache.now())
 
 
@@ -79,20 +80,23 @@ def _ordinal(desired: Object, pod: Object) -> int:
 
 
 def _history(desired: Object, stored: Sequence[Object]) -> History:
-    ordered = revisions.oldest_first(stored)
+    """Revisions that nobody owns any more, such as those of an orphaned namesake, are taken on with the pods."""
+    claim = workloads.claim(desired, workloads.selector_of(desired).matches, stored)
+    ordered = revisions.oldest_first(claim.owned)
     template = desired["spec"]["template"]
     data = revisions.data_of(template)
     same = [r for r in ordered if r.get("data") == data]
     number = revisions.next_number(ordered)
-    actions: tuple[Action, ...] = ()
+    actions = tuple(claims(revisions.RESOURCE, adopt=claim.adopt, release=()))
     if not same:
         update = revisions.build(desired, template, number, label=revisions.HASH_LABEL)
-        actions = (Create(revisions.RESOURCE, update),)
+        actions = (*actions, Create(revisions.RESOURCE, update))
     else:
         update = same[-1]
         if update is not ordered[-1]:
             # A rollback: the old revision becomes the newest.
-            actions = (Patch(revisions.RESOURCE, key_of(update), {"revision": number}, uid=uid_of(update)),)
+            newest = Patch(revisions.RESOURCE, key_of(update), {"revision": number}, uid=uid_of(update))
+            actions = (*actions, newest)
     name = (desired.get("status") or {}).get("currentRevision")
     current = next((r for r in ordered if r["metadata"]["name"] == name), update)
     return History(current, update, tuple(ordered), actions)
@@ -148,7 +152,7 @@ def _steps(
 def _fill(
     desired: Object, observed: Observed, slots: Mapping[int, Object | None]
 ) -> tuple[list[Action], bool]:
-    """Create what is missing, replace what ended. False: wait before going further."""
+    """Create what is missing, replace what ended. False: wait before going further; Parallel never waits."""
     ordered = is_ordered(desired)
     volume_claims: list[Action] = []
     created: list[Action] = []
@@ -157,28 +161,54 @@ def _fill(
     settled = True
     for ordinal, pod in slots.items():
         if pod is None:
-            made = _new_pod(desired, observed, ordinal)
-            missing = _missing_claims(desired, observed, ordinal)
-            volume_claims += missing
-            name, who = made["metadata"]["name"], desired["metadata"]["name"]
-            failed = Told("FailedCreate", f"create Pod {name} in StatefulSet {who} failed error: ")
-            created.append(Create("pods", made, failed=failed))
-            events += _created_events(desired, missing, made)
-            settled = settled and not ordered
+            settled = False
+            leaving = _leaving_claim(desired, observed, ordinal)
+            if leaving is not None:
+                other += _refused(desired, ordinal, leaving)
+            else:
+                missing = _missing_claims(desired, observed, ordinal)
+                volume_claims += missing
+                made = _new_pod(desired, observed, ordinal)
+                name, who = made["metadata"]["name"], desired["metadata"]["name"]
+                failed = Told("FailedCreate", f"create Pod {name} in StatefulSet {who} failed error: ")
+                created.append(Create("pods", made, failed=failed))
+                events += _claim_events(desired, missing, ordinal)
+                text = f"create Pod {name} in StatefulSet {who} successful"
+                events.append(Record("Normal", "SuccessfulCreate", text))
         elif pods.is_terminal(pod):
-            other += [] if is_deleting(pod) else _replace(desired, pod)
+            other += [] if is_deleting(pod) else _delete(desired, pod)
             settled = False
         else:
             if pods.phase_of(pod) == "Pending":
-                volume_claims += _missing_claims(desired, observed, ordinal)
+                missing = _missing_claims(desired, observed, ordinal)
+                volume_claims += missing
+                events += _claim_events(desired, missing, ordinal)
             if ordered and not (is_healthy(pod) and _is_available(desired, pod, observed.now)):
                 settled = False
             else:
-                other += _restore_identity(pod, ordinal)
+                other += _restore_identity(desired, pod, ordinal)
                 other += _hand_over_claims(desired, observed, [pod], condemned=False)
         if ordered and not settled:
             break
-    return [*volume_claims, *created, *events, *other], settled
+    return [*volume_claims, *created, *events, *other], settled or not ordered
+
+
+def _leaving_claim(desired: Object, observed: Observed, ordinal: int) -> Object | None:
+    """A claim that the pod could have only for a moment more: it waits for another."""
+    pod_name = f"{desired['metadata']['name']}-{ordinal}"
+    found = [observed.volume_claims.get(key) for key in identity.claim_keys(desired, ordinal)]
+    return next(
+        (c for c in found if c is not None and (is_deleting(c) or retention.has_stale(desired, c, pod_name))),
+        None,
+    )
+
+
+def _refused(desired: Object, ordinal: int, claim: Object) -> list[Action]:
+    if not is_deleting(claim):
+        return []
+    who = desired["metadata"]["name"]
+    text = f"create Pod {who}-{ordinal} in StatefulSet {who} failed error: pvc {claim['metadata']['name']}"
+    return [Record("Warning", "FailedCreate", f"{text} is being deleted")]
 
 
 def _new_pod(desired: Object, observed: Observed, ordinal: int) -> Object:
@@ -200,7 +230,8 @@ def _missing_claims(desired: Object, observed: Observed, ordinal: int) -> list[A
     actions: list[Action] = []
     for claim in identity.claims_for(desired, ordinal):
         if key_of(claim) not in observed.volume_claims:
-            refs = retention.owners(desired, claim, None, condemned=False)
+            named = {"metadata": {"name": f"{desired['metadata']['name']}-{ordinal}"}}
+            refs = retention.owners(desired, claim, named, condemned=False)
             if refs:
                 claim["metadata"]["ownerReferences"] = refs
             who = desired["metadata"]["name"]
@@ -210,19 +241,17 @@ def _missing_claims(desired: Object, observed: Observed, ordinal: int) -> list[A
     return actions
 
 
-def _created_events(desired: Object, volume_claims: Sequence[Action], pod: Object) -> list[Action]:
-    name, who = pod["metadata"]["name"], desired["metadata"]["name"]
-    events: list[Action] = [
+def _claim_events(desired: Object, volume_claims: Sequence[Action], ordinal: int) -> list[Action]:
+    who = desired["metadata"]["name"]
+    return [
         Record(
             "Normal",
             "SuccessfulCreate",
-            f"create Claim {a.obj['metadata']['name']} Pod {name} in StatefulSet {who} success",
+            f"create Claim {a.obj['metadata']['name']} Pod {who}-{ordinal} in StatefulSet {who} success",
         )
         for a in volume_claims
         if isinstance(a, Create)
     ]
-    text = f"create Pod {name} in StatefulSet {who} successful"
-    return [*events, Record("Normal", "SuccessfulCreate", text)]
 
 
 def _delete(desired: Object, pod: Object) -> list[Action]:
@@ -230,22 +259,15 @@ def _delete(desired: Object, pod: Object) -> list[Action]:
     return [Delete("pods", key_of(pod), uid_of(pod)), Record("Normal", "SuccessfulDelete", text)]
 
 
-def _replace(desired: Object, pod: Object) -> list[Action]:
-    who, name = key_of(desired), pod["metadata"]["name"]
-    if pods.phase_of(pod) == "Failed":
-        text = f"StatefulSet {who} is recreating failed Pod {name}"
-        event = Record("Warning", "RecreatingFailedPod", text)
-    else:
-        text = f"StatefulSet {who} is recreating terminated Pod {name}"
-        event = Record("Normal", "RecreatingTerminatedPod", text)
-    return [event, *_delete(desired, pod)]
-
-
-def _restore_identity(pod: Object, ordinal: int) -> list[Action]:
+def _restore_identity(desired: Object, pod: Object, ordinal: int) -> list[Action]:
     missing = identity.missing_labels(pod, ordinal)
     if not missing:
         return []
-    return [Patch("pods", key_of(pod), {"metadata": {"labels": missing}}, uid=uid_of(pod))]
+    text = f"update Pod {pod['metadata']['name']} in StatefulSet {desired['metadata']['name']} successful"
+    return [
+        Patch("pods", key_of(pod), {"metadata": {"labels": missing}}, uid=uid_of(pod)),
+        Record("Normal", "SuccessfulUpdate", text),
+    ]
 
 
 def _hand_over_claims(
@@ -285,7 +307,7 @@ def _update(desired: Object, observed: Observed, slots: Mapping[int, Object | No
     """From the highest ordinal down to the partition, at most maxUnavailable pods missing at a time."""
     rolling = nested(desired, "spec", "updateStrategy", "rollingUpdate") or {}
     lowest = identity.start_of(desired) + rolling.get("partition", 0)
-    budget = max(1, intstr.scaled(rolling.get("maxUnavailable", 1), len(slots), True))
+    budget = max(1, intstr.scaled(rolling.get("maxUnavailable", 1), len(slots), False))
     newest = observed.history.update["metadata"]["name"]
     targets = [(o, p) for o, p in sorted(slots.items(), reverse=True) if o >= lowest]
     actions: list[Action] = []
@@ -343,13 +365,23 @@ def status(desired: Object, observed: Observed, outcome: Outcome) -> Status:
     }
 
 
+def _claimants(claim: Object, cache: Cache) -> Iterable[Key]:
+    """A claim that goes away may be what a new pod waits for."""
+    name, namespace = claim["metadata"]["name"], claim["metadata"]["namespace"]
+    return [
+        key_of(one)
+        for one in (cache.list(RESOURCE, namespace) if is_deleting(claim) else ())
+        if identity.is_claim_of(one, name)
+    ]
+
+
 STATEFULSET = ControllerType(
     name="statefulset-controller",
     watches=(
         Watch(RESOURCE),
         Watch("pods", wakes=controller_or_adopters("StatefulSet", RESOURCE)),
         Watch(revisions.RESOURCE, wakes=controller_or_adopters("StatefulSet", RESOURCE)),
-        Watch(CLAIMS, wakes=nobody),
+        Watch(CLAIMS, wakes=_claimants),
     ),
     observe=observe,
     reconcile=reconcile,

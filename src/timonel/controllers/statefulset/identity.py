@@ -13,7 +13,8 @@ from timonel.objects.meta import Key, Object, labels_of, nested
 
 POD_NAME_LABEL = "statefulset.kubernetes.io/pod-name"
 POD_INDEX_LABEL = "apps.kubernetes.io/pod-index"
-_MEMBER = re.compile(r"(.*)-([0-9]+)")
+_MEMBER = re.compile(r"(.*)-([0-9]{1,10})")
+HIGHEST = 2**31
 
 
 def start_of(statefulset: Object) -> int:
@@ -30,7 +31,9 @@ def ordinal_of(statefulset: Object, pod: Object) -> int | None:
     match = _MEMBER.fullmatch(pod["metadata"]["name"])
     if match is None or match[1] != statefulset["metadata"]["name"]:
         return None
-    return int(match[2])
+    ordinal = int(match[2])
+    # such as web-007, which is not the name of any ordinal
+    return ordinal if str(ordinal) == match[2] and ordinal < HIGHEST else None
 
 
 def claim_templates(statefulset: Object) -> list[Object]:
@@ -45,6 +48,15 @@ def claim_name(statefulset: Object, template: Object, ordinal: int) -> str:
 def claim_keys(statefulset: Object, ordinal: int) -> Iterable[Key]:
     namespace = statefulset["metadata"]["namespace"]
     return [Key(namespace, claim_name(statefulset, t, ordinal)) for t in claim_templates(statefulset)]
+
+
+def is_claim_of(statefulset: Object, name: str) -> bool:
+    """Whether a claim has a name as this set's claims have."""
+    match = _MEMBER.fullmatch(name)
+    who = statefulset["metadata"]["name"]
+    return match is not None and any(
+        match[1] == f"{t['metadata']['name']}-{who}" for t in claim_templates(statefulset)
+    )
 
 
 def claims_for(statefulset: Object, ordinal: int) -> list[Object]:
@@ -69,8 +81,11 @@ def identity_labels(name: str, ordinal: int) -> dict[str, str]:
 
 
 def missing_labels(pod: Object, ordinal: int) -> dict[str, str]:
+    """Both, when it lacks the one that tells its name."""
     have = labels_of(pod)
     wanted = identity_labels(pod["metadata"]["name"], ordinal)
+    if have.get(POD_NAME_LABEL) == wanted[POD_NAME_LABEL]:
+        return {}
     return {k: v for k, v in wanted.items() if have.get(k) != v}
 
 
