@@ -342,3 +342,49 @@ async def test_a_pod_s_runtime_class_has_to_exist(api: FakeApi, agent: Agent) ->
 
     assert begun[0][0] == "FailedCreatePodSandBox"
     assert 'runtimeclasses.node.k8s.io "gone" not found' in begun[0][1]
+
+
+async def test_a_container_added_for_debugging_runs_in_the_pod(
+    api: FakeApi, agent: Agent, runtime: SimulatedRuntime
+) -> None:
+    secret = {"metadata": {"name": "s", "namespace": "default"}, "data": {"a": "MQ=="}}
+    debug = container("debug", envFrom=[{"secretRef": {"name": "s"}}], targetContainerName="main")
+    async with agent():
+        api.put("pods", pod())
+        api.put("secrets", secret)
+        await until_phase(api, "Running")
+        before = status(api)["containerStatuses"]
+        debugged = copy.deepcopy(api.find("pods", "default", "web"))
+        assert debugged is not None
+        debugged["spec"]["ephemeralContainers"] = [debug]
+        api.put("pods", debugged)
+        await api.until(lambda: "running" in str(status(api).get("ephemeralContainerStatuses")))
+        [event] = [e for e in api.objects("events") if "ephemeral" in e["involvedObject"].get("fieldPath", "")
+                   and e["reason"] == "Started"]  # fmt: skip
+
+    assert status(api)["containerStatuses"] == before
+    assert event["involvedObject"]["fieldPath"] == "spec.ephemeralContainers{debug}"
+
+
+async def test_sidecars_end_last_and_in_their_opposite_order(
+    api: FakeApi, agent: Agent, runtime: SimulatedRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ended = list[tuple[str, float]]()
+    stop = runtime.stop_container
+
+    async def slow_stop(container_id: str, timeout: float) -> None:
+        found = await runtime.container_status(container_id)
+        await asyncio.sleep(4)
+        ended.append((found.name, timeout))
+        await stop(container_id, timeout)
+
+    monkeypatch.setattr(runtime, "stop_container", slow_stop)
+    sidecars = [container(name, restartPolicy="Always") for name in ("s", "t")]
+    async with agent():
+        api.put("pods", pod(initContainers=sidecars))
+        await until_phase(api, "Running")
+        api.mark_deleted("default", "web", 9)
+        await api.until(lambda: not api.objects("pods"))
+
+    assert [name for name, _ in ended] == ["main", "t", "s"]
+    assert [round(grace) for _, grace in ended] == [9, 5, 2]

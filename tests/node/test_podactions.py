@@ -221,3 +221,50 @@ def test_only_the_last_dead_life_of_a_container_is_kept() -> None:
 
     assert [c.attempt for c in containers] == [1, 0]
     assert [s.id for s in sandboxes] == ["s0"]
+
+
+INITS = [container("i"), sidecar("s"), container("j"), sidecar("t")]
+
+
+def started(*ids: str, **fields: Any) -> View:
+    return View(200.0, started=frozenset(ids), **fields)
+
+
+@pytest.mark.parametrize(
+    ("found", "view", "expected"),
+    [
+        ([], NOW, ["i"]),
+        ([ran("i", EXITED)], NOW, ["s"]),
+        ([ran("i", EXITED), ran("s")], NOW, []),
+        ([ran("i", EXITED), ran("s")], started("s-0"), ["j"]),
+        ([ran("s"), ran("j", EXITED)], started("s-0"), ["t"]),
+        ([ran("s", EXITED), ran("j", EXITED)], NOW, ["s", "t"]),
+        ([ran("j", EXITED)], NOW, ["s", "t"]),
+        ([ran("s"), ran("j", EXITED, code=1)], started("s-0"), ["j"]),
+        ([ran("s"), ran("j", EXITED), ran("t")], started("s-0", "t-0"), ["main"]),
+        ([ran("s", EXITED), ran("j", EXITED), ran("t")], started("t-0"), ["s", "main"]),
+        ([ran("t", EXITED), ran("main")], started("main-0"), ["s", "t"]),
+        ([ran("s"), ran("t")], started("s-0", "t-0", busy={"main"}), []),
+        ([ran("i", EXITED), ran("s")], started("s-0", busy={"s"}), []),
+    ],
+)
+def test_init_containers_and_sidecars_follow_each_other(
+    found: list[Any], view: View, expected: list[str]
+) -> None:
+    actions = compute(pod(initContainers=INITS), runtime(*found), view)
+
+    assert [start.name for start in actions.start] == expected
+
+
+def test_a_sidecar_starts_again_also_in_a_pod_that_never_restarts() -> None:
+    never = pod(initContainers=[sidecar("s")], restartPolicy="Never")
+
+    assert compute(never, runtime(ran("s", EXITED, code=1), ran("main")), NOW).start == (Start("s", 1),)
+
+
+def test_an_ephemeral_container_runs_once_whatever_the_others_do() -> None:
+    debugged = pod(initContainers=[container("i")], ephemeralContainers=[container("debug")])
+
+    assert compute(debugged, runtime(ran("i")), NOW).start == (Start("debug", 0),)
+    assert compute(debugged, runtime(ran("i"), ran("debug", EXITED)), NOW).start == ()
+    assert compute(debugged, PodRuntime(), NOW) == PodActions(new_sandbox=0)

@@ -233,3 +233,25 @@ def test_what_the_containers_said_at_their_end_fits_together() -> None:
 
     messages = [s["state"]["terminated"]["message"] for s in found["containerStatuses"]]
     assert [len(m) for m in messages] == [4096, 4096, 4096]
+
+
+def test_a_phase_is_final_only_once_nothing_runs() -> None:
+    side = container("side", restartPolicy="Always")
+    job = pod(restartPolicy="Never", initContainers=[side], status={"phase": "Running"})
+    seen = runtime(ran(state=EXITED), ran("side"))
+    ending = build(job, seen, facts(is_ending=True, failure=("DeadlineExceeded", "late")))
+    ended = build(job, seen, facts(is_stopped=True, failure=("DeadlineExceeded", "late")))
+
+    assert (ending["phase"], ending.get("reason")) == ("Running", None)
+    assert (ended["phase"], ended["reason"], ended["message"]) == ("Failed", "DeadlineExceeded", "late")
+
+
+def test_an_ephemeral_container_has_a_status_that_nothing_depends_on() -> None:
+    debugged = pod(ephemeralContainers=[container("debug")])
+    waiting = build(debugged, runtime(ran()), facts())
+    ended = build(debugged, runtime(ran(), ran("debug", EXITED, code=1)), facts())
+
+    assert (waiting["phase"], conditions(waiting)["Ready"][0]) == ("Running", "True")
+    assert waiting["ephemeralContainerStatuses"][0]["state"] == {"waiting": {"reason": "ContainerCreating"}}
+    assert ended["ephemeralContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 1
+    assert (ended["phase"], conditions(ended)["Ready"][0]) == ("Running", "True")

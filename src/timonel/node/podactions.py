@@ -2,8 +2,9 @@
 
 Rules, first match wins: an operation on the sandbox is under way: wait · the sandbox is missing, dead or without an
 address: make a new one, unless there is nothing left to run in it · init containers in order, each to its end (a
-sidecar: until it has started) · then all containers. A container runs again if its restart policy says so and its
-back-off is over; it is killed when a probe gave up on it or when its image changed.
+sidecar: until it has started) · then all containers. Ephemeral containers run once, whenever there is a sandbox. A
+container runs again if its restart policy says so and its back-off is over; it is killed when a probe gave up on it or
+when its image changed.
 
 Upstream: pkg/kubelet/kuberuntime/kuberuntime_manager.go (computePodActions), kuberuntime_container.go.
 """
@@ -192,17 +193,14 @@ def _gather(steps: Iterator[_Step]) -> PodActions:
 
 
 def _container_steps(pod: Object, runtime: PodRuntime, view: View) -> Iterator[_Step]:
-    inits = pod["spec"].get("initContainers") or []
-    if is_initialized(pod, runtime):
-        for c in filter(is_sidecar, inits):
+    for c in pod["spec"].get("ephemeralContainers") or ():
+        latest = runtime.latest(c["name"])
+        if latest is None or latest.state is ContainerState.CREATED:
             yield from _one(pod, c, runtime, view, init=True)
-    else:
-        for c in inits:
-            yield from _one(pod, c, runtime, view, init=True)
-            if not _has_passed(c, runtime, view):
-                return
-        if has_failed_init(pod, runtime):
-            return
+    steps, has_initialized = _init_steps(pod, runtime, view)
+    yield from steps
+    if not has_initialized or has_failed_init(pod, runtime):
+        return
     for c in pod["spec"]["containers"]:
         yield from _one(pod, c, runtime, view, init=False)
         if c["name"] in view.busy and (c.get("lifecycle") or {}).get("postStart"):
@@ -215,10 +213,43 @@ def _current(name: str, runtime: PodRuntime) -> Container | None:
     return found if found is not None and found.sandbox_id == runtime.sandbox.id else None
 
 
-def _has_passed(c: ContainerSpec, runtime: PodRuntime, view: View) -> bool:
+def _init_steps(pod: Object, runtime: PodRuntime, view: View) -> tuple[list[_Step], bool]:
+    """What to do with init containers, and whether they are through.
+
+    As kubelet (computeInitContainerActions), from the last one back: the first that is found to have run says which is
+    next; of those before it, which may be forgotten by now, only the sidecars are kept running, whether or not they
+    run at the moment."""
+    inits = pod["spec"].get("initContainers") or []
+    is_past = has_initialized = is_initialized(pod, runtime) or not inits
+    steps = dict[int, list[_Step]]()
+
+    def take(index: int) -> None:
+        steps[index] = list(_one(pod, inits[index], runtime, view, init=True))
+
+    for index in reversed(range(len(inits))):
+        c = inits[index]
+        found = _current(c["name"], runtime)
+        if found is None or found.state is ContainerState.CREATED:
+            if found is not None or (is_past and is_sidecar(c)):
+                take(index)
+            continue
+        if is_past and not is_sidecar(c):
+            continue
+        take(index)
+        if not is_past and _has_passed(c, found, view):
+            if index == len(inits) - 1:
+                has_initialized = True
+            else:
+                take(index + 1)
+        is_past = True
+    if not is_past and not steps:
+        take(0)
+    return [step for index in sorted(steps) for step in steps[index]], has_initialized
+
+
+def _has_passed(c: ContainerSpec, found: Container, view: View) -> bool:
     """Whether the next init container may start."""
-    found = _current(c["name"], runtime)
-    if found is None or c["name"] in view.busy:
+    if c["name"] in view.busy:
         return False
     if is_sidecar(c):
         return found.state is ContainerState.RUNNING and found.id in view.started

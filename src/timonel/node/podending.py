@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from timonel.aio.clock import wait_until
 from timonel.node import podactions
 from timonel.node.cri.errors import Missing, RuntimeFailure, RuntimeGone
 from timonel.node.cri.runtime import Container, ContainerState
@@ -46,9 +47,16 @@ class PodEnding:
         return float(self._runner.pod["spec"].get("terminationGracePeriodSeconds", 30))
 
     async def stop(
-        self, container: Container, spec: Mapping[str, Any], message: str, *, grace: float | None = None
+        self,
+        container: Container,
+        spec: Mapping[str, Any],
+        message: str,
+        *,
+        grace: float | None = None,
+        turn: Iterable[asyncio.Event] = (),
     ) -> None:
-        """One container; the pod's own grace period holds where no other is given."""
+        """One container; the pod's own grace period holds where no other is given. Between its preStop hook and its end
+        it waits for its `turn`, but no longer than the grace period."""
         grace = self.grace if grace is None else grace
         self._probes.spare(container.id)
         self._around.records.record(self._runner.pod, "Normal", "Killing", message, container=spec["name"])
@@ -56,6 +64,7 @@ class PodEnding:
         begun = self._clock.monotonic()
         if hook is not None and grace > 0:
             await self._pre_stop(hook, spec, container, grace)
+        await self._wait(turn, begun + grace)
         left = grace - (self._clock.monotonic() - begun)
         left = max(left, MINIMUM_GRACE) if grace > 0 else 0
         runtime, id_ = self._around.runtime, container.id
@@ -66,6 +75,13 @@ class PodEnding:
         except Missing:
             self._probes.stop(container.id)
             self._runner.sight.runtime = self._runner.runtime.without(container.id)
+
+    async def _wait(self, turn: Iterable[asyncio.Event], until: float) -> None:
+        for other in turn:
+            left = until - self._clock.monotonic()
+            if left <= 0:
+                return
+            await wait_until(self._clock, other, left)
 
     async def _pre_stop(
         self, hook: Mapping[str, Any], spec: Mapping[str, Any], container: Container, grace: float
@@ -86,7 +102,9 @@ class PodEnding:
             logger.info("preStop hook took longer than the grace period", extra={"pod": self._runner.uid})
 
     async def stop_all(self, grace: float) -> None:
-        """Containers first, all at once; then sidecars, the last one first. Repeated until the runtime agrees."""
+        """Containers first, all at once; then sidecars, the last one first. Repeated until the runtime agrees.
+
+        preStop hooks do not wait for their turn: all begin at once, as kubelet's."""
         if grace >= LEAVE_FROM and podlib.is_ready(self._runner.pod):
             # Differs from upstream: whoever routes to a ready pod hears of its end as we do; stopping at once would
             # refuse the connections that are still on their way to it.
@@ -107,9 +125,14 @@ class PodEnding:
     async def _stop_in_order(self, grace: float) -> None:
         inits = self._runner.pod["spec"].get("initContainers") or ()
         sidecars = [c["name"] for c in inits if podactions.is_sidecar(c)]
-        await self._stop_together([c for c in self._running() if c.name not in sidecars], grace)
-        for name in reversed(sidecars):
-            await self._stop_together([c for c in self._running() if c.name == name], grace)
+        running = self._running()
+        gone = {c.id: asyncio.Event() for c in running}
+        specs = {c["name"]: c for c in containers_of(self._runner.pod)}
+        async with asyncio.TaskGroup() as group:
+            for container in running:
+                turn = [gone[c.id] for c in running if _goes_before(c.name, container.name, sidecars)]
+                spec = specs.get(container.name, {"name": container.name})
+                group.create_task(self._stop_quietly(container, spec, grace, turn, gone[container.id]))
         for sandbox in self._runner.runtime.sandboxes:
             await self._around.runtime.stop_sandbox(sandbox.id)
 
@@ -117,17 +140,27 @@ class PodEnding:
         alive = (ContainerState.RUNNING, ContainerState.UNKNOWN)
         return [c for c in self._runner.runtime.containers if c.state in alive]
 
-    async def _stop_together(self, containers: list[Container], grace: float) -> None:
-        specs = {c["name"]: c for c in containers_of(self._runner.pod)}
-        async with asyncio.TaskGroup() as group:
-            for container in containers:
-                spec = specs.get(container.name, {"name": container.name})
-                group.create_task(self._stop_quietly(container, spec, grace))
-
-    async def _stop_quietly(self, container: Container, spec: Mapping[str, Any], grace: float) -> None:
+    async def _stop_quietly(
+        self,
+        container: Container,
+        spec: Mapping[str, Any],
+        grace: float,
+        turn: Iterable[asyncio.Event],
+        gone: asyncio.Event,
+    ) -> None:
+        message = f"Stopping container {container.name}"
         try:
-            await self.stop(container, spec, f"Stopping container {container.name}", grace=grace)
+            await self.stop(container, spec, message, grace=grace, turn=turn)
         except RuntimeFailure as e:
             extra = {"pod": self._runner.uid, "error": e.message}
             logger.warning("Could not stop container", extra=extra)
             await self._clock.sleep(RETRY)
+        finally:
+            gone.set()
+
+
+def _goes_before(name: str, other: str, sidecars: Sequence[str]) -> bool:
+    """Whether a container ends before another one: sidecars last, in the opposite order of their start."""
+    if other not in sidecars:
+        return False
+    return name not in sidecars or sidecars.index(name) > sidecars.index(other)

@@ -147,6 +147,7 @@ class PodRunner:
                 if reason == "CreateContainerConfigError":
                     self._retry_at.pop(name, None)
             self._refresh()
+        self._preparation.hold()
         self._wake.set()
 
     def removed(self, pod: Object) -> None:
@@ -476,7 +477,18 @@ class PodRunner:
         sandbox = self.runtime.sandbox
         if sandbox is None:
             raise RuntimeFailure("the sandbox is gone")
-        return await self._preparation.create_container(sandbox, spec, attempt, image)
+        target = self._target(spec)
+        return await self._preparation.create_container(sandbox, spec, attempt, image, target)
+
+    def _target(self, spec: Mapping[str, Any]) -> str:
+        """The id of the container that an ephemeral one looks into, if it names one."""
+        name = spec.get("targetContainerName")
+        if not name:
+            return ""
+        found = self.runtime.latest(name)
+        if found is None or found.state is not ContainerState.RUNNING:
+            raise ConfigError(f"unable to find target container {name}")
+        return found.id
 
     def _could_not_start(self, name: str, e: Exception) -> None:
         if isinstance(e, ImageError):
@@ -579,6 +591,7 @@ class PodRunner:
             waiting=self._waiting,
             failure=(self._end.reason, self._end.message) if self._end is not None else None,
             disruption=self._end.disruption if self._end is not None else "",
+            is_ending=self._worker.state is State.TERMINATING,
             is_stopped=is_stopped,
             runtime_name=self._around.runtime_name,
         )

@@ -7,6 +7,7 @@ pkg/kubelet/network/dns, pkg/kubelet/qos/policy.go.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from timonel.node import amounts, environment
@@ -225,6 +226,11 @@ def _pod_namespaces(spec: Mapping[str, Any]) -> Namespaces:
     )
 
 
+def _container_namespaces(spec: Mapping[str, Any], target: str) -> Namespaces:
+    found = _pod_namespaces(spec)
+    return replace(found, pid=NamespaceMode.TARGET, target=target) if target else found
+
+
 # ---- containers
 
 
@@ -238,6 +244,7 @@ class ContainerParts:
     mounts: tuple[Mount, ...] = ()
     devices: tuple[Device, ...] = ()
     image_facts: Image | None = None
+    target: str = ""  # the container whose processes it shares, by id
 
 
 def container_config(
@@ -273,7 +280,7 @@ def container_config(
         stdin_once=bool(container.get("stdinOnce")),
         tty=bool(container.get("tty")),
         resources=resources_of(pod, container, node.memory_capacity),
-        namespaces=_pod_namespaces(spec),
+        namespaces=_container_namespaces(spec, parts.target),
         run_as_user=user,
         run_as_username=username,
         run_as_group=group,

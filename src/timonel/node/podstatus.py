@@ -19,6 +19,7 @@ from timonel.objects.meta import Object, format_time
 from timonel.records import dataclass
 
 Status = dict[str, Any]
+OTHER_STATUSES = ("initContainerStatuses", "ephemeralContainerStatuses")
 MESSAGES_LIMIT = 12 << 10
 DISRUPTION = "DisruptionTarget"
 OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
@@ -36,6 +37,7 @@ class Facts:
     waiting: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # container -> (reason, message)
     failure: tuple[str, str] | None = None  # the node refused or ended the pod: (reason, message)
     disruption: str = ""  # message of the DisruptionTarget condition, when the node ends the pod
+    is_ending: bool = False  # something may run still, and is being stopped
     is_stopped: bool = False  # nothing runs any more, and nothing will
     runtime_name: str = "containerd"
 
@@ -69,10 +71,15 @@ def build(pod: Object, runtime: PodRuntime, facts: Facts) -> Status:
         "containerStatuses": statuses,
         "qosClass": old.get("qosClass") or qos_class(spec),
     }
-    if facts.failure is not None:
+    if facts.failure is not None and phase == "Failed":
         status["reason"], status["message"] = facts.failure
     if inits:
         status["initContainerStatuses"] = init_statuses
+    if spec.get("ephemeralContainers"):
+        status["ephemeralContainerStatuses"] = [
+            {**_container_status(pod, c, runtime, facts, init=False), "ready": False}
+            for c in spec["ephemeralContainers"]
+        ]
     ips = _pod_ips(pod, runtime, facts)
     if ips:
         status["podIP"] = ips[0]
@@ -80,6 +87,7 @@ def build(pod: Object, runtime: PodRuntime, facts: Facts) -> Status:
     if facts.failure is not None and not runtime.containers:
         del status["containerStatuses"]
         status.pop("initContainerStatuses", None)
+        status.pop("ephemeralContainerStatuses", None)
     return status
 
 
@@ -157,8 +165,9 @@ def _container_status(
 
 def _kept(pod: Object, name: str, *, init: bool) -> Status | None:
     """What the API server knows of a container that ended and that the runtime has forgotten."""
-    key = "initContainerStatuses" if init else "containerStatuses"
-    for status in (pod.get("status") or {}).get(key) or ():
+    keys = ("initContainerStatuses",) if init else ("containerStatuses", "ephemeralContainerStatuses")
+    known = pod.get("status") or {}
+    for status in (s for key in keys for s in known.get(key) or ()):
         if status["name"] == name and "terminated" in (status.get("state") or {}):
             return {"lastState": {}, **status}
     return None
@@ -257,11 +266,16 @@ def _is_ready(c: Mapping[str, Any], latest: Container | None, facts: Facts, *, i
 def _phase_now(
     pod: Object, inits: Sequence[Status], statuses: Sequence[Status], facts: Facts, old: Status
 ) -> str:
-    if facts.failure is not None:
-        return "Failed"
     if old.get("phase") in ("Succeeded", "Failed"):
         return str(old["phase"])  # a pod never leaves a final phase
-    return phase_of(pod["spec"], inits, statuses, is_stopped=facts.is_stopped)
+    phase = "Failed"
+    if facts.failure is None:
+        phase = phase_of(pod["spec"], inits, statuses, is_stopped=facts.is_stopped)
+    if facts.is_ending and phase in ("Succeeded", "Failed"):
+        return str(
+            old.get("phase") or "Pending"
+        )  # final only once nothing runs (status_manager.go, mergePodStatus)
+    return phase
 
 
 def phase_of(
@@ -449,7 +463,7 @@ def qos_class(spec: Mapping[str, Any]) -> str:
 def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Status:
     """The part of `new` that differs, with null for what is gone; empty when there is nothing to send."""
     patch: Status = {key: value for key, value in new.items() if old.get(key) != value}
-    for key in ("reason", "message", "podIP", "podIPs", "containerStatuses", "initContainerStatuses"):
+    for key in ("reason", "message", "podIP", "podIPs", "containerStatuses", *OTHER_STATUSES):
         if key in old and key not in new:
             patch[key] = None
     if old.get("podIPs") and patch.get("podIPs"):
@@ -461,7 +475,7 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Status:
         del patch["conditions"]  # others may have conditions of their own besides
     elif "conditions" in patch:
         patch["conditions"] = _merging(old.get("conditions") or (), patch["conditions"])
-    for key in ("containerStatuses", "initContainerStatuses"):
+    for key in ("containerStatuses", *OTHER_STATUSES):
         if key in patch and _without_nulls(patch[key]) == _without_nulls(old.get(key)):
             del patch[key]
     return patch

@@ -24,7 +24,7 @@ from timonel.node.follow import Watched
 from timonel.node.images import ImageManager
 from timonel.node.podruntime import POD_UID, PodRuntime
 from timonel.node.podspec import ContainerParts, NodeFacts
-from timonel.node.references import references
+from timonel.node.references import References, references
 from timonel.node.relist import read_pod
 from timonel.node.tokens import Tokens
 from timonel.node.volumes import mounts
@@ -91,6 +91,7 @@ class Preparation:
         self._volumes_ready = asyncio.Event()
         self._root: Path | None = None
         self._volumes: PodVolumes | None = None
+        self._held: References | None = None
 
     def open(self) -> None:
         """Once the pod is known: find its place, and watch what it refers to."""
@@ -99,7 +100,7 @@ class Preparation:
         else:
             self._root = self._shop.room / uid_of(self._current())
             self._volumes = PodVolumes(self._root, self._shop.threads)
-        self._hold()
+        self.hold()
 
     @property
     def needs_set_up(self) -> bool:
@@ -109,11 +110,14 @@ class Preparation:
     def renew_at(self) -> float | None:
         return self._volumes.renew_at if self._volumes is not None and self._volumes_ready.is_set() else None
 
-    def _hold(self) -> None:
+    def hold(self) -> None:
         """Say which ConfigMaps and Secrets the pod needs, so that they are watched."""
         pod = self._current()
         namespace = pod["metadata"]["namespace"]
         names = references(pod)
+        if names == self._held:
+            return
+        self._held = names
         wanted = [(CONFIG_MAPS, Key(namespace, name)) for name in names.config_maps]
         wanted += [(SECRETS, Key(namespace, name)) for name in names.secrets]
         self._shop.watched.hold(uid_of(pod), wanted)
@@ -218,8 +222,9 @@ class Preparation:
         return await self._shop.images.ensure(pod, spec, secrets)
 
     async def create_container(
-        self, sandbox: Sandbox, spec: Mapping[str, Any], attempt: int, image: Image
+        self, sandbox: Sandbox, spec: Mapping[str, Any], attempt: int, image: Image, target: str = ""
     ) -> str:
+        """`target`: the container whose processes it shares."""
         shop, pod = self._shop, self._current()
         await self._volumes_ready.wait()
         await shop.services_known.wait()
@@ -234,7 +239,7 @@ class Preparation:
                 devices = container_devices(spec, self._volumes.paths)
             except OSError as e:
                 raise VolumeError(str(e)) from e
-        parts = ContainerParts(attempt, image.id, env, mounts, devices, image)
+        parts = ContainerParts(attempt, image.id, env, mounts, devices, image, target)
         config = podspec.container_config(pod, spec, parts, shop.node)
         return await shop.runtime.create_container(
             sandbox.id, config, podspec.sandbox_config(pod, sandbox.attempt, shop.node)

@@ -30,9 +30,10 @@ def references(pod: Object) -> References:
 
 
 def containers_of(pod: Object) -> Iterator[Mapping[str, Any]]:
-    """Init containers first, in order."""
+    """Init containers first, in order; those that were added for debugging last."""
     yield from pod["spec"].get("initContainers") or ()
     yield from pod["spec"]["containers"]
+    yield from pod["spec"].get("ephemeralContainers") or ()
 
 
 def claim_name(pod: Object, volume: Mapping[str, Any]) -> str | None:

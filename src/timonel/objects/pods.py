@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import cmp_to_key
 from typing import Any
 
 from timonel.objects.meta import Object, annotations_of, is_deleting, parse_time
+from timonel.records import dataclass
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
 _PHASE_RANK = {"Pending": 0, "Unknown": 1, "Running": 2}
@@ -30,6 +32,8 @@ def container_path(pod: Object, name: str) -> str:
     """How Events name a container of a pod. Upstream: pkg/kubelet/container/ref.go."""
     inits = pod["spec"].get("initContainers") or ()
     kind = "initContainers" if any(c["name"] == name for c in inits) else "containers"
+    if any(c["name"] == name for c in pod["spec"].get("ephemeralContainers") or ()):
+        kind = "ephemeralContainers"
     return f"spec.{kind}{{{name}}}"
 
 
@@ -117,32 +121,75 @@ def deletion_cost(pod: Object) -> int:
         return 0
 
 
-def _age_rank(since: float | None, now: float) -> int:
-    """Ages count on a logarithmic scale, so that a scale-down does not always hit the same generation of pods."""
-    if not since:
-        return -2
-    age = now - since
-    return int(math.log2(age * 1e9)) if age > 0 else -1
+@dataclass(frozen=True, slots=True)
+class _Worth:
+    """What makes a pod dearer or cheaper than another; `stage` counts before all else."""
+
+    stage: tuple[Any, ...]
+    ready_since: float | None
+    restarts: tuple[int, int]
+    created: float
+    uid: str
 
 
 def cheapest_first(pods: Sequence[Object], related: Iterable[Object], now: float) -> list[Object]:
-    """In the order in which to delete. `related`: the active pods of the same family, which should stay spread."""
+    """In the order in which to delete. `related`: the active pods of the same family, which should stay spread.
+
+    Ages count on a logarithmic scale, so that a scale-down does not always hit the same generation of pods.
+    """
     on_node = Counter(node_of(p) for p in related if is_active(p) and node_of(p))
 
-    def rank(pod: Object) -> tuple[Any, ...]:
-        ready = is_ready(pod)
-        restarts, side_restarts = restart_counts(pod)
-        return (
-            bool(node_of(pod)),
-            _PHASE_RANK.get(phase_of(pod), 0),
-            ready,
-            deletion_cost(pod),
-            -on_node[node_of(pod)] if node_of(pod) else 0,
-            _age_rank(ready_since(pod), now) if ready else 0,
-            -restarts,
-            -side_restarts,
-            _age_rank(parse_time(pod["metadata"].get("creationTimestamp")), now),
-            pod["metadata"].get("uid", ""),
-        )
+    def stage(pod: Object) -> tuple[Any, ...]:
+        return deletion_cost(pod), -on_node[node_of(pod)] if node_of(pod) else 0
 
-    return sorted(pods, key=rank)
+    return _sorted(pods, stage, now)
+
+
+def least_advanced_first(pods: Sequence[Object]) -> list[Object]:
+    """In the order in which a Job gives up its pods: of those at the same stage, the newest first."""
+    return _sorted(pods, lambda pod: (), None)
+
+
+def _sorted(
+    pods: Sequence[Object], more: Callable[[Object], tuple[Any, ...]], now: float | None
+) -> list[Object]:
+    worths = [(_worth(pod, more(pod)), pod) for pod in pods]
+    worths.sort(key=cmp_to_key(lambda a, b: _compare(a[0], b[0], now)))
+    return [pod for _, pod in worths]
+
+
+def _worth(pod: Object, more: tuple[Any, ...]) -> _Worth:
+    meta = pod["metadata"]
+    return _Worth(
+        (bool(node_of(pod)), _PHASE_RANK.get(phase_of(pod), 0), is_ready(pod), *more),
+        ready_since(pod),
+        restart_counts(pod),
+        parse_time(meta.get("creationTimestamp")) or 0.0,
+        meta.get("uid", ""),
+    )
+
+
+def _compare(a: _Worth, b: _Worth, now: float | None) -> int:
+    if a.stage != b.stage:
+        return -1 if a.stage < b.stage else 1
+    if a.ready_since is not None and b.ready_since is not None and a.ready_since != b.ready_since:
+        return _by_age(a, b, a.ready_since, b.ready_since, now)
+    if a.restarts != b.restarts:
+        return -1 if a.restarts > b.restarts else 1
+    if a.created != b.created:
+        return _by_age(a, b, a.created, b.created, now)
+    return 0
+
+
+def _by_age(a: _Worth, b: _Worth, since_a: float, since_b: float, now: float | None) -> int:
+    """The newer first, and before it one whose age nobody knows; among about equally old ones, whoever."""
+    if now is None or not since_a or not since_b:
+        return -1 if not since_a or (since_b and since_a > since_b) else 1
+    rank_a, rank_b = _age_rank(now - since_a), _age_rank(now - since_b)
+    if rank_a != rank_b:
+        return -1 if rank_a < rank_b else 1
+    return -1 if a.uid < b.uid else 1
+
+
+def _age_rank(age: float) -> int:
+    return int(math.log2(age * 1e9)) if age > 0 else -1
