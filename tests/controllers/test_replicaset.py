@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.controllers.world import START, World, kubelet, pod, scheduler, workload
 from timonel.control.actions import Adopt, Create, Delete, Outcome, Plan, Release
 from timonel.controllers.replicaset import REPLICASET, REPLICATIONCONTROLLER, observe, reconcile, status
-from timonel.objects.meta import Key, Object, format_time
+from timonel.objects.meta import Key, Object, controller_ref, format_time
 
 RS = "replicasets.apps"
 
@@ -67,7 +67,9 @@ def test_the_cheapest_pod_goes_first(cheap: dict[str, Any]) -> None:
 
 
 def test_the_doubled_up_node_gives_first() -> None:
+    deployment = workload("Deployment", name="shop")
     rs = replicaset(2)
+    rs["metadata"]["ownerReferences"] = [controller_ref(deployment)]
     w = world(rs, pod("a", owner=rs, node="n1"), pod("b", owner=rs, node="n2"), pod("c", owner=rs, node="n2"))
 
     assert [x.key.name for x in plan_of(w).actions if isinstance(x, Delete)] in (["b"], ["c"])

@@ -45,7 +45,7 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """`at`: the most recent time that was missed, if any; `next`: the first one that is still to come."""
+    """`at`: the most recent time that was missed, if any; `next`: the first to come; None if none ever comes."""
 
     at: float | None
     next: float | None
@@ -61,16 +61,17 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
     if is_deleting(desired):
         return Plan(tuple(actions))
     actions += _superfluous(desired, observed)
+    try:
+        zone = _zone(desired)
+    except zoneinfo.ZoneInfoNotFoundError:
+        name = desired["spec"]["timeZone"]
+        message = f'invalid timeZone: "{name}": unknown time zone {name}'
+        return Plan((*actions, Record("Warning", "UnknownTimeZone", message)))
     if desired["spec"].get("suspend"):
         return Plan(tuple(actions))
     text = desired["spec"]["schedule"]
     try:
-        zone = _zone(desired)
         schedule = cron.parse(text)
-    except zoneinfo.ZoneInfoNotFoundError as err:
-        name = desired["spec"]["timeZone"]
-        actions.append(Record("Warning", "UnknownTimeZone", f'invalid timeZone: "{name}": {err}'))
-        return Plan(tuple(actions))
     except ValueError as err:
         actions.append(Record("Warning", "UnparseableSchedule", f'unparseable schedule: "{text}" : {err}'))
         return Plan(tuple(actions))
@@ -81,16 +82,17 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
         )
         actions.append(Record("Warning", "UnsupportedSchedule", message))
     due = _due(desired, schedule, zone, observed.now)
+    if due.next is None:
+        message = f"invalid schedule: {text} : time difference between two schedules is less than 1 second"
+        return Plan((*actions, Record("Warning", "InvalidSchedule", message)))
     if due.missed > MANY_MISSED:
         message = (
-            f"too many missed start times: {due.missed}. Set or decrease .spec.startingDeadlineSeconds "
-            "or check clock skew"
+            "too many missed start times. Set or decrease .spec.startingDeadlineSeconds or check clock skew"
         )
         actions.append(Record("Warning", "TooManyMissedTimes", message))
     if due.at is not None:
         actions += _start(desired, observed, due.at, zone)
-    wait = None if due.next is None else max(0.0, due.next - observed.now) + DELAY
-    return Plan(tuple(actions), wait)
+    return Plan(tuple(actions), max(0.0, due.next - observed.now) + DELAY)
 
 
 def _zone(desired: Object) -> tzinfo:
@@ -142,7 +144,7 @@ def _last(schedule: cron.Schedule, zone: tzinfo, after: float, now: float) -> fl
 def _start(desired: Object, observed: Observed, at: float, zone: tzinfo) -> list[Action]:
     deadline = desired["spec"].get("startingDeadlineSeconds")
     if deadline is not None and at + deadline < observed.now:
-        when = email.utils.format_datetime(datetime.fromtimestamp(at, zone))
+        when = email.utils.format_datetime(datetime.fromtimestamp(at, UTC))
         return [Record("Warning", "MissSchedule", f"Missed scheduled time to start a job: {when}")]
     name = job_name(desired, at)
     if any(job["metadata"]["name"] == name for job in observed.jobs):
@@ -262,8 +264,11 @@ def status(desired: Object, observed: Observed, outcome: Outcome) -> Status:
 
 
 def _scheduled_at(job: Object) -> float | None:
-    text = annotations_of(job).get(SCHEDULED)
-    return datetime.fromisoformat(text).timestamp() if text else None
+    """None also for what somebody wrote there that is no time."""
+    try:
+        return datetime.fromisoformat(annotations_of(job)[SCHEDULED]).timestamp()
+    except (KeyError, ValueError, OverflowError):
+        return None
 
 
 def _reference(job: Object) -> dict[str, str]:

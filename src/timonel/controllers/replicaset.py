@@ -22,7 +22,7 @@ RESOURCES = {"ReplicaSet": "replicasets.apps", "ReplicationController": "replica
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """`claim` holds the pods; `related` are those of all sets with the same controller."""
+    """`claim` holds the pods; `related` are those of all sets with the same controller, none without one."""
 
     claim: workloads.Claim
     related: Sequence[Object]
@@ -34,13 +34,13 @@ def observe(desired: Object, cache: Cache) -> Observed:
     mine = cache.controlled_by(desired, "pods")
     orphans = cache.orphans("pods", desired["metadata"]["namespace"], matches)
     claim = workloads.claim(desired, matches, [*mine, *orphans])
-    return Observed(claim, _related(desired, mine, cache), cache.now())
+    return Observed(claim, _related(desired, cache), cache.now())
 
 
-def _related(desired: Object, mine: Sequence[Object], cache: Cache) -> Sequence[Object]:
+def _related(desired: Object, cache: Cache) -> Sequence[Object]:
     ref = controller_of(desired)
     if ref is None:
-        return mine
+        return ()
     family = [
         other
         for other in cache.list(RESOURCES[desired["kind"]], desired["metadata"]["namespace"])

@@ -153,9 +153,11 @@ def least_advanced_first(pods: Sequence[Object]) -> list[Object]:
 def _sorted(
     pods: Sequence[Object], more: Callable[[Object], tuple[Any, ...]], now: float | None
 ) -> list[Object]:
+    def compare(a: tuple[_Worth, Object], b: tuple[_Worth, Object]) -> int:
+        return _compare(a[0], b[0], now)
+
     worths = [(_worth(pod, more(pod)), pod) for pod in pods]
-    worths.sort(key=cmp_to_key(lambda a, b: _compare(a[0], b[0], now)))
-    return [pod for _, pod in worths]
+    return [pod for _, pod in sorted(worths, key=cmp_to_key(compare))]
 
 
 def _worth(pod: Object, more: tuple[Any, ...]) -> _Worth:

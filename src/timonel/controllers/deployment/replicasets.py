@@ -19,6 +19,8 @@ REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
 # Upper bound of the history annotation, in characters.
 HISTORY_LENGTH = 2000
 NO_LIMIT = 2**31 - 1
+# What of the Deployment's name fits before a hash of up to ten characters.
+LONGEST_NAME = 242
 _NOT_COPIED = {
     "kubectl.kubernetes.io/last-applied-configuration",
     REVISION,
@@ -74,7 +76,7 @@ def build(deployment: Object, old: Sequence[Object]) -> Object:
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
         "metadata": {
-            "name": f"{deployment['metadata']['name']}-{hashed}",
+            "name": f"{deployment['metadata']['name'][:LONGEST_NAME]}-{hashed}",
             "namespace": deployment["metadata"]["namespace"],
             "labels": dict(meta["labels"]),
             "annotations": {**copied, REVISION: str(next_revision(old)), **size_annotations(deployment)},

@@ -97,7 +97,7 @@ def duplicates(job: Object, active: Sequence[Object], done: set[int]) -> list[Ob
     """Active pods whose index is done, out of range, or already served by a better pod."""
     surplus: list[Object] = []
     best: dict[int, Object] = {}
-    for pod in reversed(pods.cheapest_first(active, (), 0.0)):
+    for pod in reversed(pods.least_advanced_first(active)):
         index = index_of(pod)
         if index is None or index >= job["spec"].get("completions", 0) or index in done or index in best:
             surplus.append(pod)

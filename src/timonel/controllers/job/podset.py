@@ -46,7 +46,7 @@ def step(job: Object, tally: Tally, owned: Sequence[Object], failures: Failures,
     too_many = max(active - wanted, len(surplus))
     if too_many > 0:
         uids = {p["metadata"]["uid"] for p in surplus}
-        rest = (p for p in pods.cheapest_first(tally.active, (), now) if p["metadata"]["uid"] not in uids)
+        rest = (p for p in pods.least_advanced_first(tally.active) if p["metadata"]["uid"] not in uids)
         return Step([], [*surplus, *rest][: min(too_many, MAX_PER_PASS)])
     missing = wanted - active - (tally.terminating if replaces_only_failed(job) else 0)
     if missing <= 0:
