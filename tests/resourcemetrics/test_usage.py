@@ -49,14 +49,6 @@ def test_quantities_are_nanocores_and_kibibytes(rate: Rate, text: dict[str, str]
     assert usage.quantities(rate) == text
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0s"), (10, "10s"), (1.0021, "1.002s"), (59.9999, "1m0s"), (61.5, "1m1.5s"), (3600, "1h0m0s")],
-)
-def test_windows_are_written_as_go_does(seconds: float, text: str) -> None:
-    assert usage.duration(seconds) == text
-
-
 def pod(*names: str, sidecars: tuple[str, ...] = (), ended: tuple[str, ...] = ()) -> dict[str, Any]:
     return {
         "metadata": {"name": "web", "namespace": "shop", "labels": {"app": "web"}, "uid": "1"},

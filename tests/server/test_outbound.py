@@ -14,7 +14,7 @@ from tests.server.fakes import FakeReader
 from tests.server.webhookserver import Answer, Object, WebhookServer, server_context, webhook_server
 from timonel.aio.clock import SystemClock
 from timonel.distro.pki import Authority
-from timonel.server.outbound import CallFailed, ClientAuth, Outbound, Reply, duration
+from timonel.server.outbound import CallFailed, ClientAuth, Outbound, Reply
 
 pytestmark = pytest.mark.looptime(False)
 
@@ -165,13 +165,6 @@ async def test_a_bundle_without_certificates(outbound: Outbound) -> None:
     text = await failure(outbound, {"url": "https://localhost:1/", "caBundle": "bm9uZQ=="})
 
     assert text == "unable to load root certificates: unable to parse bytes as PEM block"
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(10, "10s"), (1.5, "1.5s"), (60, "1m0s"), (90, "1m30s"), (0.5, "500ms")]
-)
-def test_durations_are_printed_as_go_prints_them(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
+from timonel.machinery import durations
 from timonel.objects.meta import Object, format_time, parse_time
 from timonel.records import dataclass
 
@@ -104,16 +105,6 @@ def quantities(found: Rate) -> dict[str, str]:
     }
 
 
-def duration(seconds: float) -> str:
-    """As Go writes it, to the millisecond."""
-    minutes, left = divmod(round(seconds, 3), 60)
-    hours, minutes = divmod(int(minutes), 60)
-    text = f"{left:.3f}".rstrip("0").rstrip(".") + "s"
-    if hours:
-        return f"{hours}h{minutes}m{text}"
-    return f"{minutes}m{text}" if minutes else text
-
-
 def node_metrics(node: Object, latest: Look, before: Look | None, between: float) -> Object:
     found = rate(latest.node, before.node if before is not None else None, between)
     return _metrics("NodeMetrics", node, [found]) | {"usage": quantities(found)}
@@ -157,5 +148,5 @@ def _metrics(kind: str, about: Object, rates: Sequence[Rate]) -> Object:
         "metadata": {k: metadata[k] for k in kept if metadata.get(k)}
         | {"creationTimestamp": format_time(time)},
         "timestamp": format_time(time),
-        "window": duration(max(found.window for found in rates)),
+        "window": durations.shown(max(found.window for found in rates)),
     }

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from typing import Any
 
+from timonel.machinery import durations
 from timonel.records import dataclass
 from timonel.server.app import Config
 from timonel.server.audit.batches import Batching
@@ -17,7 +18,6 @@ from timonel.server.audit.logfile import Rotation
 from timonel.server.audit.settings import LOG_BATCHING
 from timonel.server.audit.settings import Settings as AuditSettings
 from timonel.server.audit.trail import BATCH, BLOCKING, MODES
-from timonel.server.chain.deadline import duration
 from timonel.server.flowcontrol import Settings as FlowSettings
 
 Flags = Mapping[str, str]
@@ -174,7 +174,7 @@ def _time(flags: Flags, name: str, default: float) -> float:
     if text is None:
         return default
     try:
-        found = duration(text)
+        found = durations.parse(text)
     except ValueError as error:
         raise ValueError(f"--{name}: {error}") from error
     if found < 0:

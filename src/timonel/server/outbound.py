@@ -28,6 +28,7 @@ from timonel.aio.clock import Clock, Timer, deadline
 from timonel.client.http1 import Connection
 from timonel.client.https import Endpoint
 from timonel.client.transport import Unreachable
+from timonel.machinery import durations
 from timonel.machinery.field import quote
 from timonel.objects.meta import Object
 from timonel.records import dataclass
@@ -301,7 +302,7 @@ class Outbound:
             origin = (
                 f"https://{service['name']}.{service['namespace']}.svc:{service.get('port') or DEFAULT_PORT}"
             )
-            shown = f"{origin}{(service.get('path') or '/') + path}?timeout={duration(timeout)}"
+            shown = f"{origin}{(service.get('path') or '/') + path}?timeout={durations.shown(timeout)}"
             raise CallFailed(f"Post {quote(shown)}: {exc}") from exc
         except ValueError as exc:
             raise CallFailed(str(exc)) from exc
@@ -310,7 +311,7 @@ class Outbound:
             target,
             "POST",
             body,
-            query=f"timeout={duration(timeout)}",
+            query=f"timeout={durations.shown(timeout)}",
             timeout=timeout,
             headers=sent,
             most=most,
@@ -570,15 +571,3 @@ async def certificate_problem(
             else certificatewords.wrong_name(shown, name)
         )
     return certificatewords.EXPIRED if shown is None else certificatewords.expired(shown, now)
-
-
-def duration(seconds: float) -> str:
-    """As Go prints a time.Duration of at least a millisecond: 10s, 1m30s, 1.5s."""
-    if seconds < 1:
-        return f"{seconds * 1000:g}ms"
-    minutes, rest = divmod(seconds, 60)
-    hours, minutes = divmod(int(minutes), 60)
-    text = f"{rest:g}s"
-    if hours:
-        return f"{hours}h{minutes}m{text}"
-    return f"{minutes}m{text}" if minutes else text

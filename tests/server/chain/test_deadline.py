@@ -1,4 +1,4 @@
-"""Which requests have an end, what durations mean, and that work whose time is up is cancelled."""
+"""Which requests have an end, and that work whose time is up is cancelled."""
 
 from __future__ import annotations
 
@@ -30,51 +30,6 @@ POD = "/api/v1/namespaces/a/pods/b"
 )
 def test_watches_and_streams_have_no_end(method: str, path: str, query: str, long: bool) -> None:
     assert deadline.is_long(parse(method, path, query)) is long
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("1s", 1),
-        ("1.5m", 90),
-        ("2h45m", 9900),
-        ("300ms", 0.3),
-        ("-1s", -1),
-        ("0", 0),
-        (".5s", 0.5),
-        ("1us", 1e-6),
-    ],
-)
-def test_durations_are_gos(text: str, seconds: float) -> None:
-    assert deadline.duration(text) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("", 'time: invalid duration ""'),
-        ("3", 'time: missing unit in duration "3"'),
-        ("3d", 'time: unknown unit "d" in duration "3d"'),
-        ("s", 'time: invalid duration "s"'),
-        ("1s x", 'time: unknown unit "s x" in duration "1s x"'),
-        ("-", 'time: invalid duration "-"'),
-    ],
-)
-def test_what_is_no_duration_is_told_in_gos_words(text: str, message: str) -> None:
-    with pytest.raises(ValueError, match="time: ") as refused:
-        deadline.duration(text)
-    assert str(refused.value) == message
-
-
-@given(st.text(max_size=20))
-def test_any_text_is_a_duration_or_a_value_error(text: str) -> None:
-    try:
-        found, problem = deadline.duration(text), ""
-    except ValueError as error:
-        found, problem = 0.0, str(error)
-
-    assert isinstance(found, float)
-    assert not problem or problem.startswith("time: ")
 
 
 @given(st.floats(0.001, 10_000))
