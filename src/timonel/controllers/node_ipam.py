@@ -44,7 +44,10 @@ def _free(cluster: Network, prefix: int, taken: Iterable[Network]) -> Iterator[N
 
 
 def _everyone(node: Object, cache: Cache) -> Iterable[Key]:
-    return (SINGLETON,)
+    """A node that has its range wakes nobody, or each heartbeat of thousands would have all of them looked at; one
+    that is gone does: others may wait for what it had."""
+    is_settled = bool(_ranges(node)) and cache.get("nodes", key_of(node)) is not None
+    return () if is_settled else (SINGLETON,)
 
 
 def observe(desired: Object, cache: Cache) -> Sequence[Object]:
@@ -58,8 +61,10 @@ def node_ipam(
     clusters = [ipaddress.ip_network(c) for c in cluster_cidrs]
 
     def reconcile(desired: Object, nodes: Sequence[Object]) -> Plan:
-        taken = [ipaddress.ip_network(c) for node in nodes for c in _ranges(node)]
         waiting = [n for n in nodes if not _ranges(n) and not is_deleting(n)]
+        if not waiting:
+            return Plan()
+        taken = [ipaddress.ip_network(c) for node in nodes for c in _ranges(node)]
         waiting.sort(key=lambda n: (n["metadata"].get("creationTimestamp", ""), n["metadata"]["name"]))
         actions: list[Action] = []
         free = [

@@ -48,7 +48,7 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
         return Plan()
     created = parse_time(desired["metadata"].get("creationTimestamp")) or 0.0
     wait = created + MOMENT - observed.now
-    if current is None and 0 < wait <= MOMENT:
+    if 0 < wait <= MOMENT:
         return Plan((), wait)
     patch = {"metadata": {"annotations": {ANNOTATION: str(seconds)}}}
     return Plan((Patch(RESOURCE, key_of(desired), patch, uid=uid_of(desired), missing_ok=True),))

@@ -17,6 +17,7 @@ from pathlib import Path
 from timonel.aio.lifecycle import Service, running_together
 from timonel.client.events import EventRecorder
 from timonel.client.transport import Transport
+from timonel.controllers import ttl
 from timonel.distro.cluster import SERVICE_ACCOUNTS, Cluster
 from timonel.distro.config import ClusterConfig, ConfigError
 from timonel.distro.nodes import node_name
@@ -87,10 +88,16 @@ class Simulation:
 
 
 def first_nodes(config: ClusterConfig) -> list[Object]:
-    return [
-        machines.new_node(node_name(config, number), machines.Size(), {})
-        for number in range(1, config.nodes + 1)
-    ]
+    """With what controllers would otherwise write into each of them in the next seconds."""
+    ranges = ipaddress.ip_network(config.cluster_cidr).subnets(new_prefix=24)
+    seconds = str(ttl.wanted(config.nodes, None))
+    found = []
+    for number in range(1, config.nodes + 1):
+        node = machines.new_node(node_name(config, number), machines.Size(), {})
+        node["metadata"]["annotations"][ttl.ANNOTATION] = seconds
+        pods = next(ranges, None)
+        found.append(machines.with_range(node, str(pods)) if pods is not None else node)
+    return found
 
 
 def simulated_nodes(cluster: Cluster, numbers: Sequence[int]) -> list[Service]:

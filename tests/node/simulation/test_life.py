@@ -161,7 +161,11 @@ def test_a_failing_liveness_probe_ends_a_container() -> None:
 def test_a_deleted_pod_takes_the_time_it_needs_and_no_more_than_it_is_given() -> None:
     def deleted(grace: int, **how: Any) -> World:
         world = World(pod(annotations=simulate(**how)))
-        meta = {"deletionTimestamp": format_time(START + grace), "deletionGracePeriodSeconds": grace}
+        meta: dict[str, Any] = {
+            "deletionTimestamp": format_time(START + grace),
+            "deletionGracePeriodSeconds": grace,
+            "finalizers": ["example.com/held"],
+        }
         world.pod = {**world.pod, "metadata": {**world.pod["metadata"], **meta}}
         return world
 
@@ -175,6 +179,16 @@ def test_a_deleted_pod_takes_the_time_it_needs_and_no_more_than_it_is_given() ->
     assert stubborn.pass_by(30).is_gone
     assert stubborn.state()["state"]["terminated"]["exitCode"] == 137
     assert deleted(0, stopDelay="1h").step().is_gone
+
+
+def test_of_a_pod_that_is_gone_nobody_writes_the_last_status() -> None:
+    world = World(pod())
+    meta = {"deletionTimestamp": format_time(START + 30), "deletionGracePeriodSeconds": 30}
+    world.pod = {**world.pod, "metadata": {**world.pod["metadata"], **meta}}
+
+    last = world.step()
+
+    assert (last.is_gone, last.status) == (True, {})
 
 
 def test_a_new_image_restarts_its_container() -> None:

@@ -98,3 +98,12 @@ def test_a_resource_that_somebody_advertises_can_be_allocated() -> None:
 
     assert (hidden, machines.hides_capacity(node)) == (True, False)
     assert node["status"]["allocatable"]["example.com/dongle"] == "4"
+
+
+def test_a_range_of_pod_addresses_is_given_and_taken_away() -> None:
+    plain = machines.new_node("a", Size(), {}, [{"key": "k", "effect": "NoSchedule"}])
+
+    given = machines.with_range(plain, "10.1.2.0/24")
+
+    assert (given["spec"]["podCIDR"], given["spec"]["podCIDRs"]) == ("10.1.2.0/24", ["10.1.2.0/24"])
+    assert machines.without_range(given)["spec"] == plain["spec"]

@@ -92,7 +92,8 @@ class Held:
 class NodeSimulator:
     """Needs `transport` with the rights of the role timonel:node-simulator.
 
-    `make` are nodes to create unless they exist; ready when they are there. `listeners` hear which nodes are simulated
+    `make` are nodes to create unless they exist; ready when they are there. Ranges of pod addresses that they bring are
+    theirs if there are no other nodes yet. `listeners` hear which nodes are simulated
     here: (name, True) and (name, False).
     """
 
@@ -218,6 +219,8 @@ class NodeSimulator:
             for node in news.objects:
                 self._node_changed(node, is_deleted=False)
             if not known.is_set():
+                if found.keys() - self._make.keys():  # others are here, who may have any range
+                    self._make = {name: machines.without_range(obj) for name, obj in self._make.items()}
                 for name in list(self._make):
                     if name in found:
                         del self._make[name]

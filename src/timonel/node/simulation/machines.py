@@ -68,6 +68,16 @@ def new_node(
     return {**node, "status": {"capacity": resources, "allocatable": dict(resources)}}
 
 
+def with_range(node: Object, pods: str) -> Object:
+    """A node to create that has its range of pod addresses already."""
+    return {**node, "spec": {**(node.get("spec") or {}), "podCIDR": pods, "podCIDRs": [pods]}}
+
+
+def without_range(node: Object) -> Object:
+    spec = {k: v for k, v in (node.get("spec") or {}).items() if k not in ("podCIDR", "podCIDRs")}
+    return {**node, "spec": spec}
+
+
 def status(node: Object, ip: str, now: float) -> dict[str, Any]:
     """The whole status; what is there already of sizes and addresses is kept."""
     name, old = node["metadata"]["name"], node.get("status") or {}
