@@ -10,7 +10,14 @@ import pytest
 from tests.scheduler.test_cycle import Objects, node, pod, world
 from timonel.objects.meta import Object
 from timonel.scheduler import cycle
-from timonel.scheduler.configuration import API_VERSION, KIND, Configuration, ConfigurationError, parse
+from timonel.scheduler.configuration import (
+    API_VERSION,
+    KIND,
+    Configuration,
+    ConfigurationError,
+    Election,
+    parse,
+)
 from timonel.scheduler.framework import State
 from timonel.scheduler.nodes import Ints
 from timonel.scheduler.podinfo import pod_info
@@ -155,45 +162,277 @@ def args(plugin: str, **given: Any) -> Object:
     return {"profiles": [{"pluginConfig": [{"name": plugin, "args": given}]}]}
 
 
+def plugins(**points: Object) -> Object:
+    return {"profiles": [{"plugins": points}]}
+
+
+def enabled(*names: str) -> Object:
+    return {"enabled": [{"name": name} for name in names]}
+
+
+MAKING = "initializing profiles: creating profile for scheduler name default-scheduler: "
+ARGS = "profiles[0].pluginConfig[0].args"
+STRICT = "strict decoding error: "
+SORTS = [{"plugins": {"queueSort": enabled("PrioritySort")}, "schedulerName": "a"}, {"schedulerName": "b"}]
+
+
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({"profile": []}, 'unknown field "profile"'),
-        ({"profiles": [{"plugin": {}}]}, 'unknown field "profiles[0].plugin"'),
-        ({"profiles": [{}, {}]}, 'profiles[1].schedulerName: Duplicate value: "default-scheduler"'),
+        # fields and types
+        ({"profile": []}, STRICT + 'unknown field "profile"'),
+        ({"healthzBindAddress": ":1"}, STRICT + 'unknown field "healthzBindAddress"'),
+        ({"profiles": [{"plugin": {}}]}, STRICT + 'unknown field "profiles[0].plugin"'),
+        (plugins(sort={}), STRICT + 'unknown field "profiles[0].plugins.sort"'),
+        (plugins(score={"enable": []}), STRICT + 'unknown field "profiles[0].plugins.score.enable"'),
+        ({"leaderElection": {"elect": True}}, STRICT + 'unknown field "leaderElection.elect"'),
+        ({"extenders": [{"url": "x"}]}, STRICT + 'unknown field "extenders[0].url"'),
         (
-            {"profiles": [{"plugins": {"multiPoint": {"enabled": [{"name": "X"}]}}}]},
-            'plugin "X" does not exist',
+            {"parallelism": "many"},
+            "json: cannot unmarshal string into Go struct field KubeSchedulerConfiguration.parallelism of type int32",
         ),
         (
-            {"profiles": [{"plugins": {"bind": {"disabled": [{"name": "*"}]}}}]},
-            "plugins.bind: Required value",
+            {"percentageOfNodesToScore": 1.5},
+            "json: cannot unmarshal number 1.5 into Go struct field "
+            "KubeSchedulerConfiguration.percentageOfNodesToScore of type int32",
         ),
-        ({"profiles": [{"plugins": {"queueSort": {"disabled": [{"name": "*"}]}}}]}, "plugins.queueSort"),
-        ({"podInitialBackoffSeconds": 0}, "podInitialBackoffSeconds: Invalid value: 0"),
+        (
+            {"profiles": [{"schedulerName": 5}]},
+            "json: cannot unmarshal number into Go struct field "
+            "KubeSchedulerProfile.profiles.schedulerName of type string",
+        ),
+        (
+            plugins(score={"enabled": [{"name": "NodeAffinity", "weight": 99999999999}]}),
+            "json: cannot unmarshal number 99999999999 into Go struct field "
+            "Plugin.profiles.plugins.score.enabled.weight of type int32",
+        ),
+        ({"extenders": [{"urlPrefix": "http://x", "httpTimeout": "soon"}]}, 'time: invalid duration "soon"'),
+        # the whole
+        ({"parallelism": 0}, "parallelism: Invalid value: 0: should be an integer value greater than zero"),
+        (
+            {"percentageOfNodesToScore": 101},
+            "percentageOfNodesToScore: Invalid value: 101: not in valid range [0-100]",
+        ),
+        ({"podInitialBackoffSeconds": 0}, "podInitialBackoffSeconds: Invalid value: 0: must be greater than 0"),
         (
             {"podInitialBackoffSeconds": 5, "podMaxBackoffSeconds": 2},
-            "podMaxBackoffSeconds: Invalid value: 2",
+            "podMaxBackoffSeconds: Invalid value: 2: must be greater than or equal to PodInitialBackoffSeconds",
         ),
-        (fit_args(scoringStrategy={"type": "Best"}), 'scoringStrategy.type: Unsupported value: "Best"'),
+        ({"clientConnection": {"burst": -1}}, "clientConnection.burst: Invalid value: -1: must be non-negative"),
         (
-            fit_args(scoringStrategy={"resources": [{"name": "cpu", "weight": 0}]}),
-            "not in valid range [1, 100]",
+            {"leaderElection": {"leaseDuration": "5s"}},
+            'leaderElection.leaseDuration: Invalid value: "10s": must be greater than `RenewDeadline`',
         ),
-        (fit_args(colour="red"), 'unknown field "profiles[0].pluginConfig[0].args.colour"'),
-        (args("InterPodAffinity", hardPodAffinityWeight=101), "hardPodAffinityWeight: Invalid value: 101"),
-        (args("DefaultPreemption", minCandidateNodesPercentage=-1), "not in valid range [0, 100]"),
-        (args("PodTopologySpread", defaultConstraints=[{"maxSkew": 1}]), "must be List"),
-        (args("NodeName", x=1), 'plugin "NodeName" takes no arguments'),
+        (
+            {"leaderElection": {"retryPeriod": "-1s"}},
+            'leaderElection.retryPeriod: Invalid value: "-1s": must be greater than zero',
+        ),
+        (
+            {"leaderElection": {"resourceLock": "endpoints"}},
+            'leaderElection.resourceLock: Invalid value: "endpoints": resourceLock value must be "leases"',
+        ),
+        # profiles
+        ({"profiles": [{}, {}]}, "profiles[1].schedulerName: Required value"),
+        (
+            {"profiles": [{"schedulerName": "a"}, {"schedulerName": "a"}]},
+            'profiles[1].schedulerName: Duplicate value: "profiles[0].schedulerName"',
+        ),
+        (
+            {"profiles": [{"percentageOfNodesToScore": -1}]},
+            "profiles[0].percentageOfNodesToScore: Invalid value: -1: not in valid range [0-100]",
+        ),
+        (plugins(filter=enabled("X")), MAKING + 'FilterPlugin "X" does not exist'),
+        (plugins(multiPoint=enabled("X")), MAKING + 'PreFilterPlugin "X" does not exist'),
+        (
+            plugins(score=enabled("NodeName")),
+            MAKING + 'plugin "NodeName" does not extend ScorePlugin plugin',
+        ),
+        (
+            plugins(score=enabled("ImageLocality", "ImageLocality")),
+            MAKING + 'plugin "ImageLocality" already registered as "ScorePlugin"',
+        ),
+        (
+            plugins(multiPoint=enabled("Alphabet", "Alphabet")),
+            MAKING + 'plugin "Alphabet" already registered as "ScorePlugin"',
+        ),
+        (
+            plugins(bind={"disabled": [{"name": "*"}]}),
+            MAKING + 'at least one bind plugin is needed for profile with scheduler name "default-scheduler"',
+        ),
+        (
+            plugins(queueSort={"disabled": [{"name": "*"}]}),
+            MAKING
+            + 'only one queue sort plugin required for profile with scheduler name "default-scheduler", but got 0',
+        ),
+        (
+            plugins(queueSort=enabled("PrioritySort", "PrioritySort")),
+            "profiles[0].plugins.queueSort.Enabled: Invalid value: 2: only one queue sort plugin can be enabled",
+        ),
+        (
+            {"profiles": SORTS},
+            'profiles[1].plugins.queueSort: Invalid value: {"Enabled":null,"Disabled":null}: '
+            "must be the same for all profiles",
+        ),
+        (
+            plugins(filter=enabled("EBSLimits")),
+            'profiles[0].plugins.filter.enabled[0]: Invalid value: "EBSLimits": was invalid in version "v1" '
+            '(KubeSchedulerConfiguration is version "kubescheduler.config.k8s.io/v1")',
+        ),
+        (
+            {"profiles": [{"pluginConfig": [{"name": "NodeName"}, {"name": "NodeName"}]}]},
+            'profiles[0].pluginConfig[1]: Duplicate value: "NodeName"',
+        ),
+        # arguments
+        (
+            fit_args(colour="red"),
+            STRICT + "decoding .profiles[0].pluginConfig[0]: " + STRICT
+            + "decoding args for plugin NodeResourcesFit: " + STRICT + 'unknown field "colour"',
+        ),
+        (
+            args("DefaultPreemption", kind="InterPodAffinityArgs"),
+            "decoding .profiles[0].pluginConfig[0]: args for plugin DefaultPreemption were not of type "
+            "DefaultPreemptionArgs.kubescheduler.config.k8s.io, got InterPodAffinityArgs.kubescheduler.config.k8s.io",
+        ),
+        (
+            fit_args(scoringStrategy={"type": "Best"}),
+            f'{ARGS}.scoringStrategy.type: Unsupported value: "Best": supported values: '
+            '"LeastAllocated", "MostAllocated", "RequestedToCapacityRatio"',
+        ),
+        (
+            fit_args(scoringStrategy={"resources": [{"name": "cpu", "weight": 101}]}),
+            f"{ARGS}.scoringStrategy.resources[0].weight: Invalid value: 101: "
+            "resource weight of cpu not in valid range (0, 100]",
+        ),
+        (
+            fit_args(scoringStrategy={"type": "RequestedToCapacityRatio"}),
+            f"{ARGS}.scoringStrategy.requestedToCapacityRatio: Required value: "
+            "must be specified when type is RequestedToCapacityRatio",
+        ),
+        (
+            fit_args(scoringStrategy={"requestedToCapacityRatio": {}}),
+            f"{ARGS}.scoringStrategy.requestedToCapacityRatio: Forbidden: "
+            "must be nil when type is not RequestedToCapacityRatio",
+        ),
+        (
+            fit_args(ignoredResourceGroups=["a/b"]),
+            f"{ARGS}.ignoredResourceGroups[0]: Invalid value: \"a/b\": resource group name can't contain '/'",
+        ),
+        (
+            args("NodeResourcesBalancedAllocation", resources=[{"name": "cpu"}, {"name": "cpu"}]),
+            f'{ARGS}.resources[1].name: Duplicate value: "cpu"',
+        ),
+        (
+            args("InterPodAffinity", hardPodAffinityWeight=101),
+            f"{ARGS}.hardPodAffinityWeight: Invalid value: 101: not in valid range [0, 100]",
+        ),
+        (
+            args("DefaultPreemption", minCandidateNodesPercentage=-1),
+            f"{ARGS}.minCandidateNodesPercentage: Invalid value: -1: not in valid range [0, 100]",
+        ),
+        (
+            args("DefaultPreemption", minCandidateNodesPercentage=0, minCandidateNodesAbsolute=0),
+            f"{ARGS}.minCandidateNodesAbsolute: Invalid value: 0: "
+            "cannot be zero at the same time as minCandidateNodesPercentage",
+        ),
+        (
+            args("PodTopologySpread", defaultConstraints=[{"maxSkew": 1}]),
+            f'{ARGS}.defaultingType: Invalid value: "System": when .defaultConstraints are not empty',
+        ),
+        (
+            args("PodTopologySpread", defaultingType="List", defaultConstraints=[{"topologyKey": "zone"}]),
+            f"{ARGS}.defaultConstraints[0].maxSkew: Invalid value: 0: not in valid range (0, inf)",
+        ),
+        (
+            args("VolumeBinding", bindTimeoutSeconds=-1),
+            f"{ARGS}.bindTimeoutSeconds: Invalid value: -1: invalid BindTimeoutSeconds, "
+            "should not be a negative value",
+        ),
+        (
+            args("DynamicResources", bindingTimeout="500ms"),
+            f'{ARGS}.bindingTimeout: Invalid value: "500ms": must be at least 1 second',
+        ),
+        (
+            args("NodeAffinity", addedAffinity={
+                "requiredDuringSchedulingIgnoredDuringExecution": {
+                    "nodeSelectorTerms": [{"matchExpressions": [{"key": "a", "operator": "In"}]}]
+                }
+            }),
+            f"{ARGS}.addedAffinity.requiredDuringSchedulingIgnoredDuringExecution.nodeSelectorTerms[0]"
+            ".matchExpressions[0].values: Required value: must be specified when `operator` is 'In' or 'NotIn'",
+        ),
+        # extenders
         ({"extenders": [{"filterVerb": "f"}]}, "extenders[0].urlPrefix: Required value"),
-        ({"extenders": [{"urlPrefix": "http://x", "httpTimeout": "soon"}]}, "invalid duration"),
+        (
+            {"extenders": [{"urlPrefix": "http://x", "prioritizeVerb": "p"}]},
+            "extenders[0].weight: Invalid value: 0: must have a positive weight applied to it",
+        ),
+        (
+            {"extenders": [{"urlPrefix": "http://x", "bindVerb": "b"}] * 2},
+            'extenders: Invalid value: "found 2 extenders implementing bind": only one extender can implement bind',
+        ),
+        (
+            {"extenders": [{"urlPrefix": "http://x", "managedResources": [{"name": "cpu"}]}]},
+            'extenders[0].managedResources[0].name: Invalid value: "cpu": is an invalid extended resource name',
+        ),
+        (
+            {"extenders": [{"urlPrefix": "http://x", "managedResources": [{"name": "example.com/gpu"}] * 2}]},
+            'extenders[0].managedResources[1].name: Invalid value: "example.com/gpu": '
+            "duplicate extender managed resource name",
+        ),
+        (
+            {"extenders": [{"urlPrefix": "https://x", "tlsConfig": {"caFile": "/not/there"}}]},
+            "extenders[0].tlsConfig: Invalid value: [Errno 2] No such file or directory",
+        ),
     ],
-)
+)  # fmt: skip
 def test_what_is_wrong_is_told(fields: Object, problem: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         configured(**fields)
 
-    assert problem in str(caught.value)
+    assert problem in str(caught.value).split("\n")
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        configured(parallelism=-1, podInitialBackoffSeconds=-1, percentageOfNodesToScore=-1)
+
+    assert len(str(caught.value).split("\n")) == 3
+
+
+def test_a_plugin_that_cannot_be_made_is_told_by_name() -> None:
+    def broken(arguments: Any) -> Any:
+        raise ValueError("no such price list")
+
+    tree = {"apiVersion": API_VERSION, "kind": KIND, "profiles": [{"plugins": {"score": enabled("Broken")}}]}
+    with pytest.raises(ConfigurationError) as caught:
+        parse(tree, {"Broken": broken})
+
+    assert str(caught.value) == MAKING + 'initializing plugin "Broken": no such price list'
+
+
+def test_null_is_nothing_and_plugins_without_arguments_ignore_some() -> None:
+    settings = configured(
+        parallelism=None,
+        extenders=None,
+        leaderElection={"leaseDuration": "30s", "renewDeadline": "20s", "resourceName": "mine"},
+        profiles=[{"schedulerName": None, "pluginConfig": [{"name": "NodeName", "args": {"x": 1}}]}],
+    )
+
+    assert settings.profiles[0].scheduler_name == "default-scheduler"
+    assert settings.election == Election(duration=30.0, deadline=20.0, name="mine")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, None),
+        ({"percentageOfNodesToScore": 40}, 40),
+        ({"percentageOfNodesToScore": 40, "profiles": [{"percentageOfNodesToScore": 70}]}, 70),
+        ({"percentageOfNodesToScore": 0}, 0),
+    ],
+)
+def test_the_percentage_of_a_profile_goes_before_that_of_all(fields: Object, expected: int | None) -> None:
+    assert configured(**fields).profiles[0].percentage == expected
 
 
 @pytest.mark.parametrize("tree", [None, [], {"kind": KIND}, {"apiVersion": "v1", "kind": KIND}])

@@ -6,8 +6,12 @@ Upstream: pkg/scheduler/extender.go, k8s.io/kube-scheduler/extender/v1 (whose fi
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from base64 import b64decode
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,6 +23,7 @@ from timonel.client.https import tls_context
 from timonel.client.transport import Unreachable
 from timonel.objects.meta import Object
 from timonel.records import dataclass
+from timonel.scheduler.configfields import seconds
 from timonel.scheduler.podinfo import PodInfo
 
 TIMEOUT = 5.0
@@ -44,44 +49,28 @@ class ExtenderConfig:
     managed: frozenset[str] = frozenset()
     ignored_resources: frozenset[str] = frozenset()
     ignorable: bool = False
+    https: bool = False  # without a CA, any certificate will do
     tls: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def parse_all(cls, trees: Iterable[Tree], causes: list[str]) -> Iterator[ExtenderConfig]:
-        binders = 0
-        for number, tree in enumerate(trees):
-            path = f"extenders[{number}]"
-            weight = tree.get("weight", 1)
-            if tree.get("prioritizeVerb") and weight <= 0:
-                causes.append(
-                    f"{path}.weight: Invalid value: {weight}: must have a positive weight applied to it"
-                )
-            if not tree.get("urlPrefix"):
-                causes.append(f"{path}.urlPrefix: Required value")
-            binders += bool(tree.get("bindVerb"))
-            given = tree.get("httpTimeout")
-            timeout = None if given is None else _parsed(given)
-            if given is not None and timeout is None:
-                causes.append(f'{path}.httpTimeout: Invalid value: time: invalid duration "{given}"')
-            managed = tree.get("managedResources") or ()
-            yield cls(
-                url=(tree.get("urlPrefix") or "").rstrip("/"),
-                filter_verb=tree.get("filterVerb") or "",
-                preempt_verb=tree.get("preemptVerb") or "",
-                prioritize_verb=tree.get("prioritizeVerb") or "",
-                bind_verb=tree.get("bindVerb") or "",
-                weight=weight,
-                timeout=timeout or TIMEOUT,
-                knows_nodes=bool(tree.get("nodeCacheCapable")),
-                managed=frozenset(r["name"] for r in managed),
-                ignored_resources=frozenset(r["name"] for r in managed if r.get("ignoredByScheduler")),
-                ignorable=bool(tree.get("ignorable")),
-                tls=tree.get("tlsConfig") or {},
-            )
-        if binders > 1:
-            causes.append(
-                f"extenders: Invalid value: found {binders} extenders implementing bind: only one may"
-            )
+    def of(cls, tree: Tree) -> ExtenderConfig:
+        """From what was checked before."""
+        managed = tree.get("managedResources") or ()
+        return cls(
+            url=(tree.get("urlPrefix") or "").rstrip("/"),
+            filter_verb=tree.get("filterVerb") or "",
+            preempt_verb=tree.get("preemptVerb") or "",
+            prioritize_verb=tree.get("prioritizeVerb") or "",
+            bind_verb=tree.get("bindVerb") or "",
+            weight=tree.get("weight") or 0,
+            timeout=seconds(tree.get("httpTimeout")) or TIMEOUT,
+            knows_nodes=bool(tree.get("nodeCacheCapable")),
+            managed=frozenset(r.get("name", "") for r in managed),
+            ignored_resources=frozenset(r.get("name", "") for r in managed if r.get("ignoredByScheduler")),
+            ignorable=bool(tree.get("ignorable")),
+            https=bool(tree.get("enableHTTPS")),
+            tls=tree.get("tlsConfig") or {},
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,13 +85,17 @@ class Filtered:
 class Extender:
     def __init__(self, config: ExtenderConfig, clock: Clock) -> None:
         self.config, self._clock = config, clock
-        self._context = _context(config)
+        self._context = context_for(config)
 
     def is_interested(self, info: PodInfo) -> bool:
         return not self.config.managed or any(name in self.config.managed for name in info.requests)
 
     async def filter(self, pod: Object, nodes: Sequence[Object]) -> Filtered:
         answer = await self._ask(self.config.filter_verb, self._about(pod, nodes))
+        with self._understood():
+            return self._filtered(answer, nodes)
+
+    def _filtered(self, answer: Tree, nodes: Sequence[Object]) -> Filtered:
         if answer.get("Error"):
             raise ExtenderFailed(answer["Error"])
         if self.config.knows_nodes and answer.get("NodeNames") is not None:
@@ -116,14 +109,17 @@ class Extender:
                 f'extender "{self.config.url}" claims a filtered node "{strange[0]}" that it was not given'
             )
         return Filtered(
-            frozenset(names), answer.get("FailedNodes") or {}, answer.get("FailedAndUnresolvableNodes") or {}
+            frozenset(names),
+            dict(answer.get("FailedNodes") or {}),
+            dict(answer.get("FailedAndUnresolvableNodes") or {}),
         )
 
     async def prioritize(self, pod: Object, nodes: Sequence[Object]) -> dict[str, int]:
         """Points by node, weighted so that they count like those of plugins."""
         answer = await self._ask(self.config.prioritize_verb, self._about(pod, nodes), list)
         scale = self.config.weight * 100 // MOST_SCORE
-        return {entry["Host"]: entry["Score"] * scale for entry in answer}
+        with self._understood():
+            return {entry["Host"]: int(entry["Score"]) * scale for entry in answer}
 
     async def victims(self, pod: Object, proposed: Mapping[str, Sequence[Object]]) -> dict[str, set[str]]:
         """Of these nodes with their victims, those that are acceptable, with the victims' uids."""
@@ -135,8 +131,19 @@ class Extender:
             },
         }
         answer = await self._ask(self.config.preempt_verb, body)
-        found = answer.get("NodeNameToMetaVictims") or {}
-        return {node: {p["UID"] for p in (v or {}).get("Pods") or ()} for node, v in found.items()}
+        with self._understood():
+            found = answer.get("NodeNameToMetaVictims") or {}
+            return {node: {p["UID"] for p in (v or {}).get("Pods") or ()} for node, v in found.items()}
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        """What an answer holds may be anything."""
+        try:
+            yield
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+            raise ExtenderFailed(
+                f"extender at URL {self.config.url} does not answer what it was asked"
+            ) from exc
 
     async def bind(self, pod: Object, node: str) -> None:
         meta = pod["metadata"]
@@ -189,21 +196,30 @@ class Extender:
             connection.close()
 
 
-def _context(config: ExtenderConfig) -> ssl.SSLContext | None:
+def context_for(config: ExtenderConfig) -> ssl.SSLContext | None:
+    """Raises OSError, ValueError."""
     if urlsplit(config.url).scheme != "https":
         return None
     tls = config.tls
-    return tls_context(
-        ca_file=tls.get("caFile") or "",
-        certificate=tls.get("certFile") or "",
-        key=tls.get("keyFile") or "",
-        insecure=bool(tls.get("insecure")),
-    )
+    trusts = bool(tls.get("caFile") or tls.get("caData"))
+    insecure = bool(tls.get("insecure")) or (config.https and not trusts)
+    with TemporaryDirectory() as folder:
+        certificate, key = (_as_file(tls, name, Path(folder)) for name in ("cert", "key"))
+        return tls_context(
+            ca_file=tls.get("caFile") or "",
+            ca_data=b64decode(tls.get("caData") or "").decode(),
+            certificate=certificate,
+            key=key,
+            insecure=insecure,
+        )
 
 
-def _parsed(duration: str) -> float | None:
-    """Seconds."""
-    from timonel.machinery.cel.times import parse_duration  # CEL comes with it
-
-    found = parse_duration(duration)
-    return None if found is None else found.nanos / 1e9
+def _as_file(tls: Mapping[str, Any], name: str, folder: Path) -> str:
+    """What is given as data goes first."""
+    data = tls.get(f"{name}Data")
+    if not data:
+        return tls.get(f"{name}File") or ""
+    file = folder / name
+    file.touch(0o600)
+    file.write_bytes(b64decode(data))
+    return str(file)
