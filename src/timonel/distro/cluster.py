@@ -21,7 +21,7 @@ from timonel.aio.clock import Clock, VirtualClock, outside
 from timonel.aio.lifecycle import Service, running, running_together
 from timonel.apis.scheme import Scheme
 from timonel.client.discovery import builtin, discover
-from timonel.client.leases import LeaderElection
+from timonel.client.leases import LeaderElection, Terms
 from timonel.client.transport import Transport
 from timonel.control.elected import Elected
 from timonel.control.issuing import Issuer
@@ -60,6 +60,7 @@ ADMIN = User(
 )
 SCHEDULER = User("system:kube-scheduler", ("system:authenticated",))
 MANAGER = User("system:kube-controller-manager", ("system:authenticated",))
+CONTROLLERS_OFFICE = (Key("kube-system", "kube-controller-manager"), Terms())
 SERVICE_ACCOUNTS = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
 
 S = TypeVar("S", bound=Service)
@@ -186,14 +187,14 @@ class Cluster:
     def _services(self) -> Sequence[Service]:
         wanted: list[Any] = []
         if "controllers" in self.config.components:
-            controllers = self._alone("controllers", MANAGER, self._controllers)
+            controllers = self._alone("controllers", MANAGER, self._controllers, CONTROLLERS_OFFICE)
             self.api.metrics.add(figures.queues(lambda: controllers.current))
             wanted.append(controllers)
             self.api.components.here["controller-manager"] = _runs
             wanted.append(self._metrics_server())
         if "scheduler" in self.config.components:
             self.api.metrics.add(scheduling(lambda: self._made_scheduler))
-            wanted.append(self._alone("scheduler", SCHEDULER, self._late_scheduler))
+            wanted.append(self._alone("scheduler", SCHEDULER, self._late_scheduler, self._scheduler_office()))
             self.api.components.here["scheduler"] = _runs
         return wanted
 
@@ -237,15 +238,31 @@ class Cluster:
         self._nearby_servers[METRICS] = server.connect
         return server
 
-    def _alone(self, name: str, user: User, make: Callable[[], S]) -> Elected[S]:
+    def _scheduler_office(self) -> tuple[Key, Terms] | None:
+        """The Lease that its configuration wants; None where it wants no election."""
+        office = Key("kube-system", "kube-scheduler"), Terms()
+        if self.config.store != "etcd" or not self.config.scheduler_config:
+            return office
+        from timonel.scheduler.configuration import load
+
+        wanted = load(Path(self.config.scheduler_config)).election
+        if not wanted.wanted:
+            return None
+        return Key(wanted.namespace, wanted.name), Terms(wanted.duration, wanted.deadline, wanted.retry)
+
+    def _alone(
+        self, name: str, user: User, make: Callable[[], S], office: tuple[Key, Terms] | None
+    ) -> Elected[S]:
         """As long as nobody else may have the same store, there is nobody to hold an election with."""
-        if self.config.store != "etcd":
+        if self.config.store != "etcd" or office is None:
             return Elected(name, make)
+        lease, terms = office
         election = LeaderElection(
             self.transport_for(user),
             self.clock,
-            lease=Key("kube-system", user.name.removeprefix("system:")),
+            lease=lease,
             identity=f"{self.config.name}_{uuid.uuid4()}",
+            terms=terms,
         )
         return Elected(name, make, election)
 
