@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field, replace
+from types import MappingProxyType
 from typing import Any
 
 from timonel.node import backoff, podactions, podstatus
@@ -27,6 +28,7 @@ from timonel.records import dataclass
 
 RUNTIME = "simulated"
 KEPT_LIVES = 2  # of a container: the present one and the one before
+NOTHING: Mapping[str, str] = MappingProxyType({})  # one for all: of simulated things there are very many
 MOST_ROUNDS = 100  # of one step: what a pod does in no time at all must come to an end
 FOR_EVER = float("inf")
 FINAL = ("Succeeded", "Failed")
@@ -444,7 +446,16 @@ def _spec(pod: Object, name: str) -> Mapping[str, Any]:
 def _sandbox(pod: Object, attempt: int, ips: tuple[str, ...], now: float) -> Sandbox:
     meta = pod["metadata"]
     return Sandbox(
-        meta["uid"], meta["name"], meta["uid"], meta["namespace"], attempt, SandboxState.READY, now, ips
+        id=meta["uid"],
+        name=meta["name"],
+        uid=meta["uid"],
+        namespace=meta["namespace"],
+        attempt=attempt,
+        state=SandboxState.READY,
+        created_at=now,
+        ips=ips,
+        labels=NOTHING,
+        annotations=NOTHING,
     )
 
 
@@ -468,6 +479,8 @@ def _container(
         image_ref=image_ref(image),
         created_at=now,
         started_at=started_at,
+        labels=NOTHING,
+        annotations=NOTHING,
     )
 
 
