@@ -247,7 +247,7 @@ class Codecs:
         return run
 
     def _compile_beside(self, data: TypeData) -> NormalizeBeside:
-        """Structs are walked where they differ; in them, lists and maps that differ are normalized as a whole."""
+        """Structs are walked where they differ; in them, new items of lists and maps that differ are normalized."""
         fields = {name: (_drops_zero(f), self._value_beside(f)) for name, f in data["fields"].items()}
         emitted = tuple((name, self._zero(f)) for name, f in data["fields"].items() if f.get("emit"))
         get = fields.get
@@ -279,8 +279,28 @@ class Codecs:
     def _value_beside(self, field: TypeData) -> NormalizeBeside:
         if field["t"] == "ref":
             return self._struct_beside(field["ref"])
+        if field["t"] == "list" and field["of"]["t"] == "ref":
+            return self._list_beside(field["of"])
         run = self._value(field)
         return lambda value, _, unknown: run(value, unknown)
+
+    def _list_beside(self, of: TypeData) -> NormalizeBeside:
+        element, zero = self._value(of), self._zero(of, in_list=True)
+
+        def run(value: Any, beside: Any, unknown: list[str]) -> list[Any]:
+            if type(value) is not list:
+                raise _Mismatch
+            kept = {id(item) for item in beside} if type(beside) is list else ()
+            return [
+                item
+                if id(item) in kept and item is not None
+                else zero()
+                if item is None
+                else element(item, unknown)
+                for item in value
+            ]
+
+        return run
 
     # ---- what storage does not keep
 

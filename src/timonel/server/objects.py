@@ -110,9 +110,12 @@ class ServerObjects:
                     endpoint, entry.obj, obj, manager=manager, now=now, subresource=subresource
                 )
             try:
-                return (await registry.update(endpoint, obj, entry)).obj
+                written = await registry.update(endpoint, obj, entry)
             except Stale:
                 entry = await registry.reread(endpoint, namespace, name)
+                continue
+            written.normal = entry.normal
+            return written.obj
         raise endpoint.conflict(name)
 
     async def delete(

@@ -118,6 +118,11 @@ class Endpoint:
         return self.cache.kind
 
     @property
+    def has_codec(self) -> bool:
+        """Whether what is stored has the form that its codec gives it: types of the program's own, as they are kept."""
+        return self.convert is None and not self.rtype.custom
+
+    @property
     def subresources(self) -> set[str]:
         own = {*self.actions, *self.partials, *self.connects} - {""}
         if self.rtype.status:

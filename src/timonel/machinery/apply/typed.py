@@ -285,6 +285,10 @@ class Repeated(list[Any]):
     """Items with the same key: valid nowhere, stored here and there. They are compared as one."""
 
 
+REMEMBERED = 256  # names of items of one list
+LONGEST = 64  # characters of one that is worth it
+
+
 class Items(Node):
     """A list of type map (`keys`) or set (no keys)."""
 
@@ -292,12 +296,20 @@ class Items(Node):
         self.element = element
         self._keys = keys
         self._defaults = defaults
+        self._elements: dict[str, str] = {}  # by the name in the only key, as of conditions and containers
 
     def element_of(self, item: Any) -> str:
         """The path element of an item."""
         if not self._keys:
             return "v:" + to_json(item)
         found = item if type(item) is dict else {}
+        if len(self._keys) == 1 and type(name := found.get(self._keys[0])) is str:
+            known = self._elements.get(name)
+            if known is None:
+                known = "k:" + to_json({self._keys[0]: name})
+                if len(name) <= LONGEST and len(self._elements) < REMEMBERED:
+                    self._elements[name] = known
+            return known
         key = {k: found.get(k, self._defaults.get(k)) for k in self._keys}
         return "k:" + to_json({k: v for k, v in key.items() if v is not None})
 

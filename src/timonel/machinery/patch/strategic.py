@@ -60,12 +60,15 @@ class _Merge:
         found = dict(old)
         self._retain(found, patch)
         for key, value in patch.items():
-            if key in _MARKERS:
-                continue
-            if key.startswith("$"):
-                self._list_directive(found, key, value, patch, kind)
-            else:
+            if key[:1] == "$":
+                if key not in _MARKERS:
+                    self._list_directive(found, key, value, patch, kind)
+            elif value is None:
+                found.pop(key, None)
+            elif isinstance(value, dict | list):
                 self._merge_key(found, key, value, patch, kind)
+            else:
+                found[key] = value
         return found
 
     @staticmethod
@@ -84,9 +87,7 @@ class _Merge:
     def _merge_key(
         self, found: dict[str, Any], key: str, value: Any, patch: dict[str, Any], kind: TypeData
     ) -> None:
-        if value is None:
-            found.pop(key, None)
-            return
+        """A value that is a map or a list."""
         field = self._field(kind, key)
         old = found.get(key)
         if isinstance(value, dict):
@@ -97,13 +98,11 @@ class _Merge:
                 found[key] = self.maps(old, value, field)
             else:
                 found[key] = self._fresh_map(value, field)
-        elif isinstance(value, list) and _strategy(field) == "merge":
+        elif _strategy(field) == "merge":
             order = patch.get(f"{_ORDER}/{key}")
             found[key] = self._lists(old if isinstance(old, list) else [], value, field, order)
-        elif isinstance(value, list):
-            found[key] = [self._fresh(item, field.get("of", _ANY)) for item in value]
         else:
-            found[key] = value
+            found[key] = [self._fresh(item, field.get("of", _ANY)) for item in value]
 
     def _list_directive(
         self, found: dict[str, Any], key: str, value: Any, patch: dict[str, Any], kind: TypeData
@@ -160,7 +159,9 @@ class _Merge:
 
     def _fresh_map(self, patch: dict[str, Any], kind: TypeData) -> dict[str, Any]:
         """A map that comes with the patch: its directives are carried out on nothing, nulls vanish."""
-        return self.maps({}, {k: v for k, v in patch.items() if k != _DIRECTIVE}, kind)
+        if _DIRECTIVE in patch:
+            patch = {k: v for k, v in patch.items() if k != _DIRECTIVE}
+        return self.maps({}, patch, kind)
 
 
 _ANY: TypeData = {"t": "any"}
@@ -208,6 +209,8 @@ def _checked_order(order: Any, items: list[Any], key: str | None) -> list[Any]:
 
 def _placed(merged: list[Any], old: list[Any], wanted: list[Any], key: str | None) -> list[Any]:
     """What the patch puts in order, with the other items where they stood in relation to it."""
+    if len(wanted) == 1 and (placed := _one_placed(merged, old, wanted[0], key)) is not None:
+        return placed
     place = {identity: i for i, identity in enumerate(wanted)}
     ours = [item for item in merged if _identity(item, key) not in place]
     theirs = sorted(
@@ -228,6 +231,17 @@ def _placed(merged: list[Any], old: list[Any], wanted: list[Any], key: str | Non
             found.append(theirs[right])
             right += 1
     return found + ours[left:] + theirs[right:]
+
+
+def _one_placed(merged: list[Any], old: list[Any], wanted: Any, key: str | None) -> list[Any] | None:
+    """The usual case, one item among others that differ: it stays where it was, or comes first. None for any other."""
+    identities = [_identity(item, key) for item in merged]
+    if len(set(identities)) < len(identities):
+        return None
+    if wanted not in identities or any(_identity(item, key) == wanted for item in old):
+        return merged
+    at = identities.index(wanted)
+    return [merged[at], *merged[:at], *merged[at + 1 :]]
 
 
 def go_value(value: Any) -> str:

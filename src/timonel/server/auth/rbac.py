@@ -53,6 +53,7 @@ class RbacAuthorizer:
         self._cluster_bindings: _Bindings = {}
         self._bindings: dict[str, _Bindings] = {}
         self._decisions: dict[Any, Decision] = {}
+        self._by_name: dict[Any, bool] = {}  # by question but for the name: whether a rule asks for it
         reader.on_change(ROLES, self._role_changed)
         reader.on_change(CLUSTER_ROLES, self._cluster_role_changed)
         reader.on_change(ROLE_BINDINGS, self._binding_changed)
@@ -60,17 +61,29 @@ class RbacAuthorizer:
 
     def authorize(self, attributes: Attributes) -> Decision:
         a = attributes
-        key = (
-            a.user.name, a.user.groups, a.verb, a.group, a.resource, a.subresource, a.namespace, a.name, a.path,
-        )  # fmt: skip
+        if not a.is_resource:
+            return self._remembered((a.user.name, a.user.groups, a.verb, a.path), a)
+        question = (a.user.name, a.user.groups, a.verb, a.group, a.resource, a.subresource, a.namespace)
+        by_name = self._by_name.get(question) if a.name else True
+        if by_name is None:
+            by_name = self._asks_for_names(a)
+            if self._has_place(a):
+                self._by_name[question] = by_name
+        return self._remembered((*question, a.name if by_name else None), a)
+
+    def _remembered(self, key: Any, a: Attributes) -> Decision:
         known = self._decisions.get(key)
         if known is None:
             known = self._decide(a)
-            if len(a.path) + len(a.name) + len(a.namespace) + len(a.user.name) <= _RETAINED:
-                if len(self._decisions) >= _REMEMBERED:
-                    self._decisions.clear()
+            if self._has_place(a):
                 self._decisions[key] = known
         return known
+
+    def _has_place(self, a: Attributes) -> bool:
+        """Whether a question is worth remembering; room is made for it."""
+        if len(self._decisions) + len(self._by_name) >= _REMEMBERED:
+            self._forget()
+        return len(a.path) + len(a.name) + len(a.namespace) + len(a.user.name) <= _RETAINED
 
     def rules_for(self, user: User, namespace: str) -> tuple[list[Rule], list[str]]:
         """All rules that apply to `user` in a namespace, and what could not be resolved."""
@@ -111,6 +124,18 @@ class RbacAuthorizer:
             Verdict.NO_OPINION, "RBAC: " + (texts[0] if len(texts) == 1 else f"[{', '.join(texts)}]")
         )
 
+    def _asks_for_names(self, asked: Attributes) -> bool:
+        """Whether a rule that might apply does so to some names alone."""
+        rules, _ = self.rules_for(asked.user, asked.namespace)
+        return any(
+            rule.get("resourceNames") and rulelib.allows({**rule, "resourceNames": ()}, asked)
+            for rule in rules
+        )
+
+    def _forget(self) -> None:
+        self._decisions.clear()
+        self._by_name.clear()
+
     def _grants(self, user: User, namespace: str) -> Iterator[Grant]:
         subjects = (("User", user.name), *(("Group", group) for group in user.groups))
         yield from _of(self._cluster_bindings, subjects)
@@ -127,7 +152,7 @@ class RbacAuthorizer:
             self._roles.pop(key, None)
         else:
             self._roles[key] = new.get("rules") or []
-        self._decisions.clear()
+        self._forget()
 
     def _cluster_role_changed(self, old: Object | None, new: Object | None) -> None:
         obj = new or old
@@ -137,7 +162,7 @@ class RbacAuthorizer:
         else:
             self._cluster_roles[new["metadata"]["name"]] = new
         self._cluster_rules.clear()
-        self._decisions.clear()
+        self._forget()
 
     def _rules_of_cluster_role(self, name: str) -> list[Rule] | None:
         known = self._cluster_rules.get(name)
@@ -162,7 +187,7 @@ class RbacAuthorizer:
             self._unbind(old)
         if new is not None:
             self._bind(new)
-        self._decisions.clear()
+        self._forget()
 
     def _index_of(self, binding: Object) -> _Bindings:
         namespace = binding["metadata"].get("namespace", "")

@@ -91,6 +91,7 @@ async def _store_new(core: Core, call: Call, obj: Object, options: WriteOptions)
     try:
         await core.admission.admit(admission)
         assert admission.obj is not None
+        changed = admission.obj is not obj  # by who is no part of the server
         obj = admission.obj
         call.warnings += objectmeta.deduplicate_owners(obj)
         prepare(endpoint, obj, core.clock.now(), call.warnings)
@@ -100,7 +101,10 @@ async def _store_new(core: Core, call: Call, obj: Object, options: WriteOptions)
             await _refuse_existing(core, call, obj)
             undone(admission)
             return Result(201, obj=endpoint.to_served(obj))
-        return Result(201, await core.registry.create(endpoint, obj))
+        entry = await core.registry.create(endpoint, obj)
+        if endpoint.has_codec and not changed:
+            entry.normal = True
+        return Result(201, entry)
     except BaseException:
         undone(admission)
         raise

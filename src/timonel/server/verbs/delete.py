@@ -83,7 +83,7 @@ async def remove(core: Core, call: Call, name: str, options: DeleteOptions) -> R
     if options.ignore_read_error:
         return await remove_unreadable(core, call, name, options)
     entry = await core.registry.read(call.endpoint, call.namespace, name)
-    admission = _admission(call, name, entry.decoded(), options)
+    admission = _admission(call, name, entry.peek(), options)
     try:
         await core.admission.admit(admission)
         await core.admission.validate(admission)

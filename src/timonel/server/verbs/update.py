@@ -172,13 +172,13 @@ async def change(
     beside: Produce | None = None,
 ) -> Result:
     """`managed=False`: what `produce` returns has its managed fields already (apply). `beside` is asked instead of
-    `produce` where what is stored is in its normal form, and what it returns is so too."""
+    `produce` where what is stored is in its normal form; it leaves that as it is, and returns what is normal too."""
     endpoint, registry = call.endpoint, core.registry
 
     async def attempt(entry: Entry) -> Result:
         if beside is None or not _is_normal(endpoint, entry):
             return await _attempt(core, call, produce, options, part, version, uid, managed, entry)
-        found = await _attempt(core, call, beside, options, part, version, uid, managed, entry)
+        found = await _attempt(core, call, beside, options, part, version, uid, managed, entry, shares=True)
         if found.entry is not None:
             found.entry.normal = True
         return found
@@ -199,7 +199,7 @@ async def change(
 
 def _is_normal(endpoint: Endpoint, entry: Entry) -> bool:
     """Whether what is stored is as the codec of its type would leave it: asked once, what is made of it is so too."""
-    if endpoint.convert is not None or endpoint.rtype.custom:
+    if not endpoint.has_codec:
         return False
     if entry.normal is None:
         tree = entry.decoded()
@@ -220,10 +220,17 @@ async def _attempt(
     uid: str,
     managed: bool,
     entry: Entry,
+    *,
+    shares: bool = False,
 ) -> Result:
-    endpoint, old = call.endpoint, entry.decoded()
+    """`shares`: `produce` leaves what it gets as it is, and what it returns may have parts of it."""
+    endpoint, shares = call.endpoint, shares and part.subresource == "status"
+    old = entry.peek() if shares else entry.decoded()
     old_served = endpoint.to_served(entry.decoded()) if endpoint.convert is not None else old
-    new = produce(entry.decoded() if endpoint.convert is None else cloned(old_served))
+    if shares:
+        new = produce(_with_own_metadata(old))
+    else:
+        new = produce(entry.decoded() if endpoint.convert is None else cloned(old_served))
     version = version or _version_of(new, entry)
     check_preconditions(endpoint, entry, old, version, uid)
     part.keep(endpoint, new, old_served)
@@ -252,6 +259,14 @@ async def _attempt(
         served=call.endpoint.rtype,
     )
     return await _written(core, call, admission, part, entry)
+
+
+def _with_own_metadata(old: Object) -> Object:
+    """For a change of status, where all else is put back: a copy that shares with the old object what nobody writes."""
+    metadata = cloned({k: v for k, v in old["metadata"].items() if k != "managedFields"})
+    if "managedFields" in old["metadata"]:
+        metadata["managedFields"] = old["metadata"]["managedFields"]  # replaced as a whole, or not at all
+    return {**old, "metadata": metadata}
 
 
 async def _written(core: Core, call: Call, admission: AdmissionCall, part: Part, entry: Entry) -> Result:
