@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 
 from tests.cluster.harness import World, cluster, template, workload
-from timonel.distro.turning import PATH
-from timonel.machinery.errors import BadRequest
+from timonel.client.clock import PATH, ClusterClock, Stopped
+from timonel.machinery.errors import BadRequest, Conflict, NotFound
 from timonel.objects.meta import Object, format_time, parse_time
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
@@ -118,6 +119,8 @@ async def test_time_is_turned_through_the_api() -> None:
         ("set", {"time": "noon"}, "not a time"),
         ("set", {"time": "2001-01-01T00:00:00Z"}, "time does not go back"),
         ("set", {"time": "9999-01-01T00:00:00Z"}, "too far ahead"),
+        ("advance", {"seconds": "1", "within": "soon"}, "not a number of seconds"),
+        ("advance", {"seconds": "1", "within": "21"}, "within must be between"),
     ],
 )
 async def test_what_is_no_way_for_time_to_go_is_said(what: str, query: dict[str, str], why: str) -> None:
@@ -128,3 +131,43 @@ async def test_what_is_no_way_for_time_to_go_is_said(what: str, query: dict[str,
             await ask(world, "POST", what, **query)
 
         assert world.clock.now() == before
+
+
+async def test_only_one_turns_it_and_others_may_stop_it_on_its_way() -> None:
+    async with cluster() as world:
+        begun, there = world.clock.now(), ClusterClock(world.client.transport)
+        await world.create("cronjobs.batch", cronjob("0 * * * *"))
+
+        async def turn() -> None:
+            with pytest.raises(Stopped):
+                await there.advance("10d")
+
+        async with asyncio.TaskGroup() as group:
+            group.create_task(turn())
+            while world.clock.now() < begun + DAY:
+                await asyncio.sleep(0)
+            with pytest.raises(Conflict, match="is being turned already"):
+                await there.advance("1h")
+            stopped = await there.stop()
+
+        assert begun + DAY <= stopped.now < begun + 2 * DAY
+        assert not stopped.moving
+        assert (await there.read()).now == stopped.now
+        after = await there.advance("1d")
+        assert after.now == pytest.approx(stopped.now + DAY, abs=1e-5)
+
+
+async def test_who_turns_it_from_within_is_not_disturbed_through_the_api() -> None:
+    async with cluster() as world:
+        there = ClusterClock(world.client.transport)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(world.pass_by(DAY))
+            await asyncio.sleep(0)
+            with pytest.raises(Conflict):
+                await there.advance("1h")
+
+
+async def test_what_is_not_asked_of_a_clock_is_not_found() -> None:
+    async with cluster() as world:
+        with pytest.raises(NotFound):
+            await ask(world, "POST", "rewind")

@@ -94,6 +94,10 @@ class _Heap:
         return callback
 
 
+class MovingAlready(RuntimeError):
+    """Only one turns a clock at a time."""
+
+
 class VirtualClock:
     """A clock that only `advance` moves.
 
@@ -101,8 +105,9 @@ class VirtualClock:
     to rest and nothing is `working`. What merely keeps things alive (see `upkeep`) is done before anything else that
     happens at a moment, but time stops for that alone at most `UPKEEP_STOPS` times on a way.
 
-    Who watches whether others live is in time for who does not: after anything has happened, time stops for watchers for
-    as long as any of them waits. By then it has shown who lives, and until time stops for something else nobody dies.
+    Who watches whether others live is in time for who does not: after anything has happened, time stops for watchers
+    for as long as any of them waits. By then it has shown who lives, and until time stops for something else nobody
+    dies.
 
     `outside` is the time of those who do not live on this clock, such as clients on the network. `moved` hears each
     moment at which time stops, before anything happens there.
@@ -170,7 +175,7 @@ class VirtualClock:
         if not 0 <= seconds < math.inf:
             raise ValueError(f"time does not go back, nor on for ever: {seconds}")
         if self._moving:
-            raise RuntimeError("the clock is being advanced already")
+            raise MovingAlready("the clock is being advanced already")
         self._moving, self._halted = True, False
         try:
             await self._advance(self._now + seconds, seconds / self.UPKEEP_STOPS, settle)
@@ -201,7 +206,7 @@ class VirtualClock:
             await self._keep_up(settle, lazy=lazy)
             while self._timers.due() <= self._now:
                 happened = self._now
-                self._timers.pop()()
+                _call(self._timers.pop())
                 await self._settle(settle)
         if not self._halted:
             self._go_on_to(target)
@@ -223,7 +228,7 @@ class VirtualClock:
     async def _fire(self, heap: _Heap, settle: int) -> None:
         found = False
         while heap.due() <= self._now:
-            heap.pop()()
+            _call(heap.pop())
             found = True
         if found:
             await self._settle(settle)
@@ -237,6 +242,15 @@ class VirtualClock:
                 quiet = 0
             await asyncio.sleep(0)
             quiet += 1
+
+
+def _call(callback: Callable[[], None]) -> None:
+    """As a loop does with its own timers: one that fails is told of, and stops no other."""
+    try:
+        callback()
+    except Exception as error:
+        message = f"Exception in the callback of a timer: {callback!r}"
+        asyncio.get_running_loop().call_exception_handler({"message": message, "exception": error})
 
 
 async def _sleep(clock: Clock, seconds: float) -> None:

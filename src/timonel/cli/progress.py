@@ -11,6 +11,9 @@ class Stopwatch(Protocol):
     def monotonic(self) -> float: ...
 
 
+PLAIN_EVERY = 10.0  # seconds between two lines of the same step where lines cannot be rewritten
+
+
 class Steps:
     """`begin` a step, then `done` or `failed`; one at a time. Everything goes to standard error."""
 
@@ -20,7 +23,7 @@ class Steps:
         self._quiet = quiet
         self._terminal = self._out.isatty()
         self._current: str | None = None
-        self._since = 0.0
+        self._since = self._told_at = 0.0
 
     def __enter__(self) -> Self:
         return self
@@ -35,9 +38,21 @@ class Steps:
         if self._current is not None:
             self.done()
         self._current, self._since = text, self._clock.monotonic()
+        self._told_at = self._since
         if self._terminal and not self._quiet:
             self._out.write(f"  … {text}")
             self._out.flush()
+
+    def now(self, text: str) -> None:
+        """What the current step has come to."""
+        if self._quiet:
+            return
+        if self._terminal:
+            self._out.write(f"\r\x1b[K  … {text}")
+            self._out.flush()
+        elif self._clock.monotonic() - self._told_at >= PLAIN_EVERY:
+            self._told_at = self._clock.monotonic()
+            self.note(text)
 
     def done(self, text: str | None = None) -> None:
         self._end("✓", "32", text)

@@ -19,8 +19,9 @@ from typing import Any
 from timonel.aio.clock import Clock, SystemClock, VirtualClock, outside, wait_until
 from timonel.aio.lifecycle import running, running_together
 from timonel.distro import addons, box, collector, encryption, kubeconfigs, pki
+from timonel.distro.clockfile import ClockFile
 from timonel.distro.cluster import ADMIN, Cluster, Secrets, follow_nodes, for_ever
-from timonel.distro.config import ClusterConfig, ConfigError, Paths, write_private
+from timonel.distro.config import ClusterConfig, Paths, write_private
 from timonel.distro.nodes import BoxedNode, node_name
 from timonel.distro.servertls import ServerTls
 from timonel.distro.stores import open_store, root_of
@@ -35,8 +36,6 @@ Report = Callable[[dict[str, Any]], None]
 async def run_server(config: ClusterConfig, paths: Paths, report: Report) -> None:
     """Serve until cancelled."""
     real = SystemClock()
-    clock = _clock(config, paths, real)
-    started = clock.now()
     authority = pki.Authority(paths.pki, now=real.now())
     hosts = _hosts(config)
     secrets = _secrets(config, paths, authority, hosts, real)
@@ -44,15 +43,21 @@ async def run_server(config: ClusterConfig, paths: Paths, report: Report) -> Non
         await asyncio.to_thread(box.make_network, config)
     store = await open_store(config, paths, real)
     try:
-        cluster = Cluster(
-            config,
-            secrets=secrets,
-            store=store,
-            clock=clock,
-            hosts=hosts,
-            turned=lambda now: write_private(paths.clock, repr(now).encode()),
-        )
         async with AsyncExitStack() as stack:
+            clock: Clock = real
+            file: ClockFile | None = None
+            if config.clock == "virtual":
+                file = stack.enter_context(ClockFile(paths.clock, float(int(real.now())), real))
+                clock = VirtualClock(file.now, outside=real, moved=file.moved)
+            started = clock.now()
+            cluster = Cluster(
+                config,
+                secrets=secrets,
+                store=store,
+                clock=clock,
+                hosts=hosts,
+                turned=lambda now: file.flush() if file is not None else None,
+            )
             await stack.enter_async_context(cluster.running(lambda step, text: report(_done(step, text))))
             _write_kubeconfig(config, paths, authority)
             await addons.install(cluster)
@@ -64,22 +69,6 @@ async def run_server(config: ClusterConfig, paths: Paths, report: Report) -> Non
             await for_ever()
     finally:
         await store.close()
-
-
-def _clock(config: ClusterConfig, paths: Paths, real: Clock) -> Clock:
-    """A virtual one goes on from where it stood; a new one starts now. It never stands before what is stored."""
-    if config.clock != "virtual":
-        return real
-    try:
-        start = float(paths.clock.read_text())
-    except FileNotFoundError:
-        start = float(int(real.now()))
-        write_private(paths.clock, repr(start).encode())
-    except ValueError as exc:
-        raise ConfigError(
-            f"{paths.clock} does not hold a time: {exc}", "Write the seconds since 1970 there"
-        ) from exc
-    return VirtualClock(start, outside=real)
 
 
 def _done(step: str, text: str) -> dict[str, Any]:

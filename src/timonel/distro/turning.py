@@ -4,6 +4,9 @@
     GET  settled               the same, when time has come to rest or after a while
     POST advance?seconds=N     time goes on by so much; answered when it has, or after a while
     POST set?time=RFC3339      the same, to a moment; time does not go back
+    POST stop                  time goes no further than where it stops next
+
+"After a while" is after `within` real seconds, 20 if nothing is said.
 
 Only who may do everything has rights on these paths. `timonel clock` is their client. Where time is virtual, the store
 is asked through `StillStore`: while it works, time stands still.
@@ -18,7 +21,8 @@ from typing import Any
 
 import orjson
 
-from timonel.aio.clock import Clock, VirtualClock, outside, wait_until
+from timonel.aio.clock import Clock, MovingAlready, VirtualClock, outside, wait_until
+from timonel.client.clock import PATH
 from timonel.machinery import errors
 from timonel.objects.meta import format_micro_time, parse_time
 from timonel.server.chain.info import Info
@@ -28,9 +32,9 @@ from timonel.store.base import Event, Page, Record, Store
 
 logger = logging.getLogger(__name__)
 
-PATH = "/timonel/clock/"
 PATIENCE = 20.0  # seconds of real time until a request is answered though time still moves
 LONGEST = 100 * 365 * 86_400.0  # seconds that time goes on at once
+LAST = 253_402_214_400.0  # a day before the year 10000, which no time of the API can name
 
 
 class Turner:
@@ -55,6 +59,8 @@ class Turner:
             try:
                 while self._target is not None and self._target > clock.now():
                     await clock.advance(self._target - clock.now())
+            except MovingAlready:
+                logger.warning("The clock is turned from within: what was asked for is not done")
             finally:
                 self._target = None
                 self._settled.set()
@@ -63,17 +69,21 @@ class Turner:
     # ---- what is asked
 
     async def __call__(self, request: Request, info: Info, user: User) -> Response:
+        patience = _patience(info)
         match f"{request.method} {info.path.removeprefix(PATH)}":
             case "GET now":
                 pass
             case "GET settled":
-                await self._rest()
+                await self._rest(patience)
             case "POST advance":
                 self._turn(self._clock.now() + _seconds(info))
-                await self._rest()
+                await self._rest(patience)
             case "POST set":
                 self._turn(self._moment(info))
-                await self._rest()
+                await self._rest(patience)
+            case "POST stop":
+                self._stop()
+                await self._rest(patience)
             case _:
                 raise errors.NotFound("the server could not find the requested resource")
         return Response(200, orjson.dumps(self._shown()))
@@ -88,21 +98,29 @@ class Turner:
         }
 
     def _turn(self, target: float) -> None:
-        if not isinstance(self._clock, VirtualClock):
-            raise errors.BadRequest(
-                "the clock of this cluster is the machine's: start one with `timonel up --clock virtual`"
+        clock = _virtual(self._clock)
+        if target > LAST:
+            raise errors.BadRequest("that is too far ahead: time ends with the year 9999")
+        if self._target is not None or clock.is_moving:
+            until = f", to {format_micro_time(self._target)}" if self._target is not None else ""
+            raise errors.conflict(
+                "clocks", "cluster", f"the clock is being turned already{until}", "timonel.dev"
             )
-        if self._target is not None:
-            raise errors.conflict("clocks", "cluster", "the clock is being turned already", "timonel.dev")
         self._target = target
         self._settled.clear()
         self._wanted.set()
 
-    async def _rest(self) -> None:
+    def _stop(self) -> None:
+        clock = _virtual(self._clock)
+        if self._target is not None:
+            self._target = clock.now()
+            clock.halt()
+
+    async def _rest(self, patience: float) -> None:
         if self._outside is self._clock:  # nobody is in a hurry
             await self._settled.wait()
         else:
-            await wait_until(self._outside, self._settled, PATIENCE)
+            await wait_until(self._outside, self._settled, patience)
 
     def _moment(self, info: Info) -> float:
         text = "".join(info.query.get("time", ())[:1])
@@ -121,6 +139,25 @@ class Turner:
         return moment
 
 
+def _virtual(clock: Clock) -> VirtualClock:
+    if not isinstance(clock, VirtualClock):
+        raise errors.BadRequest(
+            "the clock of this cluster is the machine's: start one with `timonel up --clock virtual`"
+        )
+    return clock
+
+
+def _patience(info: Info) -> float:
+    text = "".join(info.query.get("within", ())[:1])
+    try:
+        seconds = float(text) if text else PATIENCE
+    except ValueError as error:
+        raise errors.BadRequest(f"not a number of seconds: {text!r}") from error
+    if not 0 <= seconds <= PATIENCE:
+        raise errors.BadRequest(f"within must be between 0 and {PATIENCE:.0f} seconds")
+    return seconds
+
+
 def _seconds(info: Info) -> float:
     text = "".join(info.query.get("seconds", ())[:1])
     try:
@@ -128,7 +165,7 @@ def _seconds(info: Info) -> float:
     except ValueError as error:
         raise errors.BadRequest(f"not a number of seconds: {text!r}") from error
     if not 0 <= seconds <= LONGEST:
-        raise errors.BadRequest(f"seconds must be between 0 and {LONGEST:.0f}")
+        raise errors.BadRequest(f"seconds must be between 0 and {LONGEST:.0f}, which is 100 years")
     return seconds
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import re
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,17 @@ import click
 
 from timonel.aio.clock import SystemClock, WallClock
 from timonel.cli.main import Failure
-from timonel.cli.output import output_option, render
+from timonel.cli.output import FORMATS, output_option, render
 from timonel.cli.progress import Steps
+from timonel.client.clock import ClusterClock, Reading, Stopped, as_time, seconds_of
 from timonel.distro import processes
 from timonel.distro.commands import options
+from timonel.objects.meta import format_micro_time
 
+BACK = re.compile(r"-\d")
 COLUMNS = (("CLOCK", "kind"), ("TIME", "now"))
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
-PIECE = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdwy])")
+
+Ask = Callable[[ClusterClock], Awaitable[Reading]]
 
 
 @click.group(
@@ -39,12 +42,10 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # no argument before
     name = "duration"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        pieces = PIECE.findall(str(value))
-        if not pieces or "".join(n + u for n, u in pieces) != value:
-            self.fail(f"{value!r} is no duration, such as 90s, 1h30m, 30d or 1y", param, ctx)
-        return sum(float(n) * (0.001 if u == "ms" else UNITS[u]) for n, u in pieces)
+        try:
+            return value if isinstance(value, float) else seconds_of(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]
@@ -52,12 +53,28 @@ class Moment(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            found = datetime.datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is no time, such as 2030-01-01T00:00:00Z", param, ctx)
-        if found.tzinfo is None:
-            found = found.replace(tzinfo=datetime.UTC)
-        return found.astimezone(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            return as_time(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+class Forward(click.Command):
+    """-1h is a duration that is wrong, and no option."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        if back := [arg for arg in args if BACK.match(arg)]:
+            raise click.UsageError(f"time does not go back: {back[0]!r}", ctx)
+        return super().parse_args(ctx, args)
+
+
+def turning_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--quiet", is_flag=True, help="Print nothing but errors."),
+        click.option("-o", "--output", type=click.Choice(FORMATS), help="Print which time it is then."),
+        options.cluster_options,
+    ):
+        command = option(command)
+    return command
 
 
 @clock.command()
@@ -65,61 +82,100 @@ class Moment(click.ParamType):  # type: ignore[type-arg]
 @output_option
 def show(name: str, data_dir: Path | None, output: str) -> None:
     """Which time it is there."""
-    click.echo(render(_ask(data_dir, name, "GET", "now"), output, columns=COLUMNS))
+    found = _asked(_kubeconfig(data_dir, name), lambda there: there.read())
+    click.echo(render(_tree(found), output, columns=COLUMNS))
 
 
-@clock.command()
+@clock.command(cls=Forward)
 @click.argument("duration", type=Duration())
-@options.cluster_options
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def advance(duration: float, name: str, data_dir: Path | None, quiet: bool) -> None:
+@turning_options
+def advance(duration: float, name: str, data_dir: Path | None, quiet: bool, output: str | None) -> None:
     """Let time go on by DURATION (90s, 1h30m, 30d, 1y)."""
-    _turn(data_dir, name, "advance", {"seconds": repr(duration)}, quiet=quiet)
+    way = _Way(quiet)
+    way.go(_kubeconfig(data_dir, name), lambda there: there.advance(duration, way.told), output)
 
 
 @clock.command("set")
 @click.argument("time", type=Moment())
-@options.cluster_options
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
-def set_(time: str, name: str, data_dir: Path | None, quiet: bool) -> None:
+@turning_options
+def set_(time: str, name: str, data_dir: Path | None, quiet: bool, output: str | None) -> None:
     """Let time go on to TIME (RFC 3339; UTC where no zone is said). It does not go back."""
-    _turn(data_dir, name, "set", {"time": time}, quiet=quiet)
+    way = _Way(quiet)
+    way.go(_kubeconfig(data_dir, name), lambda there: there.set(time, way.told), output)
 
 
-def _turn(data_dir: Path | None, name: str, what: str, query: dict[str, str], *, quiet: bool) -> None:
-    with Steps(WallClock(), quiet=quiet) as steps:
-        steps.begin("Time goes on")
-        try:
-            found = _ask(data_dir, name, "POST", what, query)
-            while found["moving"]:
-                steps.begin(f"It is {_short(found['now'])}")
-                found = _ask(data_dir, name, "GET", "settled")
-        except BaseException:
-            steps.failed()
-            raise
-        steps.done(f"It is {_short(found['now'])}")
+@clock.command()
+@turning_options
+def stop(name: str, data_dir: Path | None, quiet: bool, output: str | None) -> None:
+    """Stop time where it is while another command turns it, as Ctrl-C does there."""
+    _Way(quiet).go(_kubeconfig(data_dir, name), lambda there: there.stop(), output)
 
 
-def _short(text: str) -> str:
-    return f"{text.partition('.')[0]}Z"
+class _Way:
+    """What is shown while time goes on. Ctrl-C stops it where it is."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._steps = Steps(WallClock(), quiet=quiet)
+        self._from: float | None = None
+
+    def go(self, file: str, ask: Ask, output: str | None) -> None:
+        with self._steps as steps:
+            steps.begin("Time goes on")
+            try:
+                found = _asked(file, ask)
+            except KeyboardInterrupt:
+                found = _asked(file, lambda there: there.stop())
+                steps.failed(f"Stopped: it is {_short(found.now)}")
+                raise
+            except Stopped as stopped:
+                steps.failed(f"Stopped: it is {_short(stopped.reading.now)}")
+                raise Failure(
+                    "another command stopped the clock on its way", "Go on: timonel clock set TIME"
+                ) from stopped
+            except BaseException:
+                steps.failed()
+                raise
+            steps.done(f"It is {_short(found.now)}")
+        if output is not None:
+            click.echo(render(_tree(found), output, columns=COLUMNS))
+
+    def told(self, found: Reading) -> None:
+        if self._from is None:
+            self._from = found.now
+        way = (found.target or found.now) - self._from
+        part = (found.now - self._from) / way if way else 1.0
+        self._steps.now(
+            f"It is {_short(found.now)} on the way to {_short(found.target or found.now)}, {part:.0%}"
+        )
 
 
-def _ask(
-    data_dir: Path | None, name: str, method: str, what: str, query: dict[str, str] | None = None
-) -> dict[str, Any]:
+def _tree(reading: Reading) -> dict[str, Any]:
+    target = format_micro_time(reading.target) if reading.target is not None else None
+    now = format_micro_time(reading.now)
+    return {"kind": reading.kind, "now": now, "moving": reading.moving, "target": target}
+
+
+def _short(seconds: float) -> str:
+    return f"{format_micro_time(seconds).partition('.')[0]}Z"
+
+
+def _kubeconfig(data_dir: Path | None, name: str) -> str:
     where, _ = options.existing(data_dir, name)
     if processes.find(where.pid) is None:
         raise Failure(f"cluster {name} does not run", f"Start it: timonel up --name {name}")
-    return asyncio.run(_asked(str(where.kubeconfig), method, what, query))
+    return str(where.kubeconfig)
 
 
-async def _asked(file: str, method: str, what: str, query: dict[str, str] | None) -> dict[str, Any]:
+def _asked(file: str, ask: Ask) -> Reading:
+    return asyncio.run(_answer(file, ask))
+
+
+async def _answer(file: str, ask: Ask) -> Reading:
     from timonel.client import kubeconfig
     from timonel.client.https import HttpsTransport
 
     transport = HttpsTransport(kubeconfig.load(file).endpoint(), SystemClock())
     try:
-        found: dict[str, Any] = await transport.raw(method, f"/timonel/clock/{what}", query=query)
+        return await ask(ClusterClock(transport))
     finally:
         await transport.close()
-    return found
