@@ -24,6 +24,7 @@ from timonel.objects.meta import (
     format_time,
     key_of,
     labels_of,
+    parse_time,
 )
 
 START = 1_800_000_000.0
@@ -154,9 +155,10 @@ class World:
             return
         bound = resource == "pods" and current.get("spec", {}).get("nodeName")
         running = bound and current["status"].get("phase") not in ("Succeeded", "Failed") and grace != 0
+        seconds = 30 if running else 0
         meta = {
-            "deletionTimestamp": format_time(self.time),
-            "deletionGracePeriodSeconds": 30 if running else 0,
+            "deletionTimestamp": format_time(self.time + seconds),
+            "deletionGracePeriodSeconds": seconds,
         }
         self.put(resource, merged(current, {"metadata": meta}))
 
@@ -354,7 +356,11 @@ def kubelet(world: World) -> bool:
     busy = False
     for pod in world.list("pods"):
         if pod["metadata"].get("deletionTimestamp"):
-            gone = merged(pod, {"metadata": {"deletionGracePeriodSeconds": 0}})
+            asked = (parse_time(pod["metadata"]["deletionTimestamp"]) or 0.0) - pod["metadata"].get(
+                "deletionGracePeriodSeconds", 0
+            )
+            meta = {"deletionGracePeriodSeconds": 0, "deletionTimestamp": format_time(asked)}
+            gone = merged(pod, {"metadata": meta})
             if gone["status"]["phase"] not in ("Succeeded", "Failed"):
                 gone = merged(gone, {"status": {"phase": "Failed"}})
             if gone != pod:

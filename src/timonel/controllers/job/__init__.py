@@ -78,7 +78,7 @@ def _is_counted(desired: Object, tally: counting.Tally, pod: Object) -> bool:
     if uid in tally.stored_succeeded or uid in tally.stored_failed:
         return True
     if uid in tally.ignored:
-        return tally.verdict is None or _is_announced(desired, tally.verdict)
+        return tally.verdict is None or counting.is_announced(desired, tally.verdict)
     if not indexes.is_indexed(desired) or pods.phase_of(pod) != "Succeeded":
         return False
     stored = nested(desired, "status", "completedIndexes")
@@ -91,11 +91,7 @@ def _is_settled(desired: Object, observed: Observed) -> bool:
     if tally.verdict is None or tally.active or tally.terminating:
         return False
     open_ = (tally.new_succeeded, tally.new_failed, tally.stored_succeeded, tally.stored_failed)
-    return _is_announced(desired, tally.verdict) and not any(open_)
-
-
-def _is_announced(desired: Object, verdict: counting.Verdict) -> bool:
-    return conditions.is_true(nested(desired, "status", "conditions"), verdict.target)
+    return counting.is_announced(desired, tally.verdict) and not any(open_)
 
 
 def _events(desired: Object, observed: Observed) -> list[Action]:

@@ -79,6 +79,10 @@ def is_finished(job: Object) -> bool:
     return conditions.is_true(stored, "Complete") or conditions.is_true(stored, "Failed")
 
 
+def is_announced(job: Object, verdict: Verdict) -> bool:
+    return conditions.is_true(nested(job, "status", "conditions"), verdict.target)
+
+
 def is_tracked(pod: Object) -> bool:
     return FINALIZER in (pod["metadata"].get("finalizers") or ())
 
@@ -115,7 +119,7 @@ def count(job: Object, owned: Sequence[Object], now: float) -> Tally:
     verdict = _verdict(job, owned, Score(total, losses, done, lost), now)
     active = [p for p in owned if pods.is_active(p)]
     held = {} if verdict is not None else _held(job, active, failed_now, done | lost)
-    ended = _ended(fresh, failed_now, verdict)
+    ended = _ended(job, fresh, failed_now, verdict)
     kept = {uid_of(p) for p in held.values()}
     to_note = [p for p in ended if uid_of(p) not in kept and policy.match(job, p).action != "Ignore"]
     room = max(0, MAX_UNCOUNTED - len(known))
@@ -179,12 +183,14 @@ def _held(
 
 
 def _ended(
-    fresh: Sequence[Object], failed_now: Sequence[Object], verdict: Verdict | None
+    job: Object, fresh: Sequence[Object], failed_now: Sequence[Object], verdict: Verdict | None
 ) -> Sequence[Object]:
-    """With the Job, every pod has failed that has not succeeded."""
-    if verdict is None or verdict.final != "Failed":
+    """With the Job, every pod has failed that has not succeeded; once it has succeeded, none fails any more."""
+    if verdict is None:
         return failed_now
-    return [p for p in fresh if pods.phase_of(p) != "Succeeded"]
+    if verdict.final == "Failed":
+        return [p for p in fresh if pods.phase_of(p) != "Succeeded"]
+    return [] if is_announced(job, verdict) else failed_now
 
 
 def _let_go(
@@ -198,8 +204,8 @@ def _let_go(
     over = verdict is not None
     found = {uid_of(p) for p in astray if over or pods.is_terminal(p) or has_failed(job, p)}
     found |= {uid_of(p) for p in ended if policy.match(job, p).action == "Ignore"} - kept
-    if verdict is not None and verdict.final == "Complete":
-        found |= {uid_of(p) for p in fresh if not pods.is_terminal(p)}
+    if verdict is not None and verdict.final == "Complete" and is_announced(job, verdict):
+        found |= {uid_of(p) for p in fresh if pods.phase_of(p) != "Succeeded"}
     return found
 
 
