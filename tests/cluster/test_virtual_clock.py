@@ -138,14 +138,16 @@ async def test_only_one_turns_it_and_others_may_stop_it_on_its_way() -> None:
         begun, there = world.clock.now(), ClusterClock(world.client.transport)
         await world.create("cronjobs.batch", cronjob("0 * * * *"))
 
+        reached = asyncio.Event()
+        world.clock.call_later(DAY, reached.set)
+
         async def turn() -> None:
             with pytest.raises(Stopped):
                 await there.advance("10d")
 
         async with asyncio.TaskGroup() as group:
             group.create_task(turn())
-            while world.clock.now() < begun + DAY:
-                await asyncio.sleep(0)
+            await reached.wait()
             with pytest.raises(Conflict, match="is being turned already"):
                 await there.advance("1h")
             stopped = await there.stop()

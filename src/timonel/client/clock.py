@@ -34,6 +34,7 @@ class Reading:
     now: float
     moving: bool
     target: float | None = None  # where it is being turned to
+    halted: bool = False  # when it was turned last, on its way
 
 
 class Stopped(Exception):
@@ -78,7 +79,7 @@ class ClusterClock:
         while found.target is not None and found.target == target:
             told(found)
             found = await self._ask("GET", "settled", patience)
-        if target is not None and found.now < target:
+        if what != "stop" and (found.halted or (target is not None and found.now < target)):
             raise Stopped(found)
         return found
 
@@ -86,7 +87,7 @@ class ClusterClock:
         found: dict[str, Any] = await self._transport.raw(method, PATH + what, query=query)
         now, target = parse_time(found["now"]), parse_time(found["target"])
         assert now is not None
-        return Reading(found["kind"], now, found["moving"], target)
+        return Reading(found["kind"], now, found["moving"], target, found.get("halted", False))
 
 
 def _seconds(duration: str | float | datetime.timedelta) -> float:

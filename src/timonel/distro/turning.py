@@ -1,6 +1,6 @@
 """The clock of a cluster, for who may turn it: below /timonel/clock/, and for the store, which time waits for.
 
-    GET  now                   {"kind", "now", "moving", "target"}; answered at once
+    GET  now                   {"kind", "now", "moving", "target", "halted"}; answered at once
     GET  settled               the same, when time has come to rest or after a while
     POST advance?seconds=N     time goes on by so much; answered when it has, or after a while
     POST set?time=RFC3339      the same, to a moment; time does not go back
@@ -46,6 +46,7 @@ class Turner:
         self._clock, self._turned = clock, turned
         self._outside = outside(clock)
         self._target: float | None = None
+        self._is_halted = False  # the last turn, on its way
         self._wanted, self._settled = asyncio.Event(), asyncio.Event()
         self._settled.set()
 
@@ -95,6 +96,7 @@ class Turner:
             "now": format_micro_time(self._clock.now()),
             "moving": self._target is not None or not is_virtual,
             "target": format_micro_time(self._target) if self._target is not None else None,
+            "halted": self._is_halted,
         }
 
     def _turn(self, target: float) -> None:
@@ -106,14 +108,14 @@ class Turner:
             raise errors.conflict(
                 "clocks", "cluster", f"the clock is being turned already{until}", "timonel.dev"
             )
-        self._target = target
+        self._target, self._is_halted = target, False
         self._settled.clear()
         self._wanted.set()
 
     def _stop(self) -> None:
         clock = _virtual(self._clock)
         if self._target is not None:
-            self._target = clock.now()
+            self._target, self._is_halted = clock.now(), True
             clock.halt()
 
     async def _rest(self, patience: float) -> None:
