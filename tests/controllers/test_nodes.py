@@ -207,6 +207,29 @@ def test_no_two_nodes_share_a_range(count: int, given_already: set[int]) -> None
     assert bool(world.events) == (count > 16)
 
 
+def test_ranges_that_nodes_will_bring_along_are_given_to_nobody_else() -> None:
+    what = node_ipam(["10.42.0.0/20"], reserved=["10.42.0.0/24", "10.42.2.0/24"])
+    world = World(("namespaces", {"metadata": {"name": "kube-system", "uid": "uid-ks"}}))
+    for name in ("a", "b"):
+        world.add("nodes", node(name))
+    world.settle(what)
+
+    assert {n["spec"]["podCIDR"] for n in world.list("nodes")} == {"10.42.1.0/24", "10.42.3.0/24"}
+
+
+def test_a_node_that_has_its_range_wakes_nobody_until_it_is_gone() -> None:
+    what = node_ipam(["10.42.0.0/20"])
+    (_, of_nodes) = what.watches
+    there = node("a")
+    there["spec"] = {"podCIDR": "10.42.0.0/24", "podCIDRs": ["10.42.0.0/24"]}
+    world = World(("nodes", there), ("nodes", node("b")))
+
+    assert not of_nodes.wakes(there, world)
+    assert of_nodes.wakes(node("b"), world)
+    gone = {**there, "metadata": {**there["metadata"], "name": "c"}}
+    assert of_nodes.wakes(gone, world)
+
+
 def many(silent: int, whole: int, zone: str = "a") -> list[tuple[str, Object]]:
     made: list[tuple[str, Object]] = []
     for number in range(whole):

@@ -55,16 +55,21 @@ def observe(desired: Object, cache: Cache) -> Sequence[Object]:
 
 
 def node_ipam(
-    cluster_cidrs: Sequence[str], *, node_prefix_v4: int = 24, node_prefix_v6: int = 64
+    cluster_cidrs: Sequence[str],
+    *,
+    node_prefix_v4: int = 24,
+    node_prefix_v6: int = 64,
+    reserved: Iterable[str] = (),
 ) -> ControllerType[Sequence[Object]]:
-    """`cluster_cidrs`: one range per family."""
+    """`cluster_cidrs`: one range per family. `reserved` are ranges that nodes will bring along, sooner or later."""
     clusters = [ipaddress.ip_network(c) for c in cluster_cidrs]
+    kept = [ipaddress.ip_network(c) for c in reserved]
 
     def reconcile(desired: Object, nodes: Sequence[Object]) -> Plan:
         waiting = [n for n in nodes if not _ranges(n) and not is_deleting(n)]
         if not waiting:
             return Plan()
-        taken = [ipaddress.ip_network(c) for node in nodes for c in _ranges(node)]
+        taken = [*kept, *(ipaddress.ip_network(c) for node in nodes for c in _ranges(node))]
         waiting.sort(key=lambda n: (n["metadata"].get("creationTimestamp", ""), n["metadata"]["name"]))
         actions: list[Action] = []
         free = [

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+import itertools
 from collections.abc import Sequence
 
 from timonel.control.runtime import AnyType
@@ -66,7 +68,7 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         *JOBS,
         LEGACY_SERVICEACCOUNT_TOKEN_CLEANER,
         NAMESPACE,
-        node_ipam([config.cluster_cidr]),
+        node_ipam([config.cluster_cidr], reserved=_ranges_of_own_nodes(config)),
         NODE_LIFECYCLE,
         *PERSISTENTVOLUME_BINDER,
         PERSISTENTVOLUME_EXPANDER,
@@ -88,3 +90,11 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         TTL_AFTER_FINISHED,
         VOLUMEATTRIBUTESCLASS_PROTECTION,
     )
+
+
+def _ranges_of_own_nodes(config: ClusterConfig) -> list[str]:
+    """The nodes that belong to the cluster have their ranges by their number, whoever comes before them."""
+    if "node" not in config.components:
+        return []
+    ranges = ipaddress.ip_network(config.cluster_cidr).subnets(new_prefix=24)
+    return [str(each) for each in itertools.islice(ranges, config.nodes)]
