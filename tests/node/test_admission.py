@@ -7,7 +7,8 @@ import pytest
 
 from tests.node.builders import container, pod
 from timonel.node import cgroups, podresources
-from timonel.node.admission import Abilities, Refusal, admit, fits_anywhere, is_critical, sysctl_name, victims
+from timonel.node.admission import Abilities, Refusal, admit, fits_anywhere, is_critical, victims
+from timonel.node.podspec import sysctl_name
 from timonel.objects.meta import Object
 
 ALLOCATABLE = {"cpu": "2", "memory": "1Gi", "pods": "10", "example.com/dongle": "1"}

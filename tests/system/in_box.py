@@ -4,111 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import json
-import shutil
-import subprocess
-import tempfile
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import pytest
 import pytest_asyncio
 
 from tests.node.builders import container, pod
 from tests.node.contract import RuntimeContract
-from tests.node.fake_api import FakeApi
-from timonel.aio.clock import SystemClock
+from tests.system.boxed import Node, real_time, shell
 from timonel.aio.lifecycle import running
-from timonel.node import cgroups, oci
-from timonel.node.containerd import ContainerdService, Layout, import_archive
+from timonel.node import cgroups
 from timonel.node.cri.runtime import Runtime
-from timonel.node.shell import NodeAgent, NodeConfig
 from timonel.node.volumes import mounts
-from timonel.objects.meta import Object
 
-ADDRESS = "172.30.0.1"
-real_time = pytest.mark.looptime(False)
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), real_time]
-
-
-def busybox() -> bytes:
-    program = Path("/bin/busybox")
-    listed = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split()
-    folders = ("bin", "etc", "tmp", "root", "proc", "sys", "dev")
-    entries = [oci.Entry(name, "d", 0o1777 if name == "tmp" else 0o755) for name in folders]
-    entries.append(oci.Entry("etc/passwd", mode=0o644, data=b"root:x:0:0:root:/root:/bin/sh\n"))
-    entries.append(oci.Entry("bin/busybox", data=program.read_bytes()))
-    entries += [oci.Entry(f"bin/{name}", "l", 0o777, b"busybox") for name in listed if name != "busybox"]
-    config = {"Env": [oci.PATH_ENV], "Cmd": ["sh"]}
-    return oci.archive(oci.layout("docker.io/library/busybox:latest", [oci.layer(entries)], config))
-
-
-class Node:
-    """What a test sees of the node."""
-
-    def __init__(self, directory: Path, api: FakeApi, runtime: Runtime, clock: SystemClock) -> None:
-        self.directory, self.api, self.runtime, self.clock = directory, api, runtime, clock
-
-    def agent(self) -> NodeAgent:
-        config = NodeConfig("n1", ADDRESS, self.directory / "n", "10.244.1.0/24", ("10.96.0.10",))
-        return NodeAgent(config, self.api, self.runtime, self.clock)
-
-    def status(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = (self.api.find("pods", "default", name) or {}).get("status", {})
-        return found
-
-    def main(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = self.status(name)["containerStatuses"][0]
-        return found
-
-    async def until(self, name: str, text: str, seconds: float = 30) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await self.api.until(lambda: text in json.dumps(self.status(name)))
-        except TimeoutError:
-            pytest.fail(f"{text} never came: {json.dumps(self.status(name))[:2000]} {self.api.events(name)}")
-
-    async def delete(self, name: str, grace: int = 0) -> None:
-        self.api.mark_deleted("default", name, grace)
-        async with asyncio.timeout(30):
-            await self.api.until(lambda: self.api.find("pods", "default", name) is None)
-
-    async def run(self, name: str, *command: str) -> str:
-        container_id = self.main(name)["containerID"].partition("://")[2]
-        result = await self.runtime.exec_sync(container_id, command)
-        return result.stdout.decode()
-
-    def log(self, name: str, attempt: int = 0) -> str:
-        found = self.api.find("pods", "default", name)
-        assert found is not None
-        folder = self.directory / "n" / "logs" / f"default_{name}_{found['metadata']['uid']}"
-        lines = (folder / "main" / f"{attempt}.log").read_text().splitlines()
-        return "".join(line.split(" ", 3)[3] + "\n" for line in lines)
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def node() -> AsyncIterator[Node]:
-    from timonel.node.cri.containerd import Containerd
-
-    directory = Path(tempfile.mkdtemp(prefix="tn"))  # short: sockets live below it
-    clock = SystemClock()
-    layout = Layout(directory / "c", "n1", ADDRESS, "10.244.1.0/24")
-    async with running(ContainerdService(layout, clock)):
-        await import_archive(layout.socket, busybox())
-        runtime = Containerd(str(layout.socket), clock)
-        yield Node(directory, FakeApi(clock.now), runtime, clock)
-        await runtime.close()
-    shutil.rmtree(directory, ignore_errors=True)
-
-
-def shell(script: str, name: str, **fields: Any) -> Object:
-    spec = container(command=["sh", "-c", script], **fields.pop("container", {}))
-    return pod(spec, name=name, uid=f"uid-{name}", terminationGracePeriodSeconds=1, **fields)
+pytestmark = real_time
 
 
 class TestContainerd(RuntimeContract):
-    @pytest_asyncio.fixture(loop_scope="module")
+    @pytest_asyncio.fixture(loop_scope="session")
     async def runtime(self, node: Node) -> Runtime:
         return node.runtime
 

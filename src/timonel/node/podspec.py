@@ -78,7 +78,7 @@ def sandbox_config(pod: Object, attempt: int, node: NodeFacts) -> SandboxConfig:
         labels=sandbox_labels(pod),
         annotations=meta.get("annotations") or {},
         cgroup_parent=cgroup_parent(pod, node.cgroup_root),
-        sysctls={s["name"]: s["value"] for s in security.get("sysctls") or ()},
+        sysctls={sysctl_name(s["name"]): s["value"] for s in security.get("sysctls") or ()},
         namespaces=_pod_namespaces(spec),
         run_as_user=security.get("runAsUser"),
         run_as_group=security.get("runAsGroup") if security.get("runAsUser") is not None else None,
@@ -86,6 +86,12 @@ def sandbox_config(pod: Object, attempt: int, node: NodeFacts) -> SandboxConfig:
         privileged=is_privileged,
         seccomp=Seccomp("Unconfined") if is_privileged else _seccomp(security, {}, node.seccomp_root),
     )
+
+
+def sysctl_name(name: str) -> str:
+    """With dots between the parts, whichever way it was written."""
+    first = next((c for c in name if c in "./"), ".")
+    return name if first == "." else name.translate(str.maketrans("./", "/."))
 
 
 def tells_differently(before: Object, after: Object) -> bool:

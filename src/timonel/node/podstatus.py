@@ -188,7 +188,8 @@ def _mount_status(mount: Mapping[str, Any]) -> Status:
     found = {"name": mount["name"], "mountPath": mount["mountPath"]}
     if mount.get("readOnly"):
         found["readOnly"] = True
-        found["recursiveReadOnly"] = "Disabled"
+        is_recursive = mount.get("recursiveReadOnly") in ("Enabled", "IfPossible")
+        found["recursiveReadOnly"] = "Enabled" if is_recursive else "Disabled"
     return found
 
 

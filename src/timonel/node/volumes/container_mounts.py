@@ -46,7 +46,8 @@ def _mounts(
         sub = sub_path(mount, env)
         recursive = mount.get("recursiveReadOnly") in ("Enabled", "IfPossible")
         if sub or recursive:
-            host = sub_paths.hold(container["name"], number, host, sub, read_only=recursive)
+            shared = mount.get("mountPropagation") == "Bidirectional"
+            host = sub_paths.hold(container["name"], number, host, sub, read_only=recursive, shared=shared)
         target = mount["mountPath"]
         yield Mount(
             target if target.startswith("/") else f"/{target}",

@@ -147,7 +147,6 @@ class PodVolumes:
     def _remove(self) -> None:
         for name in (SUB_PATHS, "volumes"):
             root = self._root / name
-            for path in mounts.mounts_below(root):
-                mounts.unmount(path)  # or nothing is deleted: behind a mount is what lives elsewhere
+            mounts.clear(root)  # or nothing is deleted: behind a mount is what lives elsewhere
             shutil.rmtree(root, ignore_errors=True)
         self.paths = {}

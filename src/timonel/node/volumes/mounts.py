@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-MS_BIND, MS_REC = 4096, 16384
+MS_BIND, MS_REC, MS_SLAVE = 4096, 16384, 1 << 19
 MNT_DETACH = 2
 TABLE = "/proc/self/mounts"
 _ESCAPED = re.compile(r"\\([0-7]{3})")
@@ -40,9 +40,16 @@ def mount_hugepages(path: Path, size: str = "") -> None:
     _check(_libc.mount(b"nodev", bytes(path), b"hugetlbfs", 0, options.encode()), path)
 
 
-def bind(opened: int, place: Path) -> None:
-    """What a descriptor stands for, at another place too."""
+def bind(opened: int, place: Path, *, shared: bool = False) -> None:
+    """What a descriptor stands for, at another place too, with what is mounted below it. Unless it is to be `shared`,
+    what happens to the mounts there does not show where they come from."""
     _check(_libc.mount(b"/proc/self/fd/%d" % opened, bytes(place), None, MS_BIND | MS_REC, None), place)
+    if not shared:
+        _detach(place)
+
+
+def _detach(place: Path) -> None:
+    _check(_libc.mount(None, bytes(place), None, MS_SLAVE | MS_REC, None), place)
 
 
 def freeze(place: Path) -> None:
@@ -58,6 +65,16 @@ def unmount(path: Path) -> None:
     _check(_libc.umount2(bytes(path), MNT_DETACH), path)
 
 
+def clear(root: Path) -> None:
+    """Unmount a place and all below it, and nothing elsewhere: a mount that others share is cut off first, or what is
+    mounted below it would go at its source, too."""
+    found = mounts_below(root, with_itself=True)
+    for path in reversed(found):
+        _detach(path)
+    for path in found:
+        unmount(path)
+
+
 def is_mounted(path: Path) -> bool:
     return os.path.ismount(path)
 
@@ -66,10 +83,11 @@ def _character(escape: re.Match[str]) -> str:
     return chr(int(escape[1], 8))
 
 
-def mounts_below(root: Path) -> list[Path]:
+def mounts_below(root: Path, *, with_itself: bool = False) -> list[Path]:
     """Deepest first."""
     prefix = f"{root}/"
+    itself = str(root) if with_itself else ""
     with open(TABLE, encoding="utf-8") as table:
         targets = (_ESCAPED.sub(_character, line.split(" ", 2)[1]) for line in table)
-        found = [Path(target) for target in targets if target.startswith(prefix)]
+        found = [Path(target) for target in targets if target.startswith(prefix) or target == itself]
     return sorted(found, key=lambda p: len(p.parts), reverse=True)

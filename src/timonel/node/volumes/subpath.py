@@ -35,10 +35,20 @@ class SubPaths:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
-    def hold(self, container: str, number: int, volume: Path, sub: str, *, read_only: bool = False) -> Path:
+    def hold(
+        self,
+        container: str,
+        number: int,
+        volume: Path,
+        sub: str,
+        *,
+        read_only: bool = False,
+        shared: bool = False,
+    ) -> Path:
         """Mount a path of the volume at a place of its own, instead of what an earlier container had there.
 
-        `read_only`: with everything that is mounted below it (recursiveReadOnly)."""
+        `read_only`: with everything that is mounted below it (recursiveReadOnly); `shared`: mounts made there show in
+        the volume, too (mountPropagation)."""
         place = self._directory / container / str(number)
         opened = open_below(volume, sub)
         try:
@@ -48,7 +58,7 @@ class SubPaths:
                 place.mkdir()
             else:
                 place.touch()
-            mounts.bind(opened, place)
+            mounts.bind(opened, place, shared=shared)
             if read_only:
                 mounts.freeze(place)
         finally:
@@ -56,8 +66,7 @@ class SubPaths:
         return place
 
     def _clear(self, place: Path) -> None:
-        if place in mounts.mounts_below(place.parent):
-            mounts.unmount(place)
+        mounts.clear(place)
         if place.is_dir():
             place.rmdir()
         else:
