@@ -305,6 +305,5 @@ class Preparation:
         cgroups.remove(cgroup)
         shutil.rmtree(logs, ignore_errors=True)
         if self._root is not None:
-            for path in mounts.mounts_below(self._root):
-                mounts.unmount(path)  # what lives elsewhere must not be behind it when it is deleted
+            mounts.clear(self._root)  # what lives elsewhere must not be behind it when it is deleted
             shutil.rmtree(self._root, ignore_errors=True)
