@@ -159,6 +159,8 @@ def test_time_zones_shift_the_schedule() -> None:
     [
         ({"timeZone": "Nowhere/Else"}, "UnknownTimeZone"),
         ({"schedule": "every day"}, "UnparseableSchedule"),
+        ({"schedule": "59 23 31 2 *"}, "InvalidSchedule"),
+        ({"timeZone": "Nowhere/Else", "suspend": True}, "UnknownTimeZone"),
         ({"suspend": True}, None),
     ],
 )
@@ -169,6 +171,44 @@ def test_what_cannot_be_scheduled_is_said_and_waits_for_a_change(spec: Object, r
     w.settle(CRONJOB)
     assert names(w) == []
     assert reasons(w)[:1] == ([reason] if reason else [])
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        (
+            {"timeZone": "Nowhere/Else"},
+            'invalid timeZone: "Nowhere/Else": unknown time zone Nowhere/Else',
+        ),
+        ({"timeZone": "../etc/passwd"}, 'invalid timeZone: "../etc/passwd": unknown time zone ../etc/passwd'),
+        (
+            {"schedule": "59 23 31 2 *"},
+            "invalid schedule: 59 23 31 2 * : time difference between two schedules is less than 1 second",
+        ),
+    ],
+)
+def test_what_is_said_about_a_schedule(spec: Object, message: str) -> None:
+    schedule = spec.pop("schedule", "*/5 * * * *")
+    w = world(cronjob(schedule, created=NOON - 86400, **spec), NOON + 3600.5)
+    desired = w.get(RESOURCE, KEY)
+    assert desired is not None
+    w.put(RESOURCE, {**desired, "status": {"lastScheduleTime": format_time(NOON - 3600)}})
+    w.settle(CRONJOB)
+
+    assert [text for _, _, text in w.events][:1] == [message]
+
+
+@pytest.mark.parametrize("stamp", ["", "soon", "2026-13-01T00:00:00Z", "9999-99-99"])
+def test_a_stamp_that_somebody_wrote_on_a_job_hurts_nobody(stamp: str) -> None:
+    w = world(cronjob(), NOON + 301)
+    w.settle(CRONJOB)
+    (job,) = w.list(JOBS)
+    marked = {"batch.kubernetes.io/cronjob-scheduled-timestamp": stamp}
+    w.put(JOBS, {**job, "metadata": {**job["metadata"], "annotations": marked}})
+    w.time = NOON + 601
+    w.settle(CRONJOB)
+
+    assert len(names(w)) == 2
 
 
 def test_history_keeps_the_newest_of_each_kind() -> None:

@@ -1,17 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.controllers.world import World, kubelet, node, pod, scheduler, template, workload
-from timonel.controllers.daemonset import DAEMONSET
-from timonel.controllers.daemonset.eligibility import Verdict, judge, pod_for, target_of
-from timonel.objects import pods
+from tests.controllers.world import START, World, kubelet, merged, node, pod, scheduler, template, workload
+from timonel.controllers.daemonset import DAEMONSET, rolling
+from timonel.controllers.daemonset.eligibility import Verdict, judge, pod_for, target_of, tolerations
+from timonel.objects import nodes, pods
 from timonel.objects.meta import Key, Object
 
-DS = "daemonsets.apps"
+DS, REVISIONS = "daemonsets.apps", "controllerrevisions.apps"
 NO_SCHEDULE = {"key": "dedicated", "value": "db", "effect": "NoSchedule"}
 NO_EXECUTE = {**NO_SCHEDULE, "effect": "NoExecute"}
 ACTORS = [scheduler, kubelet]
@@ -105,6 +106,89 @@ def test_a_rollback_makes_the_old_revision_the_newest() -> None:
         for r in world.list("controllerrevisions.apps")
     }
     assert numbers == {"v1": 3, "v2": 2}
+
+
+def test_tolerations_are_added_where_they_are_not() -> None:
+    own: list[Object] = [
+        {"key": nodes.UNREACHABLE, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 5},
+        {"key": "dedicated", "operator": "Exists"},
+    ]
+    keys = [
+        (t["key"], "tolerationSeconds" in t) for t in tolerations({"tolerations": own, "hostNetwork": True})
+    ]
+
+    assert keys == [
+        (nodes.UNREACHABLE, False),
+        ("dedicated", False),
+        (nodes.NOT_READY, False),
+        (nodes.DISK_PRESSURE, False),
+        (nodes.MEMORY_PRESSURE, False),
+        (nodes.PID_PRESSURE, False),
+        (nodes.UNSCHEDULABLE, False),
+        (nodes.NETWORK_UNAVAILABLE, False),
+    ]
+
+
+def test_a_set_made_anew_takes_on_pods_and_revisions_and_restarts_nothing() -> None:
+    world = World((DS, daemonset()), ("nodes", node("n1")), ("nodes", node("n2")))
+    world.settle(DAEMONSET, actors=ACTORS)
+    for resource in ("pods", REVISIONS):
+        for obj in list(world.list(resource)):
+            world.put(resource, merged(obj, {"metadata": {"ownerReferences": None}}))
+    world.remove(DS, Key("shop", "web"))
+    world.add(DS, {**daemonset(), "metadata": {"name": "web", "namespace": "shop", "uid": "uid-again"}})
+    before = {p["metadata"]["uid"] for p in world.list("pods")}
+    world.settle(DAEMONSET, actors=ACTORS)
+
+    assert {p["metadata"]["uid"] for p in world.list("pods")} == before
+    (revision,) = world.list(REVISIONS)
+    assert revision["metadata"]["ownerReferences"][0]["uid"] == "uid-again"
+
+
+def test_revisions_that_say_the_same_become_one_and_their_pods_say_so() -> None:
+    world = World((DS, daemonset()), ("nodes", node("n1")))
+    world.settle(DAEMONSET, actors=ACTORS)
+    (first,) = world.list(REVISIONS)
+    label = {"controller-revision-hash": "twin"}
+    twin = merged(
+        first, {"metadata": {"name": "web-twin", "uid": "uid-twin", "labels": label}, "revision": 9}
+    )
+    world.add(REVISIONS, twin)
+    (before,) = world.list("pods")
+    world.settle(DAEMONSET, actors=ACTORS)
+
+    (kept,) = world.list(REVISIONS)
+    assert kept["metadata"]["name"] == "web-twin"
+    (after,) = world.list("pods")
+    assert after["metadata"]["uid"] == before["metadata"]["uid"]
+    assert after["metadata"]["labels"]["controller-revision-hash"] == "twin"
+
+
+def test_with_surge_a_pod_comes_while_the_last_one_goes() -> None:
+    world = World((DS, daemonset(surge=1, unavailable=0)), ("nodes", node("n1")))
+    world.settle(DAEMONSET, actors=ACTORS)
+    (first,) = world.list("pods")
+    world.remove("pods", Key("shop", first["metadata"]["name"]))
+    world.settle(DAEMONSET)
+
+    assert len(world.list("pods")) == 2
+
+
+def test_with_surge_unsuited_pods_stay_until_enough_are_available_elsewhere() -> None:
+    def at(name: str, hashed: str, *, is_ready: bool = True) -> list[Object]:
+        labels = {"controller-revision-hash": hashed}
+        return [pod(name, node=name, labels=labels, is_ready=is_ready)]
+
+    ds = daemonset(surge=1, unavailable=0)
+    where = {"here": at("here", "new"), "left": at("left", "old"), "sick": at("sick", "old", is_ready=False)}
+
+    assert names(rolling.step(ds, where, {"here"}, "new", START + 1).doomed) == ["sick", "left"]
+    waiting = {**where, "here": at("here", "new", is_ready=False)}
+    assert names(rolling.step(ds, waiting, {"here"}, "new", START + 1).doomed) == ["sick"]
+
+
+def names(some: Sequence[Object]) -> list[str]:
+    return [p["metadata"]["name"] for p in some]
 
 
 @settings(deadline=None, max_examples=30)

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.controllers.world import START, World, kubelet, pod, scheduler, workload
+from tests.controllers.world import START, World, kubelet, merged, pod, scheduler, workload
 from timonel.control.actions import Adopt, Create, Delete, Outcome, Plan, Release
 from timonel.controllers.replicaset import REPLICASET, REPLICATIONCONTROLLER, observe, reconcile, status
+from timonel.objects import pods
 from timonel.objects.meta import Key, Object, controller_ref, format_time
 
 RS = "replicasets.apps"
@@ -73,6 +74,49 @@ def test_the_doubled_up_node_gives_first() -> None:
     w = world(rs, pod("a", owner=rs, node="n1"), pod("b", owner=rs, node="n2"), pod("c", owner=rs, node="n2"))
 
     assert [x.key.name for x in plan_of(w).actions if isinstance(x, Delete)] in (["b"], ["c"])
+
+
+def test_a_set_of_its_own_does_not_mind_who_shares_a_node() -> None:
+    rs = replicaset(2)
+    old = format_time(START - 1_000_000)
+    spread = [pod(n, owner=rs, node=f"n{n}", creationTimestamp=old) for n in "ab"]
+    w = world(rs, *spread, pod("c", owner=rs, node="nb", creationTimestamp=format_time(START - 2_000_000)))
+    w.time += 100_000
+
+    (doomed,) = plan_of(w).actions
+    assert isinstance(doomed, Delete)
+    assert doomed.key.name == "a"
+
+
+def ready_at(name: str, seconds: float, *, restarts: int = 0, uid: str = "", created: float = 0) -> Object:
+    one = pod(name, uid=uid or f"uid-{name}", creationTimestamp=format_time(START - 1e6 + created))
+    one["status"]["conditions"][0]["lastTransitionTime"] = format_time(START + seconds)
+    one["status"]["containerStatuses"] = [{"name": "web", "restartCount": restarts}]
+    return one
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "wins"),
+    [
+        (ready_at("a", -100_000), ready_at("b", -10), "b"),
+        (ready_at("a", -100, uid="2"), ready_at("b", -101, restarts=9, uid="1"), "b"),
+        (ready_at("a", -101, uid="1"), ready_at("b", -100, restarts=9, uid="2"), "a"),
+        (ready_at("a", -100, restarts=1), ready_at("b", -100), "a"),
+        (ready_at("a", -100), ready_at("b", -100, created=999_999), "b"),
+        (ready_at("a", -100, uid="2"), ready_at("b", -100, uid="1", created=1), "b"),
+    ],
+    ids=["much newer", "about as new", "about as new, too", "restarts", "made later", "made about then"],
+)
+def test_among_equals_age_counts_on_a_logarithmic_scale(first: Object, second: Object, wins: str) -> None:
+    for order in ([first, second], [second, first]):
+        assert pods.cheapest_first(order, (), START)[0]["metadata"]["name"] == wins
+
+
+def test_a_job_gives_up_the_newest_pod_whatever_it_costs() -> None:
+    cost = {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "-5"}}
+    some = [merged(ready_at("a", -101), {"metadata": cost}), ready_at("b", -100)]
+
+    assert [p["metadata"]["name"] for p in pods.least_advanced_first(some)] == ["b", "a"]
 
 
 def test_matching_orphans_are_adopted_and_strangers_released() -> None:

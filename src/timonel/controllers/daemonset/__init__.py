@@ -95,6 +95,8 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
     if is_deleting(desired):
         return Plan(tuple(actions))
     actions += observed.history.actions
+    if any(isinstance(a, Patch) and a.resource == "pods" for a in actions):
+        return Plan(tuple(actions))  # with their new labels, the next pass will know the pods
     grouped = eligibility.by_node(observed.claim.owned)
     managed, wait = _manage(desired, observed, grouped)
     if not managed and (desired["spec"].get("updateStrategy") or {}).get("type") == "RollingUpdate":
