@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from timonel.distro.config import write_private
 from timonel.distro.pki import Files
+
+_PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./@+=-]*(:[A-Za-z0-9_./@+=-]+)*").fullmatch
+_WORDS = frozenset({"y", "yes", "n", "no", "on", "off", "true", "false", "null"})  # that are no texts in YAML
 
 
 def context_name(cluster: str) -> str:
@@ -28,25 +31,31 @@ def render(
         credentials["client-key-data"] = _base64(files.key.read_bytes())
     if token:
         credentials["token"] = token
-    return str(
-        yaml.safe_dump(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "clusters": [
-                    {
-                        "name": name,
-                        "cluster": {"server": server, "certificate-authority-data": _base64(ca_pem.encode())},
-                    }
-                ],
-                "users": [{"name": f"{user}@{name}", "user": credentials}],
-                "contexts": [{"name": name, "context": {"cluster": name, "user": f"{user}@{name}"}}],
-                "current-context": name,
-                "preferences": {},
-            },
-            sort_keys=False,
-        )
-    )
+    told = "".join(f"    {key}: {_scalar(value)}\n" for key, value in credentials.items()) or "    {}\n"
+    return f"""\
+apiVersion: v1
+kind: Config
+clusters:
+- name: {_scalar(name)}
+  cluster:
+    server: {_scalar(server)}
+    certificate-authority-data: {_base64(ca_pem.encode())}
+users:
+- name: {_scalar(f"{user}@{name}")}
+  user:
+{told}contexts:
+- name: {_scalar(name)}
+  context:
+    cluster: {_scalar(name)}
+    user: {_scalar(f"{user}@{name}")}
+current-context: {_scalar(name)}
+preferences: {{}}
+"""
+
+
+def _scalar(text: str) -> str:
+    """As YAML has it, quoted where it might be read as something else."""
+    return text if _PLAIN(text) and text.lower() not in _WORDS else json.dumps(text)
 
 
 def users_file() -> Path:
@@ -57,6 +66,8 @@ def users_file() -> Path:
 
 def merge_into(target: Path, source: Path) -> None:
     """Put what is in `source` into `target`, replacing entries of the same name, and make it current."""
+    import yaml  # here: it is slow to import, and a server writes its kubeconfig without it
+
     ours = yaml.safe_load(source.read_text())
     theirs: dict[str, Any] = (yaml.safe_load(target.read_text()) if target.exists() else None) or {
         "apiVersion": "v1",
