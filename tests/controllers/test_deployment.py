@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.controllers.world import START, World, kubelet, scheduler, template, workload
 from timonel.control.actions import Create
-from timonel.controllers.deployment import DEPLOYMENT
+from timonel.controllers.deployment import DEPLOYMENT, replicasets
 from timonel.controllers.deployment.sizes import Bounds, bounds, proportional
 from timonel.controllers.replicaset import REPLICASET
 from timonel.objects import conditions, pods
@@ -91,6 +91,51 @@ def test_undo_brings_the_old_set_back_as_the_newest_revision() -> None:
     assert noted["deployment.kubernetes.io/revision"] == "3"
     assert noted["deployment.kubernetes.io/revision-history"] == "1"
     assert annotations_of(current(world))["deployment.kubernetes.io/revision"] == "3"
+
+
+@pytest.mark.parametrize(
+    ("asked", "image", "told"),
+    [
+        ("0", "v2", 'Rolled back deployment "web" to revision 2'),
+        ("1", "v1", 'Rolled back deployment "web" to revision 1'),
+        ("3", "v3", 'The rollback revision contains the same template as current deployment "web"'),
+        ("9", "v3", "Unable to find the revision to rollback to."),
+        ("-1", "v3", "Unable to find the revision to rollback to."),
+        ("last", "v3", None),
+    ],
+)
+def test_an_annotation_asks_for_a_revision(asked: str, image: str, told: str | None) -> None:
+    world = settled(deployment(1, template=template("v1")))
+    for later in ("v2", "v3"):
+        meta = {"annotations": {"note": later}}
+        world.change(DEPLOYMENTS, "web", metadata=meta, spec={"template": template(later)})
+        world.settle(DEPLOYMENT, REPLICASET, actors=ACTORS)
+    world.change(DEPLOYMENTS, "web", metadata={"annotations": {"deprecated.deployment.rollback.to": asked}})
+    world.settle(DEPLOYMENT, REPLICASET, actors=ACTORS)
+
+    assert current(world)["spec"]["template"]["spec"]["containers"][0]["image"] == image
+    assert [m for _, r, m in world.events if r.startswith("DeploymentRollback")] == ([told] if told else [])
+    noted = annotations_of(current(world))
+    assert noted.get("note") == (None if image == "v1" else image)
+    assert ("deprecated.deployment.rollback.to" in noted) == (told is None)
+
+
+def test_there_is_nothing_before_a_first_revision() -> None:
+    world = settled(deployment(1))
+    world.change(DEPLOYMENTS, "web", metadata={"annotations": {"deprecated.deployment.rollback.to": "0"}})
+    world.settle(DEPLOYMENT, REPLICASET, actors=ACTORS)
+
+    assert messages(world, "DeploymentRollbackRevisionNotFound") == ["Unable to find last revision."]
+
+
+def test_the_name_of_a_set_fits() -> None:
+    name = "d" * 253
+    made = replicasets.build(
+        {**deployment(1), "metadata": {"name": name, "namespace": "shop", "uid": "u"}}, ()
+    )
+
+    assert len(made["metadata"]["name"]) <= 253
+    assert made["metadata"]["name"].startswith("d" * 242 + "-")
 
 
 def test_history_beyond_the_limit_goes() -> None:

@@ -2,7 +2,8 @@
 
 One pass takes one step and ends; what it wrote wakes the next. `reconcile` here decides which step is due:
 
-    deleted → nothing · paused or rescaled → scaling · Recreate → recreate · RollingUpdate → rolling
+    deleted → nothing · paused or rescaled → scaling · rollback asked for → rollback
+    Recreate → recreate · RollingUpdate → rolling
     and, once complete, history beyond revisionHistoryLimit goes.
 
 Watches   deployments.apps; replicasets.apps; pods (of Deployments that recreate: the last old pod gone)
@@ -16,7 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from timonel.control.actions import Action, Create, Outcome, Plan, Record, Status, Told, Update, claims
 from timonel.control.declare import Cache, ControllerType, Watch, controller_or_adopters
-from timonel.controllers.deployment import recreate, replicasets, rolling, scaling, sizes
+from timonel.controllers.deployment import recreate, replicasets, rollback, rolling, scaling, sizes
 from timonel.controllers.deployment import status as verdict
 from timonel.machinery.errors import AlreadyExists
 from timonel.objects import conditions, workloads
@@ -31,7 +32,7 @@ from timonel.objects.meta import (
 )
 from timonel.records import dataclass
 
-RESOURCE = "deployments.apps"
+RESOURCE = replicasets.DEPLOYMENTS
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,11 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
     if new is not None:
         actions += replicasets.refresh(desired, new, old)
         actions += _note_revision(desired, max(replicasets.revision_of(new), replicasets.next_revision(old)))
+    revision = rollback.revision_asked_for(desired)
+    if revision is not None and not desired["spec"].get("paused"):
+        # What else changes the Deployment waits for the next pass, as this changes it whole.
+        others = [a for a in actions if not (isinstance(a, Update) and a.resource == RESOURCE)]
+        return Plan((*others, *rollback.back(desired, observed.sets, revision)))
     actions += _steps(desired, observed, new, old)
     return Plan(tuple(actions), verdict.seconds_to_deadline(desired, observed.now))
 
@@ -89,7 +95,8 @@ def _steps(desired: Object, observed: Observed, new: Object | None, old: Sequenc
     paused = desired["spec"].get("paused")
     if paused or scaling.is_scaling(desired, observed.sets):
         steps = scaling.scale(desired, new, old)
-        return [*steps, *replicasets.superfluous(desired, old)] if paused else steps
+        tidy = paused and rollback.revision_asked_for(desired) is None
+        return [*steps, *replicasets.superfluous(desired, old)] if tidy else steps
     if not sizes.is_rolling(desired):
         drained = recreate.drain(desired, old)
         if drained or not recreate.is_clear(new, old, observed.by_set):

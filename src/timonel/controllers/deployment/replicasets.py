@@ -14,20 +14,22 @@ from timonel.objects import workloads
 from timonel.objects.meta import Object, annotations_of, controller_ref, is_deleting, key_of, uid_of
 
 RESOURCE = "replicasets.apps"
+DEPLOYMENTS = "deployments.apps"
 REVISION = "deployment.kubernetes.io/revision"
 REVISION_HISTORY = "deployment.kubernetes.io/revision-history"
+ROLLBACK = "deprecated.deployment.rollback.to"
 # Upper bound of the history annotation, in characters.
 HISTORY_LENGTH = 2000
 NO_LIMIT = 2**31 - 1
 # What of the Deployment's name fits before a hash of up to ten characters.
 LONGEST_NAME = 242
-_NOT_COPIED = {
+NOT_COPIED = {
     "kubectl.kubernetes.io/last-applied-configuration",
     REVISION,
     REVISION_HISTORY,
     sizes.DESIRED_REPLICAS,
     sizes.MAX_REPLICAS,
-    "deprecated.deployment.rollback.to",
+    ROLLBACK,
 }
 
 
@@ -71,7 +73,7 @@ def build(deployment: Object, old: Sequence[Object]) -> Object:
     meta["labels"] = {**(meta.get("labels") or {}), workloads.POD_TEMPLATE_HASH: hashed}
     selector = workloads.copy_tree(spec["selector"])
     selector["matchLabels"] = {**(selector.get("matchLabels") or {}), workloads.POD_TEMPLATE_HASH: hashed}
-    copied = {k: v for k, v in annotations_of(deployment).items() if k not in _NOT_COPIED}
+    copied = {k: v for k, v in annotations_of(deployment).items() if k not in NOT_COPIED}
     return {
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
@@ -106,7 +108,7 @@ def refresh(deployment: Object, new: Object, old: Sequence[Object]) -> list[Acti
 def _changed_annotations(deployment: Object, new: Object, revision: int) -> dict[str, str]:
     have = annotations_of(new)
     changed = {
-        k: v for k, v in annotations_of(deployment).items() if k not in _NOT_COPIED and have.get(k) != v
+        k: v for k, v in annotations_of(deployment).items() if k not in NOT_COPIED and have.get(k) != v
     }
     was = have.get(REVISION)
     if revision_of(new) < revision:
