@@ -13,6 +13,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from timonel.aio.lifecycle import Service, running_together
 from timonel.client.events import EventRecorder
@@ -28,9 +29,11 @@ from timonel.node.shell import NodeAgent, NodeConfig
 from timonel.node.simulation import machines
 from timonel.node.simulation.api import NodeDoor
 from timonel.node.simulation.engine import NodeSimulator
-from timonel.node.simulation.stages import Stages, WrongStage, read
 from timonel.objects.meta import Object
 from timonel.server.request import User
+
+if TYPE_CHECKING:
+    from timonel.node.simulation.stages import Stages
 
 PROVISIONER = "local-path-provisioner"
 SIMULATOR = "node-simulator"
@@ -46,6 +49,8 @@ def load_stages(config: ClusterConfig) -> Stages | None:
     """Those of the file that was named. Raises ConfigError."""
     if not config.stages:
         return None
+    from timonel.node.simulation.stages import WrongStage, read  # here: most clusters have none
+
     try:
         return read(Path(config.stages).read_text())
     except OSError as exc:

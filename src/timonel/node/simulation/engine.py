@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from timonel.aio.clock import Clock, upkeep
 from timonel.aio.workqueue import WorkQueue
@@ -27,11 +27,13 @@ from timonel.node.simulation import life as lives
 from timonel.node.simulation import machines
 from timonel.node.simulation.life import Life, Step
 from timonel.node.simulation.machines import POD_ADDRESSES, Addresses
-from timonel.node.simulation.stages import Stages
-from timonel.node.simulation.stagework import StageWork
 from timonel.node.simulation.wheel import Wheel
 from timonel.objects.meta import Key, Object, key_of, uid_of
 from timonel.records import dataclass
+
+if TYPE_CHECKING:
+    from timonel.node.simulation.stages import Stages
+    from timonel.node.simulation.stagework import StageWork
 
 logger = logging.getLogger(__name__)
 
@@ -112,9 +114,7 @@ class NodeSimulator:
         self._make = {obj["metadata"]["name"]: obj for obj in make}
         self.listeners: list[Callable[[str, bool], None]] = []
         self.recorder = EventRecorder(transport, clock, "kubelet")
-        self._stages = (
-            StageWork(stages, transport, clock, self.recorder.record) if stages is not None else None
-        )
+        self._stages = self._stage_work(stages) if stages is not None else None
         self.nodes: dict[str, Node] = {}
         self._held: dict[str, Held] = {}
         self._elsewhere: dict[str, dict[Key, None]] = {}  # pods of nodes that are not ours, by node
@@ -159,6 +159,11 @@ class NodeSimulator:
         return held.pod if held.pod is not None else await self._transport.get(PODS, held.key)
 
     # ---- running
+
+    def _stage_work(self, stages: Stages) -> StageWork:
+        from timonel.node.simulation.stagework import StageWork  # here: most clusters have no Stages
+
+        return StageWork(stages, self._transport, self._clock, self.recorder.record)
 
     async def run(self, ready: asyncio.Event) -> None:
         knows_nodes = asyncio.Event()
