@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import itertools
 import random
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -8,6 +10,7 @@ import yaml
 
 from timonel.node.simulation.stagefunctions import functions
 from timonel.node.simulation.stages import Stages, WrongStage, chosen, duration, read
+from timonel.node.simulation.template import Function
 from timonel.objects.meta import Object
 
 NOW = 1_700_000_000.0
@@ -18,7 +21,7 @@ def stage(name: str = "s", **spec: Any) -> dict[str, Any]:
         "apiVersion": "kwok.x-k8s.io/v1alpha1",
         "kind": "Stage",
         "metadata": {"name": name},
-        "spec": {"resourceRef": {"apiGroup": "v1", "kind": "Pod"}, **spec},
+        "spec": {"resourceRef": {"apiGroup": "v1", "kind": "Pod"}, "selector": {}, **spec},
     }
 
 
@@ -37,6 +40,14 @@ def pod(**status: Any) -> Object:
     return {"metadata": meta, "spec": {"nodeName": "n"}, "status": status}
 
 
+def functions_of(obj: Object) -> Mapping[str, Function]:
+    addresses = map("10.1.0.{}".format, itertools.count(5))
+    chance = random.Random(1)
+    return functions(
+        obj, node="n", node_ip="10.0.0.1", address=lambda: next(addresses), now=NOW, chance=chance
+    )
+
+
 @pytest.mark.parametrize(
     ("selector", "matches"),
     [
@@ -51,6 +62,11 @@ def pod(**status: Any) -> Object:
         ({"matchExpressions": [{"key": ".status.none", "operator": "DoesNotExist"}]}, True),
         ({"matchExpressions": [{"key": ".status.n", "operator": "In", "values": ["1"]}]}, True),
         ({"matchExpressions": [{"jq": {"key": ".status.phase", "operator": "Exists"}}]}, True),
+        ({"matchExpressions": [{"cel": {"expression": "self.status.phase == 'Running'"}}]}, True),
+        ({"matchExpressions": [{"cel": {"expression": "self.status.n > 1"}}]}, False),
+        ({"matchExpressions": [{"cel": {"expression": "self.status.none == 'x'"}}]}, False),
+        ({"matchExpressions": [{"cel": {"expression": "has(self.metadata.labels.a)"}}]}, True),
+        (None, False),
     ],
 )
 def test_selectors_pick_objects(selector: dict[str, Any], matches: bool) -> None:
@@ -73,6 +89,8 @@ def test_selectors_pick_objects(selector: dict[str, Any], matches: bool) -> None
         ),
         ({"durationFrom": {"jq": {"expression": ".status.until"}}, "durationMilliseconds": 1}, 60, 60),
         ({"durationFrom": {"expressionFrom": ".status.none"}, "durationMilliseconds": 2000}, 2, 2),
+        ({"durationFrom": {"cel": {"expression": "self.metadata.annotations.wait"}}}, 90, 90),
+        ({"durationFrom": {"cel": {"expression": "self.status.none"}}, "durationMilliseconds": 2000}, 2, 2),
     ],
 )
 def test_delays_are_fixed_or_found_in_the_object(delay: dict[str, Any], least: float, most: float) -> None:
@@ -107,9 +125,7 @@ def test_a_status_is_rendered_with_the_functions_of_stages() -> None:
     patch = found.deeds[0].patch
     assert patch is not None
 
-    body = patch.rendered(
-        pod(), functions(pod(), node="n", node_ip="10.0.0.1", address=lambda: "10.1.0.5", now=NOW)
-    )
+    body = patch.rendered(pod(), functions_of(pod()))
 
     assert body == {
         "status": {
@@ -157,6 +173,13 @@ def test_durations_are_gos_or_moments(text: str, expected: float | None) -> None
         (stage(selector={"matchExpressions": [{"key": ".a", "operator": "Is"}]}), "operator must be one of"),
         (stage(selector={"matchExpressions": [{"key": "a b", "operator": "In"}]}), "cannot read"),
         (stage(selector={"matchExpressions": [{"operator": "In"}]}), "not as a Stage must be"),
+        (stage(selector={"matchExpressions": [{"key": ".a", "operator": "In"}]}), "In takes values"),
+        (
+            stage(selector={"matchExpressions": [{"key": ".a", "operator": "Exists", "values": ["b"]}]}),
+            "Exists takes no values",
+        ),
+        (stage(selector={"matchExpressions": [{"cel": {"expression": "1 +"}}]}), "stage 's'"),
+        (stage(selector={"matchExpressions": [{"cel": {"expression": "1 + 1"}}]}), "stage 's'"),
         (stage(next={"statusTemplate": "{{ if }}"}), "stage 's'"),
         (stage(delay={"durationMilliseconds": "long"}), "not as a Stage must be"),
         (stage(steps=[{"patch": {"template": "a", "type": "apply"}}]), "type of a patch"),

@@ -14,9 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-import yaml
-
-from timonel.node.simulation import query, template
+from timonel.node.simulation import query, stagecel, template
 from timonel.node.simulation.template import Function, Template, TemplateError
 from timonel.objects.meta import Object, annotations_of, labels_of, parse_time
 from timonel.records import dataclass
@@ -50,6 +48,9 @@ class Requirement:
                 return bool(found)
             case _:
                 return not found
+
+
+Condition = Callable[[Object], bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +95,11 @@ class Patch:
 
     def rendered(self, obj: Object, functions: Mapping[str, Function]) -> Any:
         """The body to send. Raises TemplateError."""
+        from timonel.node.simulation import yamlobjects  # here: most clusters have no Stages
+
         try:
-            body = yaml.load(self.template.render(obj, functions), _Loader)
-        except yaml.YAMLError as e:
+            body = yamlobjects.one(self.template.render(obj, functions))
+        except yamlobjects.YAMLError as e:
             raise TemplateError(f"what it gives is no YAML: {e}") from e
         if body is None:
             return None
@@ -119,7 +122,7 @@ class Stage:
     kind: str
     labels: Mapping[str, str]
     annotations: Mapping[str, str]
-    requirements: tuple[Requirement, ...]
+    requirements: tuple[Condition, ...]
     weight: Number
     duration: Number
     jitter: Number
@@ -130,7 +133,7 @@ class Stage:
         return (
             all(labels.get(k) == v for k, v in self.labels.items())
             and all(annotations.get(k) == v for k, v in self.annotations.items())
-            and all(requirement.holds(obj) for requirement in self.requirements)
+            and all(holds(obj) for holds in self.requirements)
         )
 
     def delay(self, obj: Object, now: float, chance: random.Random) -> float:
@@ -194,26 +197,19 @@ def _text(value: Any) -> str:
     return template.shown(value)
 
 
-class _Loader(yaml.SafeLoader):
-    """Times stay texts, as in JSON."""
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag != "tag:yaml.org,2002:timestamp"]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
 # ---- reading
 
 
 def read(text: str) -> Stages:
     """Of a file of YAML documents; what is no Stage is passed over. Raises WrongStage."""
+    from timonel.node.simulation import yamlobjects  # here: most clusters have no Stages
+
     try:
-        documents = [d for d in yaml.load_all(text, _Loader) if d]
-    except yaml.YAMLError as e:
+        documents = [d for d in yamlobjects.every(text) if d]
+    except yamlobjects.YAMLError as e:
         raise WrongStage(f"it is no YAML: {e}") from e
-    return Stages(_stage(raw) for raw in _flat(documents) if raw.get("kind") == "Stage")
+    found = (_stage(raw) for raw in _flat(documents) if raw.get("kind") == "Stage")
+    return Stages(stage for stage in found if stage is not None)
 
 
 def _flat(documents: Iterable[Any]) -> Iterator[dict[str, Any]]:
@@ -226,24 +222,25 @@ def _flat(documents: Iterable[Any]) -> Iterator[dict[str, Any]]:
             yield each
 
 
-def _stage(raw: Mapping[str, Any]) -> Stage:
+def _stage(raw: Mapping[str, Any]) -> Stage | None:
     name = str((raw.get("metadata") or {}).get("name", ""))
     try:
         if not str(raw.get("apiVersion", "")).startswith(f"{GROUP}/"):
             raise WrongStage(f"its apiVersion is not of {GROUP}")
         return _parsed(name, raw.get("spec") or {})
-    except (WrongStage, TemplateError, query.Unreadable) as e:
+    except (WrongStage, TemplateError, query.Unreadable, stagecel.NotUnderstood) as e:
         raise WrongStage(f"stage {name!r}: {e}") from e
     except (AttributeError, TypeError, ValueError, KeyError) as e:
         raise WrongStage(f"stage {name!r}: it is not as a Stage must be: {e}") from e
 
 
-def _parsed(name: str, spec: Mapping[str, Any]) -> Stage:
+def _parsed(name: str, spec: Mapping[str, Any]) -> Stage | None:
+    """None for one that is for no objects: it has no selector."""
     kind = (spec.get("resourceRef") or {}).get("kind", "")
     if kind not in KINDS:
         raise WrongStage(f"resourceRef.kind must be one of {', '.join(KINDS)}, not {kind!r}")
     selector, delay = spec.get("selector") or {}, spec.get("delay") or {}
-    return Stage(
+    stage = Stage(
         name=name,
         kind=kind,
         labels=selector.get("matchLabels") or {},
@@ -254,21 +251,27 @@ def _parsed(name: str, spec: Mapping[str, Any]) -> Stage:
         jitter=_delay(delay, "jitterDuration"),
         deeds=tuple(_deeds(spec)),
     )
+    return stage if spec.get("selector") is not None else None
 
 
-def _requirement(raw: Mapping[str, Any]) -> Requirement:
+def _requirement(raw: Mapping[str, Any]) -> Condition:
+    if raw.get("cel"):
+        return stagecel.condition(str(raw["cel"]["expression"]))
     raw = raw.get("jq") or raw
     operator = raw.get("operator")
     if operator not in OPERATORS:
         raise WrongStage(f"operator must be one of {', '.join(OPERATORS)}, not {operator!r}")
-    return Requirement(
-        query.compiled(str(raw["key"])), operator, frozenset(map(_text, raw.get("values") or ()))
-    )
+    values_of, values = query.compiled(str(raw["key"])), frozenset(map(_text, raw.get("values") or ()))
+    if (operator in ("In", "NotIn")) != bool(values):
+        raise WrongStage(f"operator {operator} takes {'no values' if values else 'values'}")
+    return Requirement(values_of, operator, values).holds
 
 
 def _key(raw: Mapping[str, Any] | None) -> query.Values | None:
     if not raw:
         return None
+    if raw.get("cel"):
+        return stagecel.values(str(raw["cel"]["expression"]))
     text = (raw.get("jq") or {}).get("expression") or raw.get("expressionFrom")
     return query.compiled(str(text)) if text else None
 

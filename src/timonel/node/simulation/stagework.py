@@ -56,7 +56,10 @@ class StageWork:
             self._waiting[uid] = (stage, due)
         if due > now:
             return due
-        functions = stagefunctions.functions(obj, node=node, node_ip=node_ip, address=address, now=now)
+        chance = random.Random(f"{uid}/{obj['metadata'].get('resourceVersion')}/{stage.name}")
+        functions = stagefunctions.functions(
+            obj, node=node, node_ip=node_ip, address=address, now=now, chance=chance
+        )
         try:
             for deed in stage.deeds:
                 obj = await self._carry_out(resource, obj, deed, functions)
