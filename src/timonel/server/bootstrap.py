@@ -183,6 +183,8 @@ def _role_difference(found: Object, wanted: Object) -> Callable[[Object], None] 
             if missing:
                 role["aggregationRule"] = {"clusterRoleSelectors": [*own, *missing]}
             return
+        if role.get("rules") == wanted["rules"]:
+            return
         uncovered = rulelib.uncovered(role.get("rules") or [], wanted["rules"])
         if uncovered:
             role["rules"] = [*(role.get("rules") or []), *rulelib.compact(uncovered)]

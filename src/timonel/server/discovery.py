@@ -56,8 +56,8 @@ GroupVersions = list[tuple[str, tuple[str, ...]]]  # groups with their versions,
 class Elsewhere(Protocol):
     """What other servers serve behind this one (`aggregation.documents`)."""
 
-    def groups(self, own: GroupVersions, *, available: bool) -> GroupVersions:
-        """Those of this server and of the others; `available`: without what cannot be had now."""
+    def groups(self, own: GroupVersions, *, available: bool, only: str | None = None) -> GroupVersions:
+        """Those of this server and of the others; `available`: without what cannot be had now; `only`: of one group."""
 
     def discovery(self, group: str, version: str) -> Object | None:
         """A version's entry of aggregated discovery; None for what is served here."""
@@ -231,6 +231,7 @@ class Discovery:
         self._paths = paths
         self._address = address
         self._of: tuple[int, dict[str, Tagged]] = (0, {})  # what was made of the registry's generation
+        self._own: tuple[int, GroupVersions] = (-1, [])  # likewise
 
     def _kept(self, name: str, make: Callable[[], Object]) -> Tagged:
         """Aggregated documents are long, and asked for again and again."""
@@ -249,9 +250,19 @@ class Discovery:
         paths.add("/apis/", self.below_apis)
         paths.add("/api/", self.below_api)
 
-    def _groups(self, *, available: bool = True) -> GroupVersions:
-        own = group_versions(self._registry)
-        return own if self._elsewhere is None else self._elsewhere.groups(own, available=available)
+    def _groups(self, *, available: bool = True, only: str | None = None) -> GroupVersions:
+        """With `only`, that one group, if there is such a group."""
+        own = self._own_groups()
+        if only is not None:
+            own = [entry for entry in own if entry[0] == only]
+        return own if self._elsewhere is None else self._elsewhere.groups(own, available=available, only=only)
+
+    def _own_groups(self) -> GroupVersions:
+        generation, groups = self._own
+        if generation != self._registry.generation:
+            groups = group_versions(self._registry)
+            self._own = (self._registry.generation, groups)
+        return groups
 
     def _addresses(self) -> list[Object]:
         return [{"clientCIDR": "0.0.0.0/0", "serverAddress": self._address()}]
@@ -285,7 +296,7 @@ class Discovery:
 
     async def below_apis(self, request: Request, info: Info, user: User) -> Response:
         steps = info.path.strip("/").split("/")
-        versions = dict(self._groups()).get(steps[1])
+        versions = dict(self._groups(only=steps[1])).get(steps[1])
         if versions is None:
             return NOT_FOUND_PAGE
         if len(steps) == 2:

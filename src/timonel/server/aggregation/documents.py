@@ -150,12 +150,19 @@ class Documents:
     # ---- for discovery
 
     def groups(
-        self, own: list[tuple[str, tuple[str, ...]]], *, available: bool
+        self, own: list[tuple[str, tuple[str, ...]]], *, available: bool, only: str | None = None
     ) -> list[tuple[str, tuple[str, ...]]]:
-        """`own` groups and those of others (only what is available, if asked), as clients should try them."""
-        if not self._routes.elsewhere:
+        """`own` groups and those of others (only what is available, if asked), as clients should try them.
+
+        `only` names one group, to which `own` is restricted already.
+        """
+        others = [
+            proxied.api_service
+            for (group, _), proxied in self._routes.elsewhere.items()
+            if only is None or group == only
+        ]
+        if not others:
             return own
-        others = [p.api_service for p in self._routes.elsewhere.values()]
         if available:
             others = [o for o in others if availability.is_available(o)]
         return _merged(own, others, self._reader)
