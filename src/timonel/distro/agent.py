@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from timonel.aio.clock import Clock, SystemClock
@@ -24,7 +25,7 @@ from timonel.dns.publish import Publisher, endpoint_slice
 from timonel.dns.records import Zone
 from timonel.dns.server import DnsServer
 from timonel.dns.shell import LiveZone
-from timonel.node import api
+from timonel.node import api, flags
 from timonel.node.containerd import ContainerdService, Layout
 from timonel.node.cri.containerd import Containerd
 from timonel.node.shell import NodeAgent, NodeConfig
@@ -79,7 +80,7 @@ async def _transport(config: AgentConfig, part: str, clock: Clock) -> AsyncItera
 
 def _node_config(config: AgentConfig) -> NodeConfig:
     certificate, key = config.credentials["serving"]
-    return NodeConfig(
+    plain = NodeConfig(
         name=config.node,
         ip=config.address,
         directory=config.directory,
@@ -88,6 +89,7 @@ def _node_config(config: AgentConfig) -> NodeConfig:
         cluster_domain=config.cluster_domain,
         server=api.ServerConfig(certificate=certificate, key=key, client_ca=config.ca),
     )
+    return replace(plain, **flags.changes(config.kubelet_args))
 
 
 def _layout(config: AgentConfig) -> Layout:

@@ -31,6 +31,7 @@ class AgentConfig:
     mirrors: Mapping[str, str] = field(default_factory=dict)
     container_runtime_endpoint: str = ""
     proxy_table: str = "timonel"
+    kubelet_args: Mapping[str, str] = field(default_factory=dict)
 
 
 def load(file: Path) -> AgentConfig:

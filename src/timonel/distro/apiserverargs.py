@@ -5,13 +5,13 @@ A repeated flag is given once, with its values joined by commas.
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from timonel.distro.config import ConfigError
+from timonel.distro.flagwords import hint
 from timonel.server.auth.settings import AuthSettings
 from timonel.server.security import Settings as SecuritySettings
 
@@ -54,22 +54,13 @@ def parse(pairs: Iterable[str]) -> dict[str, str]:
     for pair in pairs:
         name, separator, value = pair.lstrip("-").partition("=")
         if name not in known:
-            raise ConfigError(f"unknown flag --{name} of the API server", _hint(name, known))
+            raise ConfigError(f"unknown flag --{name} of the API server", hint(name, known))
         value = value if separator else "true"
         is_file = name.endswith(("-file", "-config")) or (name == serving.LOG_PATH and value != "-")
         if is_file:  # the server runs in another folder
             value = ",".join(str(Path(part).absolute()) for part in value.split(",") if part)
         found[name] = value
     return found
-
-
-def _hint(name: str, known: Collection[str]) -> str:
-    """What is like it; all there are only where nothing is."""
-    close = difflib.get_close_matches(name, known, n=3)
-    close += sorted(flag for flag in known if len(name) > 3 and name in flag and flag not in close)[:5]
-    if close:
-        return f"Did you mean {' or '.join(f'--{flag}' for flag in close)}?"
-    return f"There are: {', '.join(sorted(known))}"
 
 
 def check(args: Mapping[str, str]) -> None:

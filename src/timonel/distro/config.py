@@ -95,6 +95,7 @@ class ClusterConfig:
     mirrors: dict[str, str] = field(default_factory=dict)  # registry -> the URL that stands in for it
     network: NetworkConfig = field(default_factory=NetworkConfig)
     apiserver_args: dict[str, str] = field(default_factory=dict)  # kube-apiserver's flags; see apiserverargs
+    kubelet_args: dict[str, str] = field(default_factory=dict)  # the kubelet's; see kubeletargs
     scheduler_config: str = ""  # a file with a KubeSchedulerConfiguration
     stages: str = ""  # a file of kwok's Stages, by which simulated nodes and pods live
     clock: str = "system"  # or virtual: it stands still until it is advanced

@@ -61,6 +61,7 @@ class Wishes:
     store: str | None = None
     etcd: EtcdConfig | None = None
     apiserver_args: dict[str, str] | None = None
+    kubelet_args: dict[str, str] | None = None
     nodes: int | None = None
     scheduler_config: str | None = None
     stages: str | None = None
@@ -101,6 +102,7 @@ def prepare(paths: Paths, name: str, wishes: Wishes) -> ClusterConfig:
         store=wishes.store,
         etcd=wishes.etcd,
         apiserver_args=wishes.apiserver_args,
+        kubelet_args=wishes.kubelet_args,
         nodes=wishes.nodes,
         scheduler_config=wishes.scheduler_config,
         stages=wishes.stages,

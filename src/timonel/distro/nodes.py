@@ -146,6 +146,7 @@ class BoxedNode:
             mirrors=config.mirrors,
             container_runtime_endpoint=config.container_runtime_endpoint,
             proxy_table=box.services_table(config),
+            kubelet_args=config.kubelet_args,
         )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 
-from timonel.node import amounts, podresources
+from timonel.node import amounts, podresources, pressure
 from timonel.node.podspec import SYSTEM_CRITICAL_PRIORITY, qos_of
 from timonel.node.references import containers_of
 from timonel.objects import nodes
@@ -91,14 +91,17 @@ def admit(
     *,
     node: Object | None = None,
     abilities: Abilities | None = None,
+    pressures: frozenset[str] = frozenset(),
 ) -> Refusal | None:
-    """`others` are the pods that the node already carries, `asks` says what a pod requests or remembers it."""
+    """`others` are the pods that the node already carries, `asks` says what a pod requests or remembers it,
+    `pressures` are the node's conditions of that kind."""
     here = list(others)
     able = abilities or Abilities()
     return next(
         (
             refusal
             for refusal in (
+                _pressed(pod, pressures),
                 _sysctls(pod, able),
                 _operating_system(pod),
                 _features(pod, able),
@@ -113,6 +116,13 @@ def admit(
 
 def _rejected(reason: str, message: str, missing: tuple[str, int] | None = None) -> Refusal:
     return Refusal(reason, f"Pod was rejected: {message}", missing)
+
+
+def _pressed(pod: Object, pressures: frozenset[str]) -> Refusal | None:
+    why = pressure.admits(
+        pod, pressures, is_critical=is_critical(pod), is_best_effort=qos_of(pod) == "BestEffort"
+    )
+    return _rejected(pressure.REASON, why) if why else None
 
 
 # ---- what the node cannot do

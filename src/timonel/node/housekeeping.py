@@ -56,7 +56,11 @@ class Housekeeping:
                 await self._threads.run(logrotation.put_aside, path, self._clock.now())
                 await self._runtime.reopen_log(container.id)
 
-    async def _collect_images(self) -> None:
+    async def free_images(self) -> None:
+        """All that nobody uses, however young: the disk is short."""
+        await self._collect_images(everything=True)
+
+    async def _collect_images(self, *, everything: bool = False) -> None:
         images = await self._runtime.list_images()
         now = self._clock.now()
         used_names = {name for c in self._containers() for name in (c.image, c.image_ref)}
@@ -65,10 +69,13 @@ class Housekeeping:
             if image.id in in_use or image.id not in self._last_used:
                 self._last_used[image.id] = now
         machine = await self._machine()
-        wanted = imagegc.bytes_to_free(machine.disk, machine.disk_available)
+        wanted = machine.disk if everything else imagegc.bytes_to_free(machine.disk, machine.disk_available)
         if wanted == 0:
             return
-        for image in imagegc.doomed(images, self._last_used, in_use, {PAUSE_IMAGE}, now=now, wanted=wanted):
+        age = 0.0 if everything else imagegc.MINIMUM_AGE
+        for image in imagegc.doomed(
+            images, self._last_used, in_use, {PAUSE_IMAGE}, now=now, wanted=wanted, age=age
+        ):
             logger.info("Removing an unused image", extra={"image": image.id})
             await self._runtime.remove_image(image.id)
             self._last_used.pop(image.id, None)

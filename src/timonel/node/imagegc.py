@@ -30,14 +30,15 @@ def doomed(
     *,
     now: float,
     wanted: int,
+    age: float = MINIMUM_AGE,
 ) -> list[Image]:
-    """The longest unused first, until `wanted` bytes are free. Never one in use, the sandbox's own, or a young one."""
+    """The longest unused first, until `wanted` bytes are free. Never one in use, the sandbox's own, or one younger than `age` seconds."""
     candidates = [
         image
         for image in images
         if image.id not in in_use
         and pinned.isdisjoint(image.tags)
-        and now - last_used.get(image.id, now) >= MINIMUM_AGE
+        and now - last_used.get(image.id, now) >= age
     ]
     found, freed = list[Image](), 0
     for image in sorted(candidates, key=lambda i: last_used[i.id]):

@@ -16,7 +16,6 @@ KUBELET_VERSION = "v1.36.2+timonel"
 IMAGES_LIMIT = 50
 MEMORY_RESERVED = 100 << 20  # hard eviction threshold: memory.available<100Mi
 DISK_RESERVED = 0.10  # nodefs.available<10%
-MEMORY_PRESSURE = 100 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +57,9 @@ class Observed:
     runtime_version: str
     runtime_conditions: Sequence[Condition] | None  # None: the runtime does not answer
     images: Sequence[Image] = ()
+    pressures: frozenset[str] = (
+        frozenset()
+    )  # conditions that are true: MemoryPressure, DiskPressure, PIDPressure
 
 
 def new_node(identity: Identity, machine: Machine) -> Object:
@@ -160,11 +162,10 @@ def _image(image: Image) -> dict[str, Any]:
 
 def conditions(seen: Observed, old: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     before = {c["type"]: c for c in old}
-    machine = seen.machine
     found = [
-        _pressure("MemoryPressure", machine.memory_available < MEMORY_PRESSURE, "Memory", "memory"),
-        _pressure("DiskPressure", machine.disk_available < machine.disk * DISK_RESERVED, "Disk", "disk"),
-        _pressure("PIDPressure", machine.pids_used >= machine.pids, "PID", "PID"),
+        _pressure("MemoryPressure", "MemoryPressure" in seen.pressures, "Memory", "memory"),
+        _pressure("DiskPressure", "DiskPressure" in seen.pressures, "Disk", "disk"),
+        _pressure("PIDPressure", "PIDPressure" in seen.pressures, "PID", "PID"),
         _ready(seen),
     ]
     now = format_time(seen.now)

@@ -137,7 +137,9 @@ class Pods:
         if phase not in ("Pending", "Unknown"):
             return
         allocatable = self._shop.allocatable()
-        if admission.fits_anywhere(runner.pod) and len(self._runners) < int(allocatable["pods"]):
+        pressures = self._shop.pressures()
+        is_easy = admission.fits_anywhere(runner.pod) and not pressures
+        if is_easy and len(self._runners) < int(allocatable["pods"]):
             return
         refusal = self._refusal(runner, allocatable)
         while refusal is not None and self._make_room(runner, refusal):
@@ -151,7 +153,13 @@ class Pods:
         others = [r.pod for r in self._runners.values() if r.holds_resources]
         shop = self._shop
         return admission.admit(
-            runner.pod, others, allocatable, self._asks, node=shop.node_object(), abilities=shop.abilities
+            runner.pod,
+            others,
+            allocatable,
+            self._asks,
+            node=shop.node_object(),
+            abilities=shop.abilities,
+            pressures=shop.pressures(),
         )
 
     def _make_room(self, runner: PodRunner, refusal: admission.Refusal) -> bool:

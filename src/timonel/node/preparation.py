@@ -59,6 +59,7 @@ class Workshop:
     node_object: Callable[[], Object | None]
     abilities: Abilities
     services_known: asyncio.Event
+    pressures: Callable[[], frozenset[str]] = frozenset  # the node's conditions of that kind
 
     async def clear(self, uid: str, runtime: PodRuntime) -> None:
         """Remove the directories of a pod of which only the runtime still knew."""

@@ -17,10 +17,11 @@ from timonel.aio.clock import Clock, outside, upkeep
 from timonel.aio.threads import Threads
 from timonel.client.events import EventRecorder
 from timonel.client.transport import Resource, Transport
-from timonel.node import api, machine, nodestatus
+from timonel.node import api, diskusage, machine, nodestatus, pressure
 from timonel.node.access import Reviews
 from timonel.node.cri.errors import RuntimeFailure
 from timonel.node.cri.runtime import Dns, Runtime, Version
+from timonel.node.eviction import Evictions
 from timonel.node.follow import Replaced, Watched, follow
 from timonel.node.heartbeat import Heartbeat
 from timonel.node.hooks import Hooks
@@ -66,6 +67,7 @@ class NodeConfig:
     max_pods: int = 110
     provider_id: str = ""
     allowed_unsafe_sysctls: tuple[str, ...] = ()
+    eviction: pressure.Settings = field(default_factory=lambda: pressure.settings({}))
     is_simulated: bool = False
     machine: Machine | None = None
 
@@ -99,6 +101,7 @@ class NodeAgent:
         self._services_known = asyncio.Event()
         self._version = Version("", "")
         self._machine: Machine | None = config.machine
+        self._evictions: Evictions | None = None
 
     async def run(self, ready: asyncio.Event) -> None:
         threads = Threads(f"node-{self._config.name}", 2)
@@ -151,6 +154,7 @@ class NodeAgent:
             node_object=lambda: heartbeat.node or None,
             abilities=replace(machine.abilities(), unsafe_sysctls=config.allowed_unsafe_sysctls),
             services_known=self._services_known,
+            pressures=self._pressures,
         )
         pods = Pods(around, shop)
         pods_box.append(pods)
@@ -176,6 +180,19 @@ class NodeAgent:
                     self._read_machine,
                 )
                 group.create_task(chores.run(), name="housekeeping")
+                self._evictions = Evictions(
+                    settings=config.eviction,
+                    runtime=self._runtime,
+                    clock=clock,
+                    threads=threads,
+                    records=recorder,
+                    runners=pods.runners,
+                    supplies=self._supplies,
+                    free_images=chores.free_images,
+                    room=config.directory / "pods",
+                    log_root=facts.log_root,
+                )
+                group.create_task(self._evictions.run(), name="evictions")
             await taken_up.wait()
             if hosts is not None:
                 handler = api.NodeApi(
@@ -226,9 +243,21 @@ class NodeAgent:
             conditions = list(await self._runtime.conditions())
             images = list(await self._runtime.list_images())
         except RuntimeFailure:
-            return Observed(self._clock.now(), await self._read_machine(), str(self._version), None)
+            found = await self._read_machine()
+            return Observed(self._clock.now(), found, str(self._version), None, (), self._pressures())
         found = await self._read_machine()
-        return Observed(self._clock.now(), found, str(self._version), conditions, images)
+        return Observed(self._clock.now(), found, str(self._version), conditions, images, self._pressures())
+
+    def _pressures(self) -> frozenset[str]:
+        return self._evictions.conditions if self._evictions is not None else frozenset()
+
+    async def _supplies(self) -> pressure.Supplies:
+        found = await self._read_machine()
+        return diskusage.supplies(
+            self._config.directory,
+            (found.memory_available, found.memory),
+            (found.pids - found.pids_used, found.pids),
+        )
 
     def _identity(self, port: int) -> Identity:
         c = self._config

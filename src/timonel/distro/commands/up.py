@@ -17,6 +17,7 @@ from timonel.distro.box import BoxError
 from timonel.distro.commands import options
 from timonel.distro.commands.etcdoptions import changed, store_options
 from timonel.distro.config import ClusterConfig, ConfigError, EtcdConfig, Paths
+from timonel.distro.flagwords import beginning
 
 
 @click.command(
@@ -67,6 +68,14 @@ from timonel.distro.config import ClusterConfig, ConfigError, EtcdConfig, Paths
     shell_complete=lambda context, parameter, begun: _flags(begun),
     help="One of kube-apiserver's flags, such as oidc-issuer-url=https://id.example.com; repeat it for more.",
 )
+@click.option(
+    "--kubelet-arg",
+    "kubelet_args",
+    multiple=True,
+    metavar="NAME=VALUE",
+    shell_complete=lambda context, parameter, begun: _kubelet_flags(begun),
+    help="One of the kubelet's flags, such as eviction-hard=memory.available<500Mi; repeat it for more.",
+)
 @store_options
 @click.option("--foreground", is_flag=True, help="Stay in the foreground until interrupted.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -84,6 +93,7 @@ def up(
     token: str | None,
     container_runtime_endpoint: str | None,
     apiserver_args: tuple[str, ...],
+    kubelet_args: tuple[str, ...],
     store: str | None,
     etcd: dict[str, str],
     foreground: bool,
@@ -101,6 +111,7 @@ def up(
             container_runtime_endpoint=container_runtime_endpoint,
             store=store,
             apiserver_args=_checked(apiserver_args),
+            kubelet_args=_checked_kubelet(kubelet_args),
             etcd=changed(_known_etcd(where), etcd) if etcd else None,
             nodes=nodes,
             stages=_checked_stages(stages),
@@ -131,10 +142,15 @@ def up(
 
 
 def _flags(begun: str) -> list[str]:
-    """For the shell: the names that go on so."""
     from timonel.distro import apiserverargs
 
-    return sorted(f"{flag}=" for flag in apiserverargs.known_flags() if flag.startswith(begun.lstrip("-")))
+    return beginning(begun, apiserverargs.known_flags())
+
+
+def _kubelet_flags(begun: str) -> list[str]:
+    from timonel.node import flags
+
+    return beginning(begun, flags.KNOWN)
 
 
 def _checked(args: tuple[str, ...]) -> dict[str, str] | None:
@@ -145,6 +161,14 @@ def _checked(args: tuple[str, ...]) -> dict[str, str] | None:
     found = apiserverargs.parse(args)
     apiserverargs.check(found)
     return found
+
+
+def _checked_kubelet(args: tuple[str, ...]) -> dict[str, str] | None:
+    if not args:
+        return None
+    from timonel.distro import kubeletargs  # it knows the nodes' parts
+
+    return kubeletargs.parse(args)
 
 
 def _checked_stages(file: Path | None) -> str | None:
