@@ -38,7 +38,7 @@ class FaultyCluster(Cluster):
     faults: Faults
 
     def controller_transport(self, name: str) -> Transport:
-        return Faulty(super().controller_transport(name), self.faults)
+        return Faulty(super().controller_transport(name), self.faults, name)
 
     def transport_for(self, user: User, *, keeps: bool = True) -> Transport:
         good = super().transport_for(user, keeps=keeps)

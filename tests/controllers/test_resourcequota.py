@@ -89,7 +89,7 @@ def test_scopes_choose_the_pods(scope: str, count: str) -> None:
 
 def test_only_what_is_given_back_wakes_a_settled_quota() -> None:
     world = World((QUOTAS, quota({"pods": "9"})), ("pods", pod("a")))
-    wakes = {w.resource: w.wakes for w in RESOURCEQUOTA.watches}
+    wakes = {w.resource: w.wakes for w in RESOURCEQUOTA.watches if not w.delay}
     (fresh,) = world.list(QUOTAS)
     assert list(wakes[QUOTAS](fresh, world)) == [Key("shop", "q")]
 
@@ -101,3 +101,15 @@ def test_only_what_is_given_back_wakes_a_settled_quota() -> None:
     world.remove("pods", Key("shop", "a"), grace=0)
     assert list(wakes["pods"](living, world)) == [Key("shop", "q")]
     assert used(world) == {"pods": "0"}
+
+
+def test_a_quota_that_was_charged_for_nothing_is_counted_anew_after_a_while() -> None:
+    world = World((QUOTAS, quota({"pods": "9"})), ("pods", pod("a")))
+    world.settle(RESOURCEQUOTA)
+    (counted,) = world.list(QUOTAS)
+    charged = world.put(QUOTAS, {**counted, "status": {**counted["status"], "used": {"pods": "2"}}})
+    (later,) = [w for w in RESOURCEQUOTA.watches if w.delay]
+
+    assert (later.resource, later.delay) == (QUOTAS, 300)
+    assert list(later.wakes(charged, world)) == [Key("shop", "q")]
+    assert used(world) == {"pods": "1"}

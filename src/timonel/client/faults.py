@@ -1,17 +1,20 @@
 """A transport on which things go wrong, as they do: for tests of everything that sits on a Transport.
 
 `Faulty` stands before another transport. What goes wrong is drawn from a seeded generator, so that a run can be had
-again: refusals (409, 429, 500), answers that are lost although the work was done, watches that end or forget, and times
-in which the server is away.
+again: refusals (409, 429, 500), answers that are lost although the work was done, watches that end or forget, news that
+come late, and times in which the server is away. What was written is counted, too.
 """
 
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
+from dataclasses import field
 from typing import Any, TypeVar, cast
 
+from timonel.aio.clock import Clock
 from timonel.client.transport import ObjectList, Resource, Transport, Unreachable, WatchEvent
 from timonel.machinery.errors import Conflict, Expired, InternalError, TooManyRequests
 from timonel.objects.meta import Key, Object
@@ -28,6 +31,9 @@ class Faults:
     away: bool = False
     seed: int = 0
     count: int = 0  # of what has gone wrong so far
+    lag: float = 0.0  # seconds by which news of a watch are late at most; then `clock` must be there
+    clock: Clock | None = None
+    writes: Counter[str] = field(default_factory=Counter)  # requests so far, as `NAME VERB RESOURCE`
     _random: random.Random | None = None
 
     @property
@@ -39,12 +45,20 @@ class Faults:
     def strikes(self) -> bool:
         return self.rate > 0 and self.dice.random() < self.rate
 
+    async def dawdle(self) -> None:
+        if self.lag and self.clock is not None and self.dice.random() < 0.1:
+            await self.clock.sleep(self.lag * self.dice.random())
+
 
 class Faulty:
-    """A Transport."""
+    """A Transport; `name` is who uses it."""
 
-    def __init__(self, inner: Transport, faults: Faults) -> None:
-        self._inner, self._faults = inner, faults
+    def __init__(self, inner: Transport, faults: Faults, name: str = "") -> None:
+        self._inner, self._faults, self._name = inner, faults, name
+
+    async def _write(self, verb: str, resource: Resource, work: Callable[[], Awaitable[T]]) -> T:
+        self._faults.writes[f"{self._name} {verb} {resource}"] += 1
+        return await self._do(work, writes=True)
 
     async def _do(self, work: Callable[[], Awaitable[T]], *, writes: bool = False) -> T:
         faults = self._faults
@@ -85,22 +99,31 @@ class Faulty:
                 if faults.strikes():
                     faults.count += 1
                     return
+                await faults.dawdle()
                 yield event
 
     async def create(self, resource: Resource, obj: Object, **options: Any) -> Object:
-        return await self._do(lambda: self._inner.create(resource, obj, **options), writes=True)
+        return await self._write("create", resource, lambda: self._inner.create(resource, obj, **options))
 
     async def update(self, resource: Resource, obj: Object, *, subresource: str = "") -> Object:
-        return await self._do(lambda: self._inner.update(resource, obj, subresource=subresource), writes=True)
+        return await self._write(
+            "update", resource, lambda: self._inner.update(resource, obj, subresource=subresource)
+        )
 
     async def patch(self, resource: Resource, key: Key, patch: Any, **options: Any) -> Object:
-        return await self._do(lambda: self._inner.patch(resource, key, patch, **options), writes=True)
+        return await self._write(
+            "patch", resource, lambda: self._inner.patch(resource, key, patch, **options)
+        )
 
     async def delete(self, resource: Resource, key: Key, **options: Any) -> Object:
-        return await self._do(lambda: self._inner.delete(resource, key, **options), writes=True)
+        return await self._write("delete", resource, lambda: self._inner.delete(resource, key, **options))
 
     async def delete_collection(self, resource: Resource, namespace: str = "", **options: Any) -> None:
-        await self._do(lambda: self._inner.delete_collection(resource, namespace, **options), writes=True)
+        await self._write(
+            "delete_collection",
+            resource,
+            lambda: self._inner.delete_collection(resource, namespace, **options),
+        )
 
     async def raw(
         self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None

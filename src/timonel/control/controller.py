@@ -55,6 +55,7 @@ class Controller:
             clock,
             passing=(AlreadyExists, Conflict, NotFound),
             lane_of=lambda key: key.namespace,
+            longest=what.longest_backoff,
         )
         self.queue = self._workers.queue
         self.recorder = EventRecorder(transport, clock, what.component or what.name)
@@ -97,8 +98,9 @@ class Controller:
     def _came(self, resource: str, informer: Informer) -> Handler:
         assert self.what.others is not None
         self._cache.informers[resource] = informer
-        for obj in self._cache.list(self.resource):
-            self._wake(key_of(obj))
+        if self.what.counts_others:
+            for obj in self._cache.list(self.resource):
+                self._wake(key_of(obj))
         return self._handler(Watch(resource, wakes=self.what.others(resource)))
 
     def _went(self, resource: str, informer: Informer) -> None:
@@ -111,7 +113,10 @@ class Controller:
             for obj in (old, new):
                 if obj is not None:
                     for key in watch.wakes(obj, self._cache):
-                        self._wake(key)
+                        if watch.delay:
+                            self.queue.add_after(key, watch.delay)
+                        else:
+                            self._wake(key)
 
         return changed
 

@@ -81,12 +81,14 @@ class Watch:
     """A change to `resource` wakes the objects that `wakes` names.
 
     The runtime calls `wakes` on the old and on the new object. It must be cheap and must not wait; it may look at the
-    cache (to find the Services that select a Pod). With `matters`, changes between two states may be passed over.
+    cache (to find the Services that select a Pod). With `matters`, changes between two states may be passed over. With
+    `delay`, whom they wake looks so many seconds later, once for all that happens until then.
     """
 
     resource: str
     wakes: Wakes = _itself
     matters: Callable[[Object, Object], bool] | None = None
+    delay: float = 0.0
 
 
 def its_controller(kind: str) -> Wakes:
@@ -166,8 +168,10 @@ class ControllerType(Generic[Seen]):
     workers: int = 5
     component: str = ""  # the source of its Events, where upstream's differs from `name`
     # whom a change of a namespaced resource wakes that `watches` does not name, by the resource: custom ones and those
-    # of other servers come and go. Only their metadata is known. Whoever asks for this is woken when there are others
+    # of other servers come and go. Only their metadata is known
     others: Callable[[str], Wakes] | None = None
+    counts_others: bool = False  # every object is woken when there are others
+    longest_backoff: float = 1000.0  # seconds between two passes that fail, at most
     # what must be asked of the cluster beside the cache, between `observe` and `reconcile`
     inquiry: Inquiry[Seen] | None = None
     memory: Memory[Seen] | None = None

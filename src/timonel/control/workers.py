@@ -27,9 +27,9 @@ LONGEST_BACKOFF = 1000.0
 WORTH_A_WARNING = 5  # failures in a row of a kind that usually passes
 
 
-def backoff(failures: int) -> float:
+def backoff(failures: int, longest: float = LONGEST_BACKOFF) -> float:
     """Seconds to wait after so many failures in a row."""
-    return float(min(FIRST_BACKOFF * 2.0 ** min(failures - 1, 40), LONGEST_BACKOFF))
+    return float(min(FIRST_BACKOFF * 2.0 ** min(failures - 1, 40), longest))
 
 
 class Workers(Generic[K]):
@@ -46,10 +46,11 @@ class Workers(Generic[K]):
         *,
         passing: tuple[type[Exception], ...],
         lane_of: Callable[[K], Hashable],
+        longest: float = LONGEST_BACKOFF,
     ) -> None:
         self.name = name
         self.queue: WorkQueue[K] = WorkQueue(clock, measured=True, lane_of=lane_of)
-        self._sync, self._passing = sync, passing
+        self._sync, self._passing, self._longest = sync, passing, longest
         self._failures: dict[K, int] = {}
 
     def start(self, group: asyncio.TaskGroup, count: int) -> None:
@@ -85,4 +86,4 @@ class Workers(Generic[K]):
             "Could not sync %s %s (attempt %d): %s", self.name, key, failures, exc,
             exc_info=None if is_expected else exc,
         )  # fmt: skip
-        return backoff(failures)
+        return backoff(failures, self._longest)

@@ -1,6 +1,7 @@
 """Namespace: empty a namespace that is being deleted, pods first, then let it go.
 
-Watches   namespaces; pods (one that leaves a dying namespace wakes it)
+Watches   namespaces; pods and the metadata of every other namespaced resource (what leaves a dying namespace, or one
+          of its own finalizers, wakes it)
 Writes    everything in the namespace (delete); namespaces/status (conditions), namespaces/finalize
 Upstream  pkg/controller/namespace/{namespace_controller,deletion/namespaced_resources_deleter}.go
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from timonel.control.actions import Content, ContentRemains, DeleteContent, Outcome, Plan, Status, Update
-from timonel.control.declare import Cache, ControllerType, Watch
+from timonel.control.declare import Cache, ControllerType, Wakes, Watch
 from timonel.objects.meta import Key, Object, format_time, is_deleting
 from timonel.records import dataclass
 
@@ -97,9 +98,16 @@ def _condition(
 
 
 def _its_dying_namespace(obj: Object, cache: Cache) -> Iterable[Key]:
+    """What was deleted by the last pass was gone when that looked; what took longer has a time of its deletion."""
+    if not is_deleting(obj):
+        return ()
     key = Key("", obj["metadata"]["namespace"])
     namespace = cache.get("namespaces", key)
     return (key,) if namespace is not None and is_deleting(namespace) else ()
+
+
+def _of_others(resource: str) -> Wakes:
+    return _its_dying_namespace
 
 
 NAMESPACE = ControllerType(
@@ -109,4 +117,6 @@ NAMESPACE = ControllerType(
     reconcile=reconcile,
     status=status,
     workers=10,
+    others=_of_others,
+    longest_backoff=60.0,
 )

@@ -1,7 +1,8 @@
 """ResourceQuota: count anew what a namespace uses when a quota is new or changed, and when something was given back.
 
 Admission counts what is created, at once and with the quota's version in hand. This controller must not count over it
-with a cache that does not show those objects yet, so additions do not wake it.
+with a cache that does not show those objects yet, so additions do not wake it. Five minutes after a quota was charged
+it counts all the same: what was charged may never have been created.
 
 Watches   resourcequotas; what quotas count (gone, or a pod that ended, wakes the quotas of the namespace); the
           metadata of every other namespaced resource, as `count/RESOURCE` may name it
@@ -19,6 +20,7 @@ from timonel.objects import pods, quotas
 from timonel.objects.meta import Key, Object, is_deleting, key_of, nested
 
 RESOURCE = "resourcequotas"
+RECOUNT = 300.0  # seconds; upstream's resync period
 COUNTED = (
     "configmaps",
     "persistentvolumeclaims",
@@ -98,9 +100,14 @@ def _given_back(resource: str) -> Wakes:
 
 RESOURCEQUOTA = ControllerType(
     name="resourcequota-controller",
-    watches=(Watch(RESOURCE, wakes=_is_stale), *(Watch(name, wakes=_given_back(name)) for name in COUNTED)),
+    watches=(
+        Watch(RESOURCE, wakes=_is_stale),
+        Watch(RESOURCE, delay=RECOUNT),
+        *(Watch(name, wakes=_given_back(name)) for name in COUNTED),
+    ),
     observe=observe,
     reconcile=reconcile,
     status=status,
     others=_given_back,
+    counts_others=True,
 )
