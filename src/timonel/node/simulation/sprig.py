@@ -336,7 +336,7 @@ FUNCTIONS: Mapping[str, Function] = {
     "toRawJson": _json,
     "fromJson": json.loads,
     "b64enc": lambda text: base64.b64encode(text.encode()).decode(),
-    "b64dec": lambda text: base64.b64decode(text).decode(),
+    "b64dec": lambda text: base64.b64decode(text, validate=True).decode(),
     "sha1sum": _digest("sha1"),
     "sha256sum": _digest("sha256"),
     "sha512sum": _digest("sha512"),

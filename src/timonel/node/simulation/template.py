@@ -403,7 +403,7 @@ def _called(name: str, arguments: Sequence[_Value]) -> _Value:
         given = [argument(scope, dot) for argument in arguments]
         try:
             return function(*given)
-        except (TypeError, ValueError, LookupError, ZeroDivisionError) as e:
+        except (AttributeError, TypeError, ValueError, LookupError, ArithmeticError) as e:
             raise TemplateError(f"error calling {name}: {e}") from e
 
     return value
