@@ -180,11 +180,16 @@ def test_a_node_without_its_runtime_is_not_ready() -> None:
 
 
 def test_pressure_is_told() -> None:
-    low = replace(MACHINE, memory_available=1 << 20, disk_available=1 << 30)
-    found = {c["type"]: c["status"] for c in conditions(Observed(1000.0, low, "x", []), ())}
+    pressures = frozenset({"MemoryPressure", "DiskPressure"})
+    found = {c["type"]: c for c in conditions(Observed(1000.0, MACHINE, "x", [], (), pressures), ())}
 
-    assert found["MemoryPressure"] == "True"
-    assert found["DiskPressure"] == "True"
+    assert {t: c["status"] for t, c in found.items() if t.endswith("Pressure")} == {
+        "MemoryPressure": "True",
+        "DiskPressure": "True",
+        "PIDPressure": "False",
+    }
+    assert found["MemoryPressure"]["reason"] == "KubeletHasInsufficientMemory"
+    assert found["DiskPressure"]["reason"] == "KubeletHasDiskPressure"
 
 
 def test_pod_limits_count_only_if_all_containers_have_them() -> None:
