@@ -161,7 +161,7 @@ def _merged(old: Any, patch: Any) -> Any:
             old.pop(key, None)
         elif key == "conditions":
             fresh = {c["type"]: c for c in (*(old.get(key) or ()), *value)}
-            old[key] = list(fresh.values())
+            old[key] = [c for c in fresh.values() if c.get("$patch") != "delete"]
         else:
             old[key] = _merged(old.get(key, {}), value)
     return old

@@ -237,3 +237,42 @@ async def test_runtime_classes_name_handlers(node: Node, handler: str) -> None:
     if handler == "nothing":
         assert events[0][0] == "FailedCreatePodSandBox"
         assert 'no runtime for "nothing" is configured' in events[0][1]
+
+
+async def test_a_running_container_gets_more_and_less(node: Node) -> None:
+    def sized(cpu: str, memory: str) -> dict[str, Any]:
+        amounts = {"cpu": cpu, "memory": memory}
+        return {"requests": amounts, "limits": amounts}
+
+    policy = [{"resourceName": "memory", "restartPolicy": "RestartContainer"}]
+    read = "cat /sys/fs/cgroup/cpu/cpu.cfs_quota_us /sys/fs/cgroup/memory/memory.limit_in_bytes"
+    fields = {"resources": sized("100m", "64Mi"), "resizePolicy": policy}
+    wanted = shell("exec sleep 1000", "sized", container=fields)
+    wanted["status"]["qosClass"] = "Guaranteed"
+    seen = list[tuple[list[str], int]]()
+
+    def is_done(cpu: str, memory: str) -> bool:
+        in_force = node.main("sized").get("resources")
+        return in_force == sized(cpu, memory) and "PodResize" not in json.dumps(node.status("sized"))
+
+    async with running(node.agent()):
+        node.api.put("pods", wanted)
+        await node.until("sized", '"running"')
+        for number, (cpu, memory) in enumerate([("500m", "64Mi"), ("200m", "64Mi"), ("300m", "128Mi")]):
+            found = copy.deepcopy(node.api.find("pods", "default", "sized"))
+            assert found is not None
+            found["spec"]["containers"][0]["resources"] = sized(cpu, memory)
+            found["metadata"]["generation"] = number + 2
+            node.api.put("pods", found)
+            async with asyncio.timeout(20):
+                await node.api.until(lambda c=cpu, m=memory: is_done(c, m))
+            await node.until("sized", '"running"')
+            texts = await node.run("sized", "sh", "-c", read)
+            seen.append((texts.split(), node.main("sized")["restartCount"]))
+        await node.delete("sized")
+
+    assert seen == [
+        (["50000", str(64 << 20)], 0),
+        (["20000", str(64 << 20)], 0),
+        (["30000", str(128 << 20)], 1),
+    ]

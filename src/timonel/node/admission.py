@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 
 from timonel.node import amounts, podresources, pressure
-from timonel.node.podspec import SYSTEM_CRITICAL_PRIORITY, qos_of
+from timonel.node.podspec import SYSTEM_CRITICAL_PRIORITY, qos_of, sysctl_name
 from timonel.node.references import containers_of
 from timonel.objects import nodes
 from timonel.objects.meta import Object
 from timonel.records import dataclass
 
+REJECTED = "Pod was rejected: "
 RESOURCES = ("cpu", "memory", "ephemeral-storage")
 SAFE_SYSCTLS = frozenset({
     "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_local_reserved_ports",
@@ -115,7 +116,7 @@ def admit(
 
 
 def _rejected(reason: str, message: str, missing: tuple[str, int] | None = None) -> Refusal:
-    return Refusal(reason, f"Pod was rejected: {message}", missing)
+    return Refusal(reason, REJECTED + message, missing)
 
 
 def _pressed(pod: Object, pressures: frozenset[str]) -> Refusal | None:
@@ -126,12 +127,6 @@ def _pressed(pod: Object, pressures: frozenset[str]) -> Refusal | None:
 
 
 # ---- what the node cannot do
-
-
-def sysctl_name(name: str) -> str:
-    """With dots between the parts, whichever way it was written."""
-    first = next((c for c in name if c in "./"), ".")
-    return name if first == "." else name.translate(str.maketrans("./", "/."))
 
 
 def _sysctls(pod: Object, able: Abilities) -> Refusal | None:
@@ -199,6 +194,17 @@ def _resources(
     limit = amounts.whole(allocatable.get("pods"))
     if len(here) + 1 > limit:
         return _out_of("pods", 1, len(here), limit)
+    return short_of(pod, here, allocatable, asks)
+
+
+def short_of(
+    pod: Object,
+    others: Iterable[Object],
+    allocatable: Mapping[str, str],
+    asks: Callable[[Object], Mapping[str, int]],
+) -> Refusal | None:
+    """The first resource of which there is not enough beside the others."""
+    here = list(others)
     for resource, wanted in asks(pod).items():
         if wanted == 0 or (resource not in RESOURCES and resource not in allocatable):
             continue  # what nobody advertises here is somebody else's business, as upstream
@@ -268,6 +274,15 @@ def is_critical(pod: Object) -> bool:
     priority: int = pod["spec"].get("priority") or 0
     return (
         is_static(pod) or "kubernetes.io/config.mirror" in annotations or priority >= SYSTEM_CRITICAL_PRIORITY
+    )
+
+
+def resize_rank(pod: Object) -> tuple[int, int, str]:
+    """Who gets more first when something becomes free: by priority, then by quality of service, then by age."""
+    return (
+        -(pod["spec"].get("priority") or 0),
+        -QOS_RANK[qos_of(pod)],
+        str(pod["metadata"].get("creationTimestamp") or ""),
     )
 
 

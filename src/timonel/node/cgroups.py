@@ -85,6 +85,30 @@ def create(parent: str, pod: Object, *, pids: int = 0, root: Path = ROOT) -> Non
         _write(directory, files)
 
 
+def grow(parent: str, before: Object, after: Object, *, root: Path = ROOT) -> None:
+    """Set what is more than before; the rest can only follow when those below it have less."""
+    if is_unified(root):
+        directory = root / parent.lstrip("/")
+        _write(directory, _larger(unified_settings(before), unified_settings(after)))
+        return
+    old = settings(before)
+    for controller, files in settings(after).items():
+        directory = root / controller / parent.lstrip("/")
+        if directory.is_dir():
+            _write(directory, _larger(old.get(controller, {}), files))
+
+
+def _larger(before: Mapping[str, str], after: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: text for name, text in after.items() if name in before and _number(text) > _number(before[name])
+    }
+
+
+def _number(text: str) -> float:
+    first = text.split()[0]
+    return float("inf") if first == "max" else float(first)
+
+
 def is_unified(root: Path = ROOT) -> bool:
     """Whether the machine has version 2 alone."""
     return (root / "cgroup.controllers").exists()

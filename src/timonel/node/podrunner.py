@@ -28,6 +28,7 @@ from timonel.node.hooks import HookFailed, Hooks
 from timonel.node.images import ImageError
 from timonel.node.podending import PodEnding
 from timonel.node.podprobes import PodProbes
+from timonel.node.podresize import PodResize
 from timonel.node.podruntime import PodRuntime
 from timonel.node.podsight import PodSight
 from timonel.node.podspec import NodeFacts
@@ -45,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 RETRY = 1.0  # first delay after a failure that nothing else will wake us from
 CONFIG_RETRY = 10.0
+RESIZE = ":resize"  # the operation's name
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +87,10 @@ class PodRunner:
     def __init__(
         self, pod: Object, runtime: PodRuntime, around: Surroundings, preparation: Preparation
     ) -> None:
-        self.pod = pod
         self._around = around
         self._clock = around.clock
+        self.resize = PodResize(self, pod, around, preparation, is_new=not runtime.containers)
+        self.pod = self.resize.effective(pod)  # with the resources that it was given
         self._preparation = preparation
         self._worker = podworker.Worker()
         self._wake = asyncio.Event()
@@ -141,7 +144,7 @@ class PodRunner:
         return self._worker.state in (State.SYNCING, State.TERMINATING) and self._end is None
 
     def update(self, pod: Object) -> None:
-        before, self.pod = self.pod, pod
+        before, self.pod = self.pod, self.resize.effective(pod)
         if podspec.tells_differently(before, pod):
             for name, (reason, _) in self._waiting.items():
                 if reason == "CreateContainerConfigError":
@@ -152,7 +155,7 @@ class PodRunner:
 
     def removed(self, pod: Object) -> None:
         """The object is gone from the API server."""
-        self.pod = pod
+        self.pod = self.resize.effective(pod)
         self._is_gone = True
         self._wake.set()
 
@@ -171,6 +174,12 @@ class PodRunner:
         if self._end is None:
             self._end = ending
             self._wake.set()
+
+    def give(self) -> None:
+        """The node can give what the pod's spec asks for now."""
+        self.pod = self.resize.give()
+        self._refresh()
+        self._wake.set()
 
     def wake(self) -> None:
         self._wake.set()
@@ -302,6 +311,7 @@ class PodRunner:
             if until is not None:
                 self.wake_at(until)
         self._renew_tokens(now)
+        self._resize(held_back)
         self.publish()
 
     def _restore(self) -> None:
@@ -309,6 +319,25 @@ class PodRunner:
         self.sight.probe_found()
         if self._preparation.needs_set_up and self.runtime.is_ready and ":volumes" not in self._operations:
             self._spawn(":volumes", self._make_volumes())
+
+    def _resize(self, held_back: AbstractSet[str]) -> None:
+        """Containers get what they were given; those that ask for it are restarted."""
+        if not self.runtime.is_ready or RESIZE in self._operations or RESIZE in held_back:
+            return
+        if self.resize.is_due:
+            self._spawn(RESIZE, self._carry_out_resize())
+        for name, container in self.resize.restarts():
+            message = f"Container {name} resize requires restart"
+            self._spawn(name, self._kill_one(podactions.Kill(container.id, name, message)))
+
+    async def _carry_out_resize(self) -> None:
+        try:
+            await self.resize.carry_out()
+        except (RuntimeFailure, OSError) as e:
+            logger.info("Could not resize the pod", extra={"pod": self.uid, "error": str(e)})
+            self._hold_back(RESIZE)
+        else:
+            self._failures.pop(RESIZE, None)
 
     def _spec(self, name: str) -> Mapping[str, Any]:
         return next(c for c in containers_of(self.pod) if c["name"] == name)
@@ -449,6 +478,7 @@ class PodRunner:
             return
         records.record(self.pod, "Normal", "Started", "Container started", container=name)
         container = await self._around.runtime.container_status(container_id)
+        self.resize.started(name, spec.get("resources") or {})
         self._waiting.pop(name, None)
         self._retry_at.pop(name, None)
         self._failures.pop(name, None)
@@ -591,6 +621,8 @@ class PodRunner:
             waiting=self._waiting,
             failure=(self._end.reason, self._end.message) if self._end is not None else None,
             disruption=self._end.disruption if self._end is not None else "",
+            in_force=self.resize.in_force,
+            resize=self.resize.conditions(),
             is_ending=self._worker.state is State.TERMINATING,
             is_stopped=is_stopped,
             runtime_name=self._around.runtime_name,

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from timonel.aio.clock import Clock, upkeep
 from timonel.client.transport import Resource
-from timonel.node import admission
+from timonel.node import admission, resizing
 from timonel.node.cri.errors import RuntimeFailure
 from timonel.node.cri.runtime import Container, ContainerState, Sandbox
 from timonel.node.follow import Changed, Replaced, follow
@@ -23,6 +23,7 @@ from timonel.node.preparation import Preparation, Workshop
 from timonel.node.references import references
 from timonel.node.relist import insist, read_pod
 from timonel.node.statuswriter import PODS
+from timonel.objects import pods as podlib
 from timonel.objects.meta import Key, Object, uid_of
 
 logger = logging.getLogger(__name__)
@@ -114,6 +115,9 @@ class Pods:
         runner = self._runners.get(uid)
         if runner is not None:
             runner.update(pod)
+            self._consider_resize(runner)
+            if podlib.is_terminal(pod):
+                self._resize_others()
             return
         runtime = self._found.pop(uid, PodRuntime())
         self._begin(pod, runtime)
@@ -148,6 +152,29 @@ class Pods:
             message = refusal.message.removeprefix("Pod was rejected: ")
             self._around.records.record(runner.pod, "Warning", refusal.reason, message)
             runner.end(Ending(refusal.reason, refusal.message))
+
+    def _consider_resize(self, runner: PodRunner) -> None:
+        """Give a pod what its spec asks for now, if that is not what it has and the node can."""
+        if not runner.is_syncing:
+            return
+        if not runner.resize.is_wanted:
+            runner.resize.settle()
+            return
+        others = [r.pod for r in self._runners.values() if r.holds_resources and r is not runner]
+        why = resizing.verdict(runner.resize.desired, others, self._shop.allocatable(), self._asks)
+        if why is not None:
+            runner.resize.put_off(why)
+            return
+        runner.give()
+        self._asks.forget(runner.uid)
+        self._resize_others()
+
+    def _resize_others(self) -> None:
+        """Something may have become free for those that had to wait: the more important first, then by service."""
+        waiting = [r for r in self._runners.values() if r.is_syncing and r.resize.is_put_off]
+        for runner in sorted(waiting, key=lambda r: admission.resize_rank(r.pod)):
+            if runner.resize.is_put_off:
+                self._consider_resize(runner)
 
     def _refusal(self, runner: PodRunner, allocatable: Mapping[str, str]) -> admission.Refusal | None:
         others = [r.pod for r in self._runners.values() if r.holds_resources]
@@ -190,6 +217,7 @@ class Pods:
             del self._runners[uid]
             self._around.statuses.forget(uid)
             self._asks.forget(uid)
+            self._resize_others()
 
     # ---- the runtime's side
 
@@ -217,6 +245,7 @@ class Pods:
 
     async def _relist_for_ever(self) -> None:
         while True:
+            self._resize_others()
             await upkeep(self._clock, lazy=True).sleep(RELIST)
             await self._relist()
 

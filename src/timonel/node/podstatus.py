@@ -21,6 +21,7 @@ from timonel.records import dataclass
 Status = dict[str, Any]
 OTHER_STATUSES = ("initContainerStatuses", "ephemeralContainerStatuses")
 MESSAGES_LIMIT = 12 << 10
+RESIZE_CONDITIONS = ("PodResizePending", "PodResizeInProgress")  # gone when there is nothing to say
 DISRUPTION = "DisruptionTarget"
 OWN_CONDITIONS = ("PodReadyToStartContainers", "Initialized", "Ready", "ContainersReady", "PodScheduled")
 
@@ -37,6 +38,10 @@ class Facts:
     waiting: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # container -> (reason, message)
     failure: tuple[str, str] | None = None  # the node refused or ended the pod: (reason, message)
     disruption: str = ""  # message of the DisruptionTarget condition, when the node ends the pod
+    in_force: Mapping[str, Mapping[str, Any]] = field(
+        default_factory=dict
+    )  # resources that containers run with
+    resize: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # condition -> (reason, message)
     is_ending: bool = False  # something may run still, and is being stopped
     is_stopped: bool = False  # nothing runs any more, and nothing will
     runtime_name: str = "containerd"
@@ -154,7 +159,7 @@ def _container_status(
         status["containerID"] = f"{facts.runtime_name}://{latest.id}"
     resources = c.get("resources") or {}
     if resources and latest is not None:
-        status["resources"] = dict(resources)
+        status["resources"] = dict(facts.in_force.get(name, resources))
         if resources.get("requests"):
             status["allocatedResources"] = dict(resources["requests"])
     mounts = [_mount_status(m) for m in c.get("volumeMounts") or ()]
@@ -362,9 +367,10 @@ def _conditions(
     }
     if facts.disruption:
         verdicts[DISRUPTION] = _Verdict(True, "TerminationByKubelet", facts.disruption)
+    verdicts |= {type_: _Verdict(True, *why) for type_, why in facts.resize.items()}
     generation = pod["metadata"].get("generation", 1)
     own = [_condition(t, verdicts[t], old.get(t), facts.now, generation) for t in verdicts]
-    return own + [c for t, c in old.items() if t not in verdicts]
+    return own + [c for t, c in old.items() if t not in verdicts and t not in RESIZE_CONDITIONS]
 
 
 def _condition(type_: str, v: _Verdict, old: Status | None, now: float, generation: int) -> Status:
@@ -469,13 +475,12 @@ def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> Status:
             patch[key] = None
     if old.get("podIPs") and patch.get("podIPs"):
         patch["podIPs"] = [{"$patch": "replace"}, *patch["podIPs"]]  # else the list is merged by its key
-    if (
-        "conditions" in patch
-        and _by_type(patch["conditions"]).items() <= _by_type(old.get("conditions")).items()
-    ):
+    before, after = _by_type(old.get("conditions")), _by_type(new.get("conditions"))
+    gone = [{"$patch": "delete", "type": t} for t in RESIZE_CONDITIONS if t in before and t not in after]
+    if "conditions" in patch and after.items() <= before.items() and not gone:
         del patch["conditions"]  # others may have conditions of their own besides
     elif "conditions" in patch:
-        patch["conditions"] = _merging(old.get("conditions") or (), patch["conditions"])
+        patch["conditions"] = _merging(old.get("conditions") or (), patch["conditions"]) + gone
     for key in ("containerStatuses", *OTHER_STATUSES):
         if key in patch and _without_nulls(patch[key]) == _without_nulls(old.get(key)):
             del patch[key]

@@ -133,6 +133,16 @@ class Preparation:
         sandbox_id = await shop.runtime.run_sandbox(config, await self._runtime_handler(pod))
         return await shop.runtime.sandbox_status(sandbox_id)
 
+    async def resize_group(self, before: Object, after: Object, *, done: bool) -> None:
+        """Of a pod whose containers are to have other resources: what it may use more before theirs, else after."""
+        if self._shop.room is None:
+            return
+        parent = podspec.cgroup_parent(after, self._shop.node.cgroup_root)
+        if done:
+            await self._shop.threads.run(cgroups.create, parent, after)
+        else:
+            await self._shop.threads.run(cgroups.grow, parent, before, after)
+
     async def _runtime_handler(self, pod: Object) -> str:
         name = pod["spec"].get("runtimeClassName")
         if not name:

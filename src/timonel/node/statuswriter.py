@@ -54,8 +54,9 @@ class StatusWriter:
         if entry is None:
             return pod
         stored = pod.get("status") or {}
-        own = [c for c in entry.wanted["conditions"] if c["type"] in podstatus.OWN_CONDITIONS]
-        others = [c for c in stored.get("conditions") or () if c["type"] not in podstatus.OWN_CONDITIONS]
+        ours = (*podstatus.OWN_CONDITIONS, *podstatus.RESIZE_CONDITIONS)
+        own = [c for c in entry.wanted["conditions"] if c["type"] in ours]
+        others = [c for c in stored.get("conditions") or () if c["type"] not in ours]
         return {**pod, "status": {**stored, **entry.wanted, "conditions": own + others}}
 
     def submit(self, pod: Object, status: podstatus.Status) -> None:

@@ -23,6 +23,7 @@ from timonel.node.cri.runtime import (
     ContainerConfig,
     ExecResult,
     Image,
+    Resources,
     RuntimeEvent,
     Sandbox,
     SandboxConfig,
@@ -135,6 +136,12 @@ class Containerd:
 
     async def remove_container(self, container_id: str) -> None:
         await self._call_if_exists("RemoveContainer", pb.RemoveContainerRequest(container_id=container_id))
+
+    async def update_resources(self, container_id: str, resources: Resources) -> None:
+        request = pb.UpdateContainerResourcesRequest(
+            container_id=container_id, linux=messages.resources(resources)
+        )
+        await self._call("UpdateContainerResources", request)
 
     async def list_containers(self, labels: Mapping[str, str] | None = None) -> Sequence[Container]:
         request = pb.ListContainersRequest(filter=pb.ContainerFilter(label_selector=labels or {}))

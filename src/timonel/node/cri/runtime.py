@@ -294,6 +294,9 @@ class Containers(Protocol):
     async def remove_container(self, container_id: str) -> None:
         """By force if it still runs. One that does not exist is no error."""
 
+    async def update_resources(self, container_id: str, resources: Resources) -> None:
+        """What it may use from now on; 0 leaves as it is."""
+
     async def list_containers(self, labels: Mapping[str, str] | None = None) -> Sequence[Container]: ...
 
     async def container_status(self, container_id: str) -> Container: ...

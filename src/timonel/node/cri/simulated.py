@@ -25,6 +25,7 @@ from timonel.node.cri.runtime import (
     ContainerState,
     ExecResult,
     Image,
+    Resources,
     RuntimeEvent,
     Sandbox,
     SandboxConfig,
@@ -266,6 +267,11 @@ class SimulatedRuntime:
         if container is not None:
             self._by_sandbox[container.sandbox_id].discard(container_id)
             self._behaviours.pop(container_id, None)
+
+    async def update_resources(self, container_id: str, resources: Resources) -> None:
+        container = await self.container_status(container_id)
+        if container.state is not ContainerState.RUNNING:
+            raise RuntimeFailure(f"container is in {container.state} state")
 
     async def list_containers(self, labels: Mapping[str, str] | None = None) -> Sequence[Container]:
         ids = itertools.chain.from_iterable(map(self._by_sandbox.__getitem__, self._sandbox_ids(labels)))
