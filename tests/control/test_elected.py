@@ -9,9 +9,10 @@ from typing import Any
 from tests.control.test_runtime import INDEX, MAKER, PODS, SETS, replica_set
 from timonel.aio.clock import SystemClock
 from timonel.aio.lifecycle import running
+from timonel.client.events import EventRecorder
 from timonel.client.fake import MemoryTransport
 from timonel.client.leases import LeaderElection
-from timonel.client.transport import Unreachable
+from timonel.client.transport import Resource, Unreachable
 from timonel.control.elected import Elected
 from timonel.control.runtime import Controllers
 from timonel.objects.meta import Key
@@ -40,9 +41,16 @@ def server(name: str, wire: Any) -> Elected[Controllers]:
     def made() -> Controllers:
         return Controllers([MAKER], transport_for=lambda user: wire, index=INDEX, clock=SystemClock())
 
-    return Elected(
-        name, made, LeaderElection(wire, SystemClock(), lease=LEASE, identity=name, jitter=lambda: 0.0)
+    recorder = EventRecorder(wire, SystemClock(), "kube-controller-manager")
+    election = LeaderElection(
+        wire,
+        SystemClock(),
+        lease=LEASE,
+        identity=name,
+        jitter=lambda: 0.0,
+        told=lambda lease, what: recorder.record(lease, "Normal", "LeaderElection", what),
     )
+    return Elected(name, made, election, recorder)
 
 
 async def settled(count: Callable[[], int], wanted: int) -> int:
@@ -78,3 +86,9 @@ async def test_another_server_goes_on_and_nothing_is_done_twice() -> None:
         assert (a.current is None, b.current is None) == (True, False)  # it stands by, and takes nothing back
         await store.create(SETS, replica_set("most", 3))
         assert await settled(pods, 15) == 15
+        told = (await store.list(Resource("", "v1", "events", True), "kube-system")).items
+
+    assert {(e["involvedObject"]["kind"], e["reason"], e["message"]) for e in told} == {
+        ("Lease", "LeaderElection", "a became leader"),
+        ("Lease", "LeaderElection", "b became leader"),
+    }  # who lost its wire cannot tell that it stopped

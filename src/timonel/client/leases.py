@@ -51,7 +51,11 @@ class LeaderElection:
         identity: str,
         terms: Terms | None = None,
         jitter: Callable[[], float] = random.random,
+        told: Callable[[Object, str], None] = lambda lease, what: None,
     ) -> None:
+        """`told` hears of the Lease that this candidate became leader, and that it had to stop."""
+        self._told = told
+        self._lease_object: Object = {}
         self._transport, self._clock, self._jitter = transport, clock, jitter
         self._lease, self._identity, self._terms = lease, identity, terms or Terms()
         self._seen = ("", 0.0, 0.0)  # the last version, when it was first seen and how long it is good for
@@ -66,6 +70,7 @@ class LeaderElection:
         while not await self._try():
             waiting()
             await self._chance()
+        self._told(self._lease_object, f"{self._identity} became leader")
         try:
             async with asyncio.TaskGroup() as group:
                 renewing = group.create_task(self._renew())
@@ -128,6 +133,7 @@ class LeaderElection:
             if await self._try():
                 renewed = self._clock.monotonic()
             elif self._clock.monotonic() - renewed >= self._terms.renew_deadline:
+                self._told(self._lease_object, f"{self._identity} stopped leading")
                 raise Lost(f"lease {self._lease} could not be renewed")
 
     async def _try(self) -> bool:
@@ -143,7 +149,9 @@ class LeaderElection:
         try:
             lease = await self._transport.get(LEASES, self._lease)
         except NotFound:
-            await self._transport.create(LEASES, self._new(now), namespace=self._lease.namespace)
+            self._held(
+                await self._transport.create(LEASES, self._new(now), namespace=self._lease.namespace)
+            )
             return True
         spec: dict[str, Any] = lease.get("spec") or {}
         holder = spec.get("holderIdentity") or ""
@@ -157,8 +165,11 @@ class LeaderElection:
         }
         if holder != self._identity:
             wanted |= {"acquireTime": now, "leaseTransitions": spec.get("leaseTransitions", 0) + 1}
-        await self._transport.update(LEASES, {**lease, "spec": wanted})
+        self._held(await self._transport.update(LEASES, {**lease, "spec": wanted}))
         return True
+
+    def _held(self, lease: Object) -> None:
+        self._lease_object = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": lease["metadata"]}
 
     def _has_lapsed(self, lease: Object) -> bool:
         self._note(lease)

@@ -21,6 +21,7 @@ from timonel.aio.clock import Clock, VirtualClock, outside
 from timonel.aio.lifecycle import Service, running, running_together
 from timonel.apis.scheme import Scheme
 from timonel.client.discovery import builtin, discover
+from timonel.client.events import EventRecorder
 from timonel.client.leases import LeaderElection, Terms
 from timonel.client.transport import Transport
 from timonel.control.elected import Elected
@@ -83,6 +84,10 @@ class Secrets:
     trust: Callable[[str], None] | None = None  # how `server_tls` learns of other client authorities
     node_client_tls: ssl.SSLContext | None = None  # for the server's own requests to node agents
     tokens: dict[str, User] = field(default_factory=dict)
+
+
+# Who tells of elections, where that is not the component by its name: upstream's scheduler is its first profile.
+ELECTED = {"kube-scheduler": "default-scheduler"}
 
 
 class Cluster:
@@ -257,14 +262,18 @@ class Cluster:
         if self.config.store != "etcd" or office is None:
             return Elected(name, make)
         lease, terms = office
+        transport = self.transport_for(user)
+        component = user.name.removeprefix("system:")
+        recorder = EventRecorder(transport, self.clock, ELECTED.get(component, component))
         election = LeaderElection(
-            self.transport_for(user),
+            transport,
             self.clock,
             lease=lease,
             identity=f"{self.config.name}_{uuid.uuid4()}",
             terms=terms,
+            told=lambda about, what: recorder.record(about, "Normal", "LeaderElection", what),
         )
-        return Elected(name, make, election)
+        return Elected(name, make, election, recorder)
 
 
 def _runs() -> str:
