@@ -13,6 +13,7 @@ from timonel.scheduler.configfields import seconds
 from timonel.scheduler.framework import Plugin
 from timonel.scheduler.plugins import node_resources_balanced, node_resources_fit
 from timonel.scheduler.plugins.default_preemption import DefaultPreemption
+from timonel.scheduler.plugins.dynamic_resources import BINDING_TIMEOUT, DynamicResources
 from timonel.scheduler.plugins.inter_pod_affinity import HARD_WEIGHT, InterPodAffinity
 from timonel.scheduler.plugins.node_affinity import PREFERRED, REQUIRED, NodeAffinity
 from timonel.scheduler.plugins.pod_topology_spread import PodTopologySpread
@@ -38,6 +39,9 @@ FACTORIES: dict[str, Callable[[Tree], Plugin]] = {
     "DefaultPreemption": lambda args: DefaultPreemption(
         least_percentage=args.get("minCandidateNodesPercentage", 10),
         least_number=args.get("minCandidateNodesAbsolute", 100),
+    ),
+    "DynamicResources": lambda args: DynamicResources(
+        binding_timeout=seconds(args.get("bindingTimeout")) or BINDING_TIMEOUT
     ),
     "VolumeBinding": lambda args: VolumeBinding(
         timeout=float(args.get("bindTimeoutSeconds") or BIND_TIMEOUT)

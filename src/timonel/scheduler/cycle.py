@@ -208,6 +208,8 @@ def _help(profile: Profile, state: State, diagnosis: Diagnosis) -> None:
             if found.nomination.node:
                 diagnosis.post_filter = ""
                 return
+        if found.work is not None:
+            diagnosis.work.append(found.work)
         if found.message:
             said.append(found.message)
         if found.final:

@@ -1,112 +1,36 @@
 """Which devices a claim gets on a node: structured parameters, by search with backtracking. Pure.
 
 A claim asks for devices of a class, by number or all there are, one kind or the first available of several; selectors
-are CEL over a device, constraints tie devices of several requests together. Pools count by their newest generation.
+are CEL over a device, constraints tie devices of several requests together. A device that several may have is given in
+portions of its capacity.
 
-Not looked at: shared counters and capacity that several claims consume; a device that needs them is not given away.
-
-Upstream: dynamic-resource-allocation/structured/allocator.go.
+Upstream: dynamic-resource-allocation/structured/internal/incubating/allocator_incubating.go.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import Any
 
 from timonel.apis import deviceexpressions
 from timonel.machinery.cel import EvaluationError, Program
-from timonel.machinery.cel.library.quantity import QuantityValue
-from timonel.machinery.cel.library.semver import parse as parse_semver
-from timonel.machinery.quantity import Quantity
 from timonel.objects.meta import Object
-from timonel.records import dataclass
+from timonel.scheduler import devicecapacity
+from timonel.scheduler.devicecapacity import Amounts
+from timonel.scheduler.devicepools import Device, NodeMatches, Pool, Taken
 from timonel.scheduler.tolerations import tolerates
 
 MOST_RESULTS = 32  # devices of one claim
 MOST_STEPS = 100_000  # of one search
-
-DeviceId = tuple[str, str, str]  # driver, pool, name
-NodeMatches = Callable[[Mapping[str, Any]], bool]  # of a node selector
 
 
 class AllocationError(Exception):
     """The question cannot be answered: a class is missing, a selector fails."""
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
-    id: DeviceId
-    attributes: Mapping[str, Any]  # qualified name -> value
-    seen: Mapping[str, Any]  # by CEL
-    taints: Sequence[Mapping[str, Any]]
-    is_bound_to_node: bool  # so that the allocation is for this node alone
-
-
-class _Domains(dict[str, Any]):
-    """Attributes by domain; a domain that a device does not have is empty."""
-
-    def __missing__(self, key: str) -> Mapping[str, Any]:
-        return {}
-
-
-def available(slices: Iterable[Object], node: Object, matches: NodeMatches) -> tuple[list[Device], bool]:
-    """The devices that a node can use, and whether all pools are complete."""
-    pools: dict[tuple[str, str], list[Object]] = {}
-    for part in slices:
-        pools.setdefault((part["spec"]["driver"], part["spec"]["pool"]["name"]), []).append(part["spec"])
-    devices: list[Device] = []
-    complete = True
-    for (driver, pool), parts in pools.items():
-        newest = max(part["pool"].get("generation", 0) for part in parts)
-        current = [part for part in parts if part["pool"].get("generation", 0) == newest]
-        here = [part for part in current if _reaches(part, node, matches)]
-        if here and len(current) < current[0]["pool"].get("resourceSliceCount", 1):
-            complete = False
-            continue
-        for part in here:
-            local = bool(part.get("nodeName") or part.get("nodeSelector"))
-            for device in part.get("devices") or ():
-                if part.get("perDeviceNodeSelection") and not _reaches(device, node, matches):
-                    continue
-                if device.get("consumesCounters") or device.get("allowMultipleAllocations"):
-                    continue
-                bound = local or bool(device.get("nodeName") or device.get("nodeSelector"))
-                devices.append(_device(driver, pool, device, bound=bound))
-    return devices, complete
-
-
-def _reaches(place: Mapping[str, Any], node: Object, matches: NodeMatches) -> bool:
-    if place.get("nodeName"):
-        return bool(place["nodeName"] == node["metadata"]["name"])
-    if place.get("nodeSelector"):
-        return matches(place["nodeSelector"])
-    return bool(place.get("allNodes") or place.get("perDeviceNodeSelection"))
-
-
-def _device(driver: str, pool: str, device: Mapping[str, Any], *, bound: bool) -> Device:
-    attributes: dict[str, Any] = {}
-    by_domain, capacity = _Domains(), _Domains()
-    for name, value in (device.get("attributes") or {}).items():
-        domain, _, rest = name.rpartition("/")
-        plain = next(iter(value.values()))
-        attributes[f"{domain or driver}/{rest}"] = plain
-        shown = parse_semver(plain) if "version" in value else plain
-        by_domain.setdefault(domain or driver, {})[rest] = shown
-    for name, value in (device.get("capacity") or {}).items():
-        domain, _, rest = name.rpartition("/")
-        capacity.setdefault(domain or driver, {})[rest] = QuantityValue(Quantity.parse(value["value"]))
-    seen = {
-        "driver": driver,
-        "attributes": by_domain,
-        "capacity": capacity,
-        "allowMultipleAllocations": False,
-    }
-    return Device((driver, pool, device["name"]), attributes, seen, device.get("taints") or (), bound)
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
+@dataclass(frozen=True, slots=True, eq=False)
+class Request:
     """One request, or one of the alternatives of one."""
 
     name: str  # request, or request/subrequest
@@ -115,17 +39,21 @@ class _Request:
     count: int  # 0: all
     admin: bool
     tolerations: Sequence[Mapping[str, Any]]
+    capacity: Mapping[str, Any]  # how much of a device
     configuration: Sequence[Mapping[str, Any]]  # of the class
 
-    def accepts(self, device: Device) -> bool:
-        for taint in device.taints:
-            told = (taint["key"], taint.get("value", ""), taint["effect"])
-            if taint["effect"] in ("NoSchedule", "NoExecute") and not tolerates(self.tolerations, told):
-                return False
+    def selects(self, device: Device) -> bool:
         try:
             return all(program.evaluate({"device": device.seen}) is True for program in self.selectors)
         except EvaluationError as exc:
             raise AllocationError(f"request {self.name}: CEL runtime error: {exc}") from exc
+
+    def tolerates(self, device: Device) -> bool:
+        for taint in device.spec.get("taints") or ():
+            told = (taint["key"], taint.get("value", ""), taint["effect"])
+            if taint["effect"] in ("NoSchedule", "NoExecute") and not tolerates(self.tolerations, told):
+                return False
+        return True
 
 
 class Claim:
@@ -141,7 +69,7 @@ class Claim:
 
 def _alternatives(
     request: Mapping[str, Any], class_named: Callable[[str], Object | None]
-) -> Iterator[_Request]:
+) -> Iterator[Request]:
     name = request["name"]
     if request.get("exactly"):
         yield _request(name, request["exactly"], class_named)
@@ -149,13 +77,13 @@ def _alternatives(
         yield _request(f"{name}/{sub['name']}", sub, class_named)
 
 
-def _request(name: str, asked: Mapping[str, Any], class_named: Callable[[str], Object | None]) -> _Request:
+def _request(name: str, asked: Mapping[str, Any], class_named: Callable[[str], Object | None]) -> Request:
     found = class_named(asked["deviceClassName"])
     if found is None:
         raise AllocationError(f"request {name}: device class {asked['deviceClassName']} does not exist")
     selectors = [*(found["spec"].get("selectors") or ()), *(asked.get("selectors") or ())]
     everything = asked.get("allocationMode") == "All"
-    return _Request(
+    return Request(
         name,
         asked["deviceClassName"],
         tuple(
@@ -164,73 +92,141 @@ def _request(name: str, asked: Mapping[str, Any], class_named: Callable[[str], O
         0 if everything else asked.get("count") or 1,
         bool(asked.get("adminAccess")),
         asked.get("tolerations") or (),
+        (asked.get("capacity") or {}).get("requests") or {},
         found["spec"].get("config") or (),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    claim: int  # the claim's number
+    request: Request
+    device: Device
+    portion: Amounts | None  # of a shared device
+
+
 @dataclass(slots=True)
 class _Search:
-    devices: Sequence[Device]
-    complete: bool
-    used: set[DeviceId]
+    claims: Sequence[Claim]
+    pools: Sequence[Pool]
+    node: Object
+    matches: NodeMatches
+    taken: Taken
     steps: int = 0
-    chosen: list[tuple[int, _Request, Device]] = field(default_factory=list)  # with the claim's number
+    chosen: list[Choice] = field(default_factory=list)
+    fitting: dict[Request, list[Device]] = field(default_factory=dict)
+    left: dict[tuple[str, str], dict[tuple[str, str], int]] = field(default_factory=dict)
 
-    def run(self, claims: Sequence[Claim]) -> bool:
-        return self._from(claims, 0, 0)
+    def run(self) -> bool:
+        return self._from(0, 0)
 
-    def _from(self, claims: Sequence[Claim], claim: int, request: int) -> bool:
-        if claim == len(claims):
+    def _from(self, claim: int, request: int) -> bool:
+        if claim == len(self.claims):
             return True
-        if request == len(claims[claim].requests):
-            return self._from(claims, claim + 1, 0)
-        return any(self._with(claims, claim, request, a) for a in claims[claim].requests[request])
+        if request == len(self.claims[claim].requests):
+            return self._from(claim + 1, 0)
+        return any(self._with(claim, request, a) for a in self.claims[claim].requests[request])
 
-    def _with(self, claims: Sequence[Claim], claim: int, request: int, wanted: _Request) -> bool:
-        fitting = [d for d in self.devices if wanted.accepts(d)]
-        count = wanted.count
-        if not count:
-            if not self.complete or not fitting:
-                return False
-            count = len(fitting)
-        return self._pick(claims, claim, request, wanted, fitting, count, 0)
+    def _with(self, claim: int, request: int, wanted: Request) -> bool:
+        if not wanted.count and not all(pool.complete and pool.valid for pool in self.pools):
+            return False
+        fitting = self.fitting.get(wanted)
+        if fitting is None:
+            fitting = self.fitting[wanted] = list(self._fitting(wanted))
+        count = wanted.count or len(fitting)
+        if not count or sum(c.claim == claim for c in self.chosen) + count > MOST_RESULTS:
+            return False
+        return self._pick(claim, request, wanted, fitting, count, 0)
+
+    def _fitting(self, wanted: Request) -> Iterator[Device]:
+        """The devices of the node that a request selects, and that have what it asks for."""
+        for pool in self.pools:
+            if not pool.complete or not pool.valid:
+                continue
+            for device in pool.devices_of(self.node, self.matches):
+                if wanted.selects(device) and self._portion(wanted, device, ()) is not None:
+                    yield device
 
     def _pick(
-        self,
-        claims: Sequence[Claim],
-        claim: int,
-        request: int,
-        wanted: _Request,
-        fitting: Sequence[Device],
-        count: int,
-        first: int,
+        self, claim: int, request: int, wanted: Request, fitting: Sequence[Device], count: int, first: int
     ) -> bool:
         if not count:
-            return self._from(claims, claim, request + 1)
+            return self._from(claim, request + 1)
         for at in range(first, len(fitting) - count + 1):
             self.steps += 1
-            device = fitting[at]
-            taken = device.id in self.used and not wanted.admin
-            if taken or self.steps > MOST_STEPS or not self._agrees(claims[claim], claim, wanted, device):
+            if self.steps > MOST_STEPS:
+                return False
+            choice = self._choice(claim, wanted, fitting[at])
+            if choice is None:
                 continue
-            self.chosen.append((claim, wanted, device))
-            if not wanted.admin:
-                self.used.add(device.id)
-            if sum(c == claim for c, _, _ in self.chosen) <= MOST_RESULTS and self._pick(
-                claims, claim, request, wanted, fitting, count - 1, at + 1
-            ):
+            self._draw(choice, 1)
+            self.chosen.append(choice)
+            if self._pick(claim, request, wanted, fitting, count - 1, at + 1):
                 return True
             self.chosen.pop()
-            if not wanted.admin:
-                self.used.discard(device.id)
+            self._draw(choice, -1)
         return False
 
-    def _agrees(self, asked: Claim, claim: int, wanted: _Request, device: Device) -> bool:
+    def _choice(self, claim: int, wanted: Request, device: Device) -> Choice | None:
+        """None where it cannot be given."""
+        if not device.is_shared:
+            others = [c for c in self.chosen if c.device.id == device.id]
+            if wanted.admin:
+                if any(other.claim == claim for other in others):
+                    return None
+            elif others or device.id in self.taken.devices:
+                return None
+        elif not wanted.admin and device.id in self.taken.devices:
+            return None
+        portion = self._portion(wanted, device, self.chosen)
+        if portion is None or not self._has_counters(device) or not wanted.tolerates(device):
+            return None
+        if not self._agrees(self.claims[claim], claim, wanted, device):
+            return None
+        return Choice(claim, wanted, device, portion if device.is_shared else None)
+
+    def _portion(self, wanted: Request, device: Device, beside: Sequence[Choice]) -> Amounts | None:
+        """What would be taken of the device's capacity; None where there is not enough of it."""
+        portion = devicecapacity.consumed(device.capacity, wanted.capacity, device.id[0])
+        if portion is None:
+            return None
+        others = [
+            *self.taken.capacity.get(device.id, ()),
+            *(c.portion for c in beside if c.portion is not None and c.device.id == device.id),
+        ]
+        return portion if devicecapacity.fits(device.capacity, portion, others) else None
+
+    def _is_shared_already(self, device: Device) -> bool:
+        return device.is_shared and (
+            device.id in self.taken.capacity or any(c.device.id == device.id for c in self.chosen)
+        )
+
+    def _counters(self, pool: tuple[str, str]) -> dict[tuple[str, str], int]:
+        found = self.left.get(pool)
+        if found is None:
+            of = next(p for p in self.pools if p.id == pool)
+            found = self.left[pool] = of.left(self.taken)
+        return found
+
+    def _has_counters(self, device: Device) -> bool:
+        if not device.draws or self._is_shared_already(device):
+            return True
+        left = self._counters(device.id[:2])
+        return all(left.get(counter, 0) >= amount for counter, amount in device.draws.items())
+
+    def _draw(self, choice: Choice, sign: int) -> None:
+        """Called before the choice is put on the list, and after it has been taken off it."""
+        if choice.device.draws and not self._is_shared_already(choice.device):
+            left = self._counters(choice.device.id[:2])
+            for counter, amount in choice.device.draws.items():
+                left[counter] = left.get(counter, 0) - sign * amount
+
+    def _agrees(self, asked: Claim, claim: int, wanted: Request, device: Device) -> bool:
         for constraint in asked.constraints:
             named = constraint.get("requests") or ()
-            if not _concerns(named, wanted.name):
+            if not concerns(named, wanted.name):
                 continue
-            others = [d for c, r, d in self.chosen if c == claim and _concerns(named, r.name)]
+            others = [c.device for c in self.chosen if c.claim == claim and concerns(named, c.request.name)]
             same, distinct = constraint.get("matchAttribute"), constraint.get("distinctAttribute")
             key = same or distinct
             value = device.attributes.get(key)
@@ -243,67 +239,96 @@ class _Search:
         return True
 
 
-def _concerns(requests: Sequence[str], name: str) -> bool:
+def concerns(requests: Sequence[str], name: str) -> bool:
     return not requests or name in requests or name.partition("/")[0] in requests
 
 
 def allocate(
     claims: Sequence[Claim],
-    devices: Sequence[Device],
+    pools: Sequence[Pool],
     *,
-    complete: bool,
-    used: Iterable[DeviceId],
     node: Object,
+    matches: NodeMatches,
+    taken: Taken,
+    new_id: Callable[[], str],
 ) -> list[Object] | None:
-    """An allocation for each claim, as it stands in its status; None where the node cannot serve them all."""
-    search = _Search(devices, complete, set(used))
-    if not search.run(claims):
+    """An allocation for each claim, as it stands in its status; None where the node cannot serve them all.
+
+    `new_id` names portions of shared devices.
+    """
+    search = _Search(claims, pools, node, matches, taken)
+    if not search.run():
         return None
     return [
-        _allocation(claim, [(r, d) for c, r, d in search.chosen if c == number], node)
+        _allocation(claim, [c for c in search.chosen if c.claim == number], node, new_id)
         for number, claim in enumerate(claims)
     ]
 
 
-def _allocation(claim: Claim, chosen: Sequence[tuple[_Request, Device]], node: Object) -> Object:
-    results: list[Object] = []
-    for request, device in chosen:
-        driver, pool, name = device.id
-        result: Object = {"request": request.name, "driver": driver, "pool": pool, "device": name}
-        if request.admin:
-            result["adminAccess"] = True
-        if request.tolerations:
-            result["tolerations"] = list(request.tolerations)
-        results.append(result)
-    configuration: list[Object] = []
-    for name, request in {r.name: r for r, _ in chosen}.items():
-        configuration += [{"source": "FromClass", "requests": [name], **c} for c in request.configuration]
-    names = {r.name for r, _ in chosen}
-    for config in claim.configuration:
-        named = config.get("requests") or ()
-        if any(_concerns(named, asked) for asked in names):
-            configuration.append({"source": "FromClaim", **config})
-    allocation: Object = {"devices": {"results": results}}
+def _allocation(claim: Claim, chosen: Sequence[Choice], node: Object, new_id: Callable[[], str]) -> Object:
+    allocation: Object = {"devices": {"results": [_result(choice, new_id) for choice in chosen]}}
+    configuration = list(_configuration(claim, chosen))
     if configuration:
         allocation["devices"]["config"] = configuration
-    if any(device.is_bound_to_node for _, device in chosen):
-        allocation["nodeSelector"] = _only(node)
+    selector = _where(chosen, node)
+    if selector:
+        allocation["nodeSelector"] = selector
     return allocation
 
 
-def _only(node: Object) -> Object:
-    field_is = {"key": "metadata.name", "operator": "In", "values": [node["metadata"]["name"]]}
-    return {"nodeSelectorTerms": [{"matchFields": [field_is]}]}
+def _result(choice: Choice, new_id: Callable[[], str]) -> Object:
+    driver, pool, name = choice.device.id
+    result: Object = {"request": choice.request.name, "driver": driver, "pool": pool, "device": name}
+    if choice.request.admin:
+        result["adminAccess"] = True
+    if choice.request.tolerations:
+        result["tolerations"] = list(choice.request.tolerations)
+    for key in ("bindingConditions", "bindingFailureConditions"):
+        if choice.device.spec.get(key):
+            result[key] = list(choice.device.spec[key])
+    if choice.portion is not None:
+        result["shareID"] = new_id()
+        if choice.portion:
+            result["consumedCapacity"] = {n: str(q) for n, q in sorted(choice.portion.items())}
+    return result
 
 
-def used_by(claims: Iterable[Object]) -> Iterator[DeviceId]:
-    """Devices that claims have been given for themselves."""
-    for claim in claims:
-        allocation = (claim.get("status") or {}).get("allocation") or {}
-        yield from ids_of(allocation)
+def _configuration(claim: Claim, chosen: Sequence[Choice]) -> Iterator[Object]:
+    """Of each class once, with the requests that are of it, then of the claim; no names where they are all."""
+    selected = {choice.request.name: choice.request for choice in chosen}
+    by_class: dict[str, list[Request]] = {}
+    for request in selected.values():
+        by_class.setdefault(request.class_name, []).append(request)
+    found: list[Object] = [
+        {"source": "FromClass", "requests": [r.name for r in requests], **config}
+        for requests in by_class.values()
+        for config in requests[0].configuration
+    ]
+    for config in claim.configuration:
+        named = config.get("requests") or ()
+        if not named:
+            found.append({"source": "FromClaim", **config})
+        found += [
+            {"source": "FromClaim", **config}
+            for name in (selected if named else ())
+            if name in named or name.partition("/")[0] in named
+        ]
+    for config in found:
+        if len(config.get("requests") or ()) == len(claim.requests):
+            config.pop("requests", None)
+        yield config
 
 
-def ids_of(allocation: Mapping[str, Any]) -> Iterator[DeviceId]:
-    for result in (allocation.get("devices") or {}).get("results") or ():
-        if not result.get("adminAccess"):
-            yield result["driver"], result["pool"], result["device"]
+def _where(chosen: Iterable[Choice], node: Object) -> Object | None:
+    """On which nodes the devices can be used."""
+    term: dict[str, list[Any]] = {"matchFields": [], "matchExpressions": []}
+    for choice in chosen:
+        place = choice.device.place
+        if place.get("nodeName") or choice.device.spec.get("bindsToNode"):
+            name = {"key": "metadata.name", "operator": "In", "values": [node["metadata"]["name"]]}
+            return {"nodeSelectorTerms": [{"matchFields": [name]}]}
+        for asked in ((place.get("nodeSelector") or {}).get("nodeSelectorTerms") or ())[:1]:
+            for kind, known in term.items():
+                known += [r for r in asked.get(kind) or () if r not in known]
+    told = {kind: known for kind, known in term.items() if known}
+    return {"nodeSelectorTerms": [told]} if told else None

@@ -9,7 +9,7 @@ Upstream: kube-scheduler/framework/interface.go.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import field
 from typing import Any, Protocol, TypeVar, runtime_checkable
@@ -88,6 +88,9 @@ class Nomination:
     victims: tuple[PodInfo, ...] = ()
 
 
+Work = Callable[[], Coroutine[Any, Any, None]]
+
+
 @dataclass(frozen=True, slots=True)
 class PostFiltered:
     """What a post filter has to say; `final`: nobody else is asked."""
@@ -95,6 +98,7 @@ class PostFiltered:
     message: str = ""
     nomination: Nomination | None = None
     final: bool = False
+    work: Work | None = None  # to be done now
 
 
 class Skip(Exception):
@@ -223,6 +227,17 @@ class Cluster(Protocol):
     async def patch(
         self, resource: str, key: Key, patch: Mapping[str, Any], *, subresource: str = ""
     ) -> Object: ...
+    async def create(self, resource: str, obj: Object) -> Object: ...
+    async def delete(self, resource: str, key: Key) -> None:
+        """It may be gone already."""
+
+    def now(self) -> float: ...
+    def record(self, pod: Object, kind: str, reason: str, message: str) -> None:
+        """An Event; `kind` is Normal or Warning."""
+
+    def in_background(self, work: Work) -> None:
+        """Do it soon; what fails is logged."""
+
     async def until_changed(self, resource: str, key: Key) -> None:
         """Wait for the next change of an object, or for its absence."""
 
@@ -260,6 +275,7 @@ class Diagnosis:
     )  # rows that pre_filter has left
     post_filter: str = ""
     nomination: Nomination | None = None
+    work: list[Work] = field(default_factory=list)  # that post filters want done
     lacks_only_room: bool = False  # where it is not hopeless: sums of requests tell all
 
     @property

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from timonel.scheduler import cycle
+from timonel.scheduler import cycle, extendedresources
 from timonel.scheduler.cycle import Unschedulable
 from timonel.scheduler.framework import Diagnosis, Reads, State
 from timonel.scheduler.nodes import Ints, Nodes
@@ -218,8 +218,13 @@ class Memory:
 
     def choose(self, info: PodInfo) -> tuple[State, int]:
         """The decision's state and row; raises Unschedulable."""
-        if info.likeness is None or not len(self._nodes) or not self._profile.remembers:
-            state = State(info, self._nodes, self._reads)
+        state = State(info, self._nodes, self._reads)
+        if (
+            info.likeness is None
+            or not len(self._nodes)
+            or not self._profile.remembers
+            or extendedresources.mapped(state)  # it will have a claim
+        ):
             return state, cycle.choose(self._profile, state)
         try:
             kind = self._kind(info, info.likeness)

@@ -20,7 +20,7 @@ from timonel.client.rest import Client
 from timonel.client.transport import Transport, Unreachable
 from timonel.machinery.errors import StatusError
 from timonel.objects.meta import Key, Object, is_deleting, key_of, labels_of
-from timonel.scheduler import cycle, extended
+from timonel.scheduler import cycle, extended, extendedresources
 from timonel.scheduler.binding import Binding, expecting
 from timonel.scheduler.configuration import Configuration
 from timonel.scheduler.evictions import Evictions, still_there
@@ -30,6 +30,7 @@ from timonel.scheduler.framework import (
     Nomination,
     Rejected,
     State,
+    Work,
 )
 from timonel.scheduler.measures import ERROR, SCHEDULED, UNSCHEDULABLE, Measures
 from timonel.scheduler.memory import Memory
@@ -96,6 +97,7 @@ class Scheduler:
         self._bindings = asyncio.Semaphore(MOST_BINDINGS)
         self._under_way = 0
         self.is_running = False
+        self._group: asyncio.TaskGroup | None = None  # of what goes on while this runs
         for profile in self.profiles.values():
             for plugin in profile.plugins:
                 if isinstance(plugin, ActingPlugin):
@@ -125,8 +127,10 @@ class Scheduler:
             "namespaces": self._namespace_changed,
             **{resource: self._tells_all(event) for resource, event in EVENTS.items()},
             **dict.fromkeys(SELECTING, self._selecting_changed),
+            extendedresources.CLASSES: self._class_changed,
         }
         async with asyncio.TaskGroup() as group:
+            self._group = group
             if self._owns_informers:
                 group.create_task(self._informers.run(asyncio.Event()), name=self._informers.name)
             group.create_task(self.recorder.run(asyncio.Event()), name=self.recorder.name)
@@ -193,6 +197,11 @@ class Scheduler:
         if old is not None and new is not None and labels_of(old) != labels_of(new):
             self.nodes.epoch += 1  # selectors of namespaces mean others now
             self._happened("pod-labels-changed")
+
+    def _class_changed(self, old: Object | None, new: Object | None) -> None:
+        """A class may stand for an extended resource, or no longer."""
+        self.nodes.epoch += 1
+        self._happened("device-class", old, new)
 
     def _selecting_changed(self, old: Object | None, new: Object | None) -> None:
         """Services and controllers say which pods are spread by default."""
@@ -268,7 +277,11 @@ class Scheduler:
             self._enqueue(info)
         elif uid in self.queue:
             self.queue.update(info)
-            if old["spec"] != new["spec"] or labels_of(old) != labels_of(new):
+            if (
+                old["spec"] != new["spec"]
+                or labels_of(old) != labels_of(new)
+                or _claims_of(old) != _claims_of(new)
+            ):
                 self._happened("pod-changed", old, new, uid)
 
     def _enqueue(self, info: PodInfo) -> None:
@@ -326,6 +339,8 @@ class Scheduler:
     def _not_scheduled(self, queued: Queued, exc: Exception, group: asyncio.TaskGroup, since: float) -> None:
         self._count_failure(queued, exc, since)
         nomination = exc.diagnosis.nomination if isinstance(exc, cycle.Unschedulable) else Nomination("")
+        for work in exc.diagnosis.work if isinstance(exc, cycle.Unschedulable) else ():
+            self.in_background(work)
         pod = self._put_back(queued, exc, nomination)
         group.create_task(self._tell(pod, exc, nomination))
         if pod is not None and nomination is not None and nomination.node:
@@ -422,6 +437,30 @@ class Scheduler:
         }
         await self._client.create("pods", binding, name=meta["name"], subresource="binding")
 
+    async def create(self, resource: str, obj: Object) -> Object:
+        return await self._client.create(resource, obj)
+
+    async def delete(self, resource: str, key: Key) -> None:
+        await self._client.delete(resource, key)
+
+    def now(self) -> float:
+        return self._clock.now()
+
+    def record(self, pod: Object, kind: str, reason: str, message: str) -> None:
+        self.recorder.record(pod, kind, reason, message)
+
+    def in_background(self, work: Work) -> None:
+        assert self._group is not None
+        self._group.create_task(self._do(work))
+
+    async def _do(self, work: Work) -> None:
+        try:
+            await work()
+        except (StatusError, Unreachable) as failure:
+            logger.info("Could not do what a plugin wanted done: %s", failure)
+        except Exception:  # of any plugin
+            logger.exception("A plugin failed at its work")
+
     async def patch(
         self, resource: str, key: Key, patch: Mapping[str, Any], *, subresource: str = ""
     ) -> Object:
@@ -447,6 +486,12 @@ class Scheduler:
             await changed.wait()
         finally:
             informer.remove_handler(handler)
+
+
+def _claims_of(pod: Object) -> Any:
+    """The names of the claims that were made for a pod."""
+    status = pod.get("status") or {}
+    return status.get("resourceClaimStatuses"), status.get("extendedResourceClaimStatus")
 
 
 def _nominated(pod: Object) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from timonel.objects.meta import Object
+from timonel.scheduler import extendedresources
 from timonel.scheduler.framework import MAX_SCORE, Refusal, State
 from timonel.scheduler.nodes import CPU, MEMORY, PODS, Ints, Nodes
 from timonel.scheduler.podinfo import PodInfo, amount_of, is_scalar
@@ -50,6 +51,9 @@ class NodeResourcesFit:
         short = capacity - nodes.requested[rows[:, None], columns] < [1, *(amount for _, amount in asked)]
         if not short.any():
             return
+        for number, (resource, _) in enumerate(asked, 1):
+            if short[:, number].any() and resource in extendedresources.mapped(state):
+                short[:, number] &= capacity[:, number] > 0  # where there is none, devices may stand for it
         yield Refusal(short[:, 0], "Too many pods", resolvable=True)
         for number, (resource, amount) in enumerate(asked, 1):
             lacking = short[:, number]

@@ -145,6 +145,10 @@ class VolumeBinding:
         if wanted is not None:
             self._assumed.difference_update(wanted.reserved)
 
+    def has_to_pre_bind(self, state: State) -> bool:
+        wanted: _Wanted | None = state.notes.get(self.name)
+        return wanted is not None and bool(wanted.delayed)
+
     async def pre_bind(self, state: State, node: str) -> None:
         wanted: _Wanted | None = state.notes.get(self.name)
         if wanted is None or not wanted.delayed:
