@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tests.cluster.harness import World, cluster, template, workload
-from timonel.objects.meta import Object, annotations_of
+from timonel.objects.meta import Object, annotations_of, controller_of
 
 
 def images(pods: Sequence[Object]) -> set[str]:
@@ -128,3 +128,58 @@ async def test_a_cronjob_fires_when_its_minute_comes() -> None:
 async def have_succeeded(world: World, count: int) -> bool:
     jobs = await world.all("jobs.batch")
     return [job.get("status", {}).get("succeeded", 0) for job in jobs] == [1] * count
+
+
+async def test_sets_made_anew_find_their_pods_as_they_left_them() -> None:
+    async with cluster(nodes=2) as world:
+        made = {"statefulsets.apps": workload(replicas=2, serviceName="web"), "daemonsets.apps": workload()}
+        made["daemonsets.apps"]["metadata"] = {"name": "log"}
+        for name, part in (("web", "statefulsets.apps"), ("log", "daemonsets.apps")):
+            labels = {"app": name}
+            made[part]["spec"]["selector"] = {"matchLabels": labels}
+            made[part]["spec"]["template"]["metadata"] = {"labels": labels}
+            await world.create(part, made[part])
+        await world.until(lambda: are_ready(world, 4))
+        before = {pod["metadata"]["uid"] for pod in await world.all("pods")}
+
+        for resource, obj in made.items():
+            await world.delete(resource, obj["metadata"]["name"], propagation="Orphan")
+            await world.until(lambda r=resource, o=obj: is_gone(world, r, o["metadata"]["name"]))  # type: ignore[misc]
+            await world.create(resource, obj)
+        await world.until(lambda: are_owned(world, "controllerrevisions.apps", 2))
+        await world.pass_by(30)
+
+        assert {pod["metadata"]["uid"] for pod in await world.all("pods")} == before
+        assert await are_owned(world, "pods", 4)
+
+
+async def are_ready(world: World, count: int) -> bool:
+    return len(await world.ready_pods()) == count
+
+
+async def is_gone(world: World, resource: str, name: str) -> bool:
+    return await world.find(resource, name) is None
+
+
+async def are_owned(world: World, resource: str, count: int) -> bool:
+    found = await world.all(resource)
+    return len(found) == count and all(controller_of(obj) is not None for obj in found)
+
+
+async def test_a_suspended_job_loses_its_pods_and_nothing_else() -> None:
+    async with cluster() as world:
+        pod = {**template(restartPolicy="Never")}
+        pod["metadata"] = {"annotations": {"timonel.dev/simulate": '{"runFor": "60s"}'}}
+        spec = {"parallelism": 2, "completions": 2, "backoffLimit": 0, "template": pod}
+        await world.create("jobs.batch", {"metadata": {"name": "sum"}, "spec": spec})
+        await world.until(lambda: are_ready(world, 2))
+
+        await world.patch("jobs.batch", "sum", {"spec": {"suspend": True}})
+        await world.until(lambda: are_named(world, []))
+        status = await world.status("jobs.batch", "sum")
+        assert "failed" not in status
+        assert "startTime" not in status
+
+        await world.patch("jobs.batch", "sum", {"spec": {"suspend": False}})
+        complete = await world.until(lambda: ended(world, "sum", "Complete"))
+        assert complete["succeeded"] == 2
