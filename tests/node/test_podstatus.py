@@ -255,3 +255,27 @@ def test_an_ephemeral_container_has_a_status_that_nothing_depends_on() -> None:
     assert waiting["ephemeralContainerStatuses"][0]["state"] == {"waiting": {"reason": "ContainerCreating"}}
     assert ended["ephemeralContainerStatuses"][0]["state"]["terminated"]["exitCode"] == 1
     assert (ended["phase"], conditions(ended)["Ready"][0]) == ("Running", "True")
+
+
+RULES = [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]
+
+
+@pytest.mark.parametrize(
+    ("policy", "fields", "code", "phase"),
+    [
+        ("Never", {"restartPolicy": "Never", "restartPolicyRules": RULES}, 42, "Running"),
+        ("Never", {"restartPolicy": "Never", "restartPolicyRules": RULES}, 1, "Failed"),
+        ("Never", {"restartPolicy": "OnFailure"}, 1, "Running"),
+        ("Never", {"restartPolicy": "OnFailure"}, 0, "Succeeded"),
+        ("Always", {"restartPolicy": "Never"}, 0, "Succeeded"),
+        ("Always", {"restartPolicy": "Never"}, 1, "Failed"),
+    ],
+)
+def test_a_container_s_own_policy_decides_the_phase(
+    policy: str, fields: dict[str, Any], code: int, phase: str
+) -> None:
+    found = build(
+        pod(container(**fields), restartPolicy=policy), runtime(ran(state=EXITED, code=code)), facts()
+    )
+
+    assert found["phase"] == phase

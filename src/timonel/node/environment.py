@@ -36,6 +36,7 @@ class Sources:
     host_ip: str = ""
     pod_ips: tuple[str, ...] = ()
     allocatable: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[tuple[str, str], Mapping[str, str] | None] = field(default_factory=dict)  # (volume, path)
 
 
 def expand(text: str, values: Mapping[str, str]) -> str:
@@ -114,11 +115,28 @@ def _value(
         return field_value(pod, ref["fieldPath"], sources)
     if (ref := origin.get("resourceFieldRef")) is not None:
         return resource_value(pod, ref, sources.allocatable, default=container)
+    if (ref := origin.get("fileKeyRef")) is not None:
+        return _from_file(ref, sources)
     if (ref := origin.get("configMapKeyRef")) is not None:
         return _keyed("ConfigMap", "configmap", ref, namespace, sources.config_maps, config_value)
     if (ref := origin.get("secretKeyRef")) is not None:
         return _keyed("Secret", "secret", ref, namespace, sources.secrets, secret_value)
     return ""
+
+
+def file_refs(container: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """(volume, path) of the files that a container's environment names."""
+    refs = ((e.get("valueFrom") or {}).get("fileKeyRef") for e in container.get("env") or ())
+    return {(ref["volumeName"], ref["path"]) for ref in refs if ref is not None}
+
+
+def _from_file(ref: Mapping[str, Any], sources: Sources) -> str | None:
+    known = sources.files.get((ref["volumeName"], ref["path"]))
+    value = None if known is None else known.get(ref["key"])
+    if value is None and not ref.get("optional"):
+        what = "file does not exist" if known is None else f"couldn't find key {ref['key']}"
+        raise ConfigError(f"{what} in volume {ref['volumeName']}, path {ref['path']}")
+    return value
 
 
 def _keyed(

@@ -24,6 +24,7 @@ from timonel.node.podruntime import HASH, PodRuntime, spec_hash
 from timonel.objects.meta import Object
 from timonel.records import dataclass
 
+LOST_CODE = 137  # of what ended with its sandbox
 SANDBOX = ""  # the name of the sandbox's operation among the busy ones; no container can have it
 ContainerSpec = Mapping[str, Any]
 
@@ -91,10 +92,14 @@ def needs_sandbox(pod: Object, runtime: PodRuntime) -> bool:
 
 
 def restart_policy(pod: Object, container: ContainerSpec, *, init: bool) -> str:
+    return _policy(pod["spec"], container, init=init)
+
+
+def _policy(spec: Mapping[str, Any], container: ContainerSpec, *, init: bool) -> str:
     own: str | None = container.get("restartPolicy")
     if own:
         return own
-    policy: str = pod["spec"].get("restartPolicy", "Always")
+    policy: str = spec.get("restartPolicy", "Always")
     return "OnFailure" if init and policy == "Always" else policy
 
 
@@ -104,11 +109,15 @@ def should_restart(pod: Object, container: ContainerSpec, found: Container | Non
         return True
     if found.state is ContainerState.RUNNING:
         return False
-    for rule in container.get("restartPolicyRules") or ():
-        if _rule_matches(rule, found.exit_code):
-            return True
-    policy = restart_policy(pod, container, init=init)
-    return policy == "Always" or (policy == "OnFailure" and found.exit_code != 0)
+    return restarts_after(pod["spec"], container, found.exit_code, init=init)
+
+
+def restarts_after(spec: Mapping[str, Any], container: ContainerSpec, code: int, *, init: bool) -> bool:
+    """Whether a container that ended so is to be run again: by its own rules, its own policy or the pod's."""
+    if any(_rule_matches(rule, code) for rule in container.get("restartPolicyRules") or ()):
+        return True
+    policy = _policy(spec, container, init=init)
+    return policy == "Always" or (policy == "OnFailure" and code != 0)
 
 
 def _rule_matches(rule: Mapping[str, Any], code: int) -> bool:
@@ -155,7 +164,10 @@ def _has_work(pod: Object, runtime: PodRuntime) -> bool:
     runtime = _without_leftovers(runtime)
     if not runtime.containers:
         return True
-    if pod["spec"].get("restartPolicy") == "Never" and runtime.sandbox is not None:
+    spec = pod["spec"]
+    if runtime.sandbox is not None and not any(
+        restarts_after(spec, c, LOST_CODE, init=False) for c in spec["containers"]
+    ):
         return False
     return any(
         should_restart(pod, c, _as_lost(runtime.latest(c["name"])), init=False)

@@ -287,14 +287,13 @@ def _phase_now(
 def phase_of(
     spec: Mapping[str, Any], inits: Sequence[Status], statuses: Sequence[Status], *, is_stopped: bool
 ) -> str:
-    policy = spec.get("restartPolicy", "Always")
-    pending, failed = _count_inits(spec, inits)
+    pending, failed = _count_inits(spec, inits, is_stopped=is_stopped)
     waiting = sum(1 for s in statuses if "waiting" in s["state"] and not s["lastState"])
     running = sum(1 for s in statuses if "running" in s["state"])
     ends = [e for s in statuses if (e := _end_of(s)) is not None]
     succeeded = sum(1 for e in ends if e["exitCode"] == 0)
     has_begun = any("running" in s["state"] or s["lastState"] for s in statuses) or bool(ends)
-    if failed and (policy == "Never" or is_stopped):
+    if failed:
         return "Failed"
     if pending and not has_begun and not is_stopped:
         return "Pending"
@@ -304,13 +303,18 @@ def phase_of(
         return "Running"
     if not ends:
         return "Pending"
-    if is_stopped:
-        return "Succeeded" if succeeded == len(ends) else "Failed"
-    if policy == "Always":
+    if not is_stopped and _any_restarts(spec, statuses):
         return "Running"
-    if succeeded == len(ends):
-        return "Succeeded"
-    return "Failed" if policy == "Never" else "Running"
+    return "Succeeded" if succeeded == len(ends) else "Failed"
+
+
+def _any_restarts(spec: Mapping[str, Any], statuses: Sequence[Status]) -> bool:
+    pairs = zip(spec["containers"], statuses, strict=True)
+    return any(
+        podactions.restarts_after(spec, c, end["exitCode"], init=False)
+        for c, status in pairs
+        if (end := _end_of(status)) is not None
+    )
 
 
 def _end_of(status: Status) -> Status | None:
@@ -322,7 +326,8 @@ def _end_of(status: Status) -> Status | None:
     return found
 
 
-def _count_inits(spec: Mapping[str, Any], statuses: Sequence[Status]) -> tuple[int, int]:
+def _count_inits(spec: Mapping[str, Any], statuses: Sequence[Status], *, is_stopped: bool) -> tuple[int, int]:
+    """Those that are not through yet, and those that failed for good."""
     pending = failed = 0
     for c, status in zip(spec.get("initContainers") or (), statuses, strict=True):
         if podactions.is_sidecar(c):
@@ -330,7 +335,9 @@ def _count_inits(spec: Mapping[str, Any], statuses: Sequence[Status]) -> tuple[i
             continue
         end = _end_of(status)
         if end is not None and end["exitCode"] != 0:
-            failed += 1
+            is_final = is_stopped or not podactions.restarts_after(spec, c, end["exitCode"], init=True)
+            failed += is_final
+            pending += not is_final
         elif "terminated" not in status["state"]:
             pending += 1
     return pending, failed

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from timonel.aio.clock import Clock
 from timonel.aio.threads import Threads
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import NotFound, StatusError
-from timonel.node import cgroups, environment, podspec
+from timonel.node import cgroups, envfile, environment, podspec
 from timonel.node.admission import Abilities
 from timonel.node.cri.runtime import Container, Device, Image, Mount, Runtime, Sandbox
 from timonel.node.environment import ConfigError, Sources
@@ -31,6 +32,7 @@ from timonel.node.volumes import mounts
 from timonel.node.volumes.container_mounts import container_devices, container_mounts
 from timonel.node.volumes.manager import PodVolumes, read_only
 from timonel.node.volumes.source import Context, VolumeError
+from timonel.node.volumes.subpath import read_below
 from timonel.objects.meta import Key, Object, uid_of
 from timonel.records import dataclass
 
@@ -241,7 +243,8 @@ class Preparation:
         await shop.services_known.wait()
         host_network = bool(pod["spec"].get("hostNetwork"))
         ips = (shop.node.ip,) if host_network else sandbox.ips
-        env = environment.build(pod, spec, await self._sources(ips))
+        sources = replace(await self._sources(ips), files=await self._env_files(spec))
+        env = environment.build(pod, spec, sources)
         mounts: tuple[Mount, ...] = ()
         devices: tuple[Device, ...] = ()
         if self._volumes is not None:
@@ -255,6 +258,16 @@ class Preparation:
         return await shop.runtime.create_container(
             sandbox.id, config, podspec.sandbox_config(pod, sandbox.attempt, shop.node)
         )
+
+    async def _env_files(self, spec: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, str] | None]:
+        found = dict[tuple[str, str], Mapping[str, str] | None]()
+        for volume, path in environment.file_refs(spec):
+            if self._volumes is None or volume not in self._volumes.paths:
+                raise ConfigError(f'volume "{volume}" is not mounted')
+            place = Path(self._volumes.paths[volume])
+            text = await self._shop.threads.run(read_below, place, path, envfile.SIZE_LIMIT)
+            found[volume, path] = None if text is None else envfile.parse(text)
+        return found
 
     def _mounts(
         self, pod: Object, spec: Mapping[str, Any], env: Mapping[str, str], ips: Sequence[str], attempt: int

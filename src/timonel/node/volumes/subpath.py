@@ -92,6 +92,26 @@ def open_below(volume: Path, sub: str, *, make: bool = True) -> int:
         os.close(base)
 
 
+def read_below(volume: Path, sub: str, limit: int) -> str | None:
+    """The text of a file in a volume; None if there is none. Links must not lead out of the volume."""
+    base = os.open(volume.resolve(), os.O_PATH | os.O_CLOEXEC)
+    try:
+        opened = _open_beneath(base, sub)
+    except FileNotFoundError:
+        return None
+    except OSError as e:
+        raise VolumeError(f'"{sub}" cannot be read: {e.strerror}') from e
+    finally:
+        os.close(base)
+    try:
+        found = os.fstat(opened)
+        if not stat.S_ISREG(found.st_mode) or found.st_size > limit:
+            raise VolumeError(f'"{sub}" is no file of at most {limit} bytes')
+        return Path(f"/proc/self/fd/{opened}").read_text(encoding="utf-8", errors="surrogateescape")
+    finally:
+        os.close(opened)
+
+
 def _make(base: int, sub: str) -> None:
     """Each directory is made in one that is held open, so not in what a link was put for."""
     parts = PurePath(sub).parts
