@@ -116,7 +116,7 @@ async def wait_ready(client: Client) -> int:
 
 async def node_address(client: Client) -> str:
     nodes = (await client.list("nodes")).items
-    return next(a["address"] for a in nodes[0]["status"]["addresses"] if a["type"] == "InternalIP")
+    return next(str(a["address"]) for a in nodes[0]["status"]["addresses"] if a["type"] == "InternalIP")
 
 
 def fetch(url: str) -> str:

@@ -83,7 +83,9 @@ def add(
     data_dir: Path | None,
 ) -> None:
     """Add so many simulated nodes. They heartbeat, and what is scheduled to them lives."""
-    amounts = {k: Amount().convert(v, None, None) for k, v in _pairs(extended, "--resource").items()}
+    amounts = {
+        _resource(k): Amount().convert(v, None, None) for k, v in _pairs(extended, "--resource").items()
+    }
     size = machines.Size(cpu, memory, str(pods), amounts)
     marked, tainted = _pairs(labels, "--label"), [_taint(text) for text in taints]
 
@@ -170,6 +172,15 @@ def _pairs(texts: Iterable[str], option: str) -> dict[str, str]:
             raise click.UsageError(f"{option} takes KEY=VALUE, not {text!r}.")
         found[key] = value
     return found
+
+
+def _resource(name: str) -> str:
+    """What pods can ask for."""
+    if "/" not in name and not name.startswith("hugepages-") and name != "ephemeral-storage":
+        raise click.UsageError(
+            f"--resource takes names such as nvidia.com/gpu, hugepages-2Mi and ephemeral-storage, not {name!r}."
+        )
+    return name
 
 
 def _taint(text: str) -> dict[str, str]:
