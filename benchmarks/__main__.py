@@ -11,6 +11,7 @@ import sys
 from benchmarks import (
     containers,
     custom_resources,
+    fairness,
     memory,
     requests,
     scheduling,
@@ -28,6 +29,7 @@ ALL = (
     *workloads.BENCHMARKS,
     *scheduling.BENCHMARKS,
     *simulation.BENCHMARKS,
+    *fairness.BENCHMARKS,
     *custom_resources.BENCHMARKS,
     *containers.BENCHMARKS,
 )

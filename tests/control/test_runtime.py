@@ -25,11 +25,11 @@ INDEX = ResourceIndex([ResourceInfo(SETS, "ReplicaSet"), ResourceInfo(PODS, "Pod
 ALL_VERBS = ("create", "delete", "deletecollection", "list", "watch")
 
 
-def replica_set(name: str, replicas: int) -> Object:
+def replica_set(name: str, replicas: int, namespace: str = "shop") -> Object:
     return {
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
-        "metadata": {"name": name, "namespace": "shop"},
+        "metadata": {"name": name, "namespace": namespace},
         "spec": {"replicas": replicas},
     }
 
@@ -46,7 +46,7 @@ def reconcile(desired: Object, pods: int) -> Plan:
     pod = {
         "metadata": {
             "generateName": f"{desired['metadata']['name']}-",
-            "namespace": "shop",
+            "namespace": desired["metadata"]["namespace"],
             "ownerReferences": [controller_ref(desired)],
         }
     }
@@ -178,6 +178,18 @@ async def test_a_burst_of_objects_starves_nobody(cluster: MemoryTransport) -> No
     assert len(order) == len(set(order)) == 2001
     assert order.index("late") < 1500
     assert service.controllers[0].queue.retries < 50
+
+
+async def test_who_has_few_objects_does_not_wait_for_who_has_many(cluster: MemoryTransport) -> None:
+    for number in range(2000):
+        await cluster.create(SETS, replica_set(f"many-{number}", 1, "crowd"))
+    for number in range(5):
+        await cluster.create(SETS, replica_set(f"few-{number}", 1))
+    async with controllers(cluster):
+        order = [name async for name in _served(cluster, 2005)]
+
+    # All of them waited when the controller began; namespaces take turns.
+    assert [name for name in order[:20] if name.startswith("few")] == [f"few-{n}" for n in range(5)]
 
 
 async def _many(cluster: MemoryTransport, count: int) -> None:
