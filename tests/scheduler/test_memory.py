@@ -70,6 +70,7 @@ steps = st.lists(
         st.tuples(st.just("add"), kinds, apps, st.integers(0, 4)),
         st.tuples(st.just("drop"), st.just(""), st.just(""), st.integers(0, 9)),
         st.tuples(st.just("nominate"), kinds, apps, st.integers(0, 4)),
+        st.tuples(st.just("decide nominated"), st.just(""), st.just(""), st.integers(0, 9)),
         st.tuples(st.sampled_from(("node", "no node")), st.just(""), st.just(""), st.integers(0, 6)),
     ),
     max_size=30,
@@ -97,6 +98,10 @@ def test_remembering_changes_no_decision(script: list[tuple[str, str, str, int]]
             table.remove_pod(*placed.pop(number % len(placed)))
         elif what == "nominate":
             table.nominate(pod_info(made(kind, uid, app)), name)
+        elif what == "decide nominated" and table.nominated:
+            uids = sorted(table.nominated)
+            _, info = table.nominated[uids[number % len(uids)]]
+            decided(memory, profile, table, info.pod)
         elif what == "decide":
             decided(memory, profile, table, made(kind, uid, app))
 
@@ -106,17 +111,26 @@ def decided(memory: Memory, profile: Profile, table: Nodes, obj: Object) -> None
     try:
         _, row = memory.choose(info)
     except cycle.Unschedulable as exc:
-        remembered = str(exc)
+        remembered: Diagnosis | None = exc.diagnosis
     else:
-        remembered = ""
+        remembered = None
     state, diagnosis = State(info, table, Objects()), Diagnosis(len(table))
-    if remembered:
+    if remembered is not None:
         with pytest.raises(cycle.Unschedulable) as caught:
             cycle.choose(profile, state)
-        assert remembered == str(caught.value)
+        anew = caught.value.diagnosis
+        assert remembered.message == anew.message
+        assert remembered.plugins == anew.plugins
+        assert remembered.unresolvable.tolist() == anew.unresolvable.tolist()
+        assert remembered.nomination == anew.nomination
         return
     rows = cycle.feasible(profile, state, diagnosis)
     assert row in rows
+    if info.uid in table.nominated:
+        own = cycle.nomination_of(state)
+        assert row == own or own not in rows
+        if row == own:
+            return
     scores = cycle.score(profile, state, rows)
     assert scores[np.flatnonzero(rows == row)[0]] == scores.max()
 

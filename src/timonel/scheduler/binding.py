@@ -14,7 +14,7 @@ from timonel.machinery.errors import StatusError
 from timonel.objects.meta import Object
 from timonel.scheduler import cycle
 from timonel.scheduler.extenders import Extender, ExtenderFailed
-from timonel.scheduler.framework import Nomination, PluginFailed, PreFlightPlugin, Rejected, State
+from timonel.scheduler.framework import Nomination, PluginFailed, Rejected, State
 from timonel.scheduler.measures import FAILED, REFUSED, SUCCESS, Measures
 from timonel.scheduler.podinfo import PodInfo
 from timonel.scheduler.profile import Profile
@@ -55,7 +55,7 @@ class Binding:
         """Permit, work before the binding, the binding itself; raises what a plugin raises."""
         if profile.permit:
             await self._permit(profile, state.info, state, node)
-        if any(isinstance(p, PreFlightPlugin) and p.has_to_pre_bind(state) for p in profile.pre_bind):
+        if any(plugin.has_to_pre_bind(state) for plugin in profile.pre_flight):
             await self._expect(state, node)
         await self._pre_bind(profile, state, node)
         await self._bind_by_plugin_or_extender(profile, state, node)

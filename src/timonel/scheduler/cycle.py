@@ -219,8 +219,11 @@ def _help(profile: Profile, state: State, diagnosis: Diagnosis) -> None:
 
 def lacks_only_room(profile: Profile, state: State) -> bool:
     """Whether no filter but NodeResourcesFit can have something against a node that is not hopeless."""
-    if state.nodes.nominated_repelling:
-        return False
+    return not state.nodes.nominated_repelling and asks_for_room_alone(profile, state)
+
+
+def asks_for_room_alone(profile: Profile, state: State) -> bool:
+    """As `lacks_only_room`, as long as no pod is nominated that keeps others away."""
     before = True
     for plugin in profile.filter:
         name = profile.name_of(plugin)

@@ -8,7 +8,8 @@ that depend on the whole cluster keep accounts in their notes, which follow the 
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -16,11 +17,13 @@ import numpy as np
 from timonel.scheduler import cycle, extendedresources
 from timonel.scheduler.cycle import Unschedulable
 from timonel.scheduler.framework import Diagnosis, Reads, State
-from timonel.scheduler.nodes import Ints, Nodes
+from timonel.scheduler.measures import REFUSED, SUCCESS
+from timonel.scheduler.nodes import Ints, Mask, Nodes
 from timonel.scheduler.plugins.node_resources_fit import NodeResourcesFit
 from timonel.scheduler.podinfo import PodInfo
 from timonel.scheduler.preemption import room
 from timonel.scheduler.profile import Profile
+from timonel.scheduler.refusals import Refusals
 
 KINDS = 256  # remembered at the same time
 MOST_CHANGES = 4096  # from which on counting anew is cheaper
@@ -36,17 +39,22 @@ class Kind:
         self.diagnosis = Diagnosis(state.count)
         self.diagnosis.unresolvable = np.zeros(state.count, dtype=np.bool_)
         self.rows = cycle.pre_filter(profile, state, self.diagnosis)  # worth looking at
-        self._local = [p for p in profile.filter if profile.scope_of(p) in ("nodes", "row")]
-        self._wide = [p for p in profile.filter if profile.scope_of(p) not in ("nodes", "row")]
+        asked = [p for p in profile.filter if profile.name_of(p) not in state.skipped]
+        self._local = [p for p in asked if profile.scope_of(p) in ("nodes", "row")]
+        self._wide = [p for p in asked if profile.scope_of(p) not in ("nodes", "row")]
         scores = [p for p in profile.score if profile.name_of(p) not in profile.normalizing]
         self._summed = [p for p in scores if profile.scope_of(p) in ("nodes", "row")]
         self._apart = [p for p in profile.score if p not in self._summed]
         self._base: Ints = np.full(state.count, OUT, dtype=np.int64)
+        self._refusals = Refusals(state.count)
         self._kept: dict[str, Any] = {}  # scores that are normalized and depend on nodes alone
-        self._crowded: dict[
-            int, list[str]
-        ] = {}  # rows that pods are nominated to: what those leave too little of
+        self._asks_for_room_alone = cycle.asks_for_room_alone(profile, state)
+        # What pods nominated to a row leave too little of, where it would pass without them; all of it; and where.
+        self._crowded: dict[int, list[str]] = {}
+        self._crowd: Counter[str] = Counter()
+        self._is_crowded: Mask = np.zeros(state.count, dtype=np.bool_)
         self._look(self.rows)
+        self._look_at_nominated(state.nodes.row[n] for n in state.nodes.nominations if n in state.nodes.row)
 
     def is_current(self) -> bool:
         """Brings the accounts up to date, if that is possible."""
@@ -59,35 +67,33 @@ class Kind:
         self.mark = nodes.mark
         if not changes:
             return True
-        dirty: dict[int, None] = {}
+        dirty: dict[int, bool] = {}  # whether there are other pods on it; else it is nominations alone
         for row, info, sign in changes:
-            dirty[row] = None
-            if info is not None:
-                for following in self.profile.following:
-                    following.pod_changed(self.state, info, row, sign)
+            if info is None:
+                dirty.setdefault(row, False)
+                continue
+            dirty[row] = True
+            for following in self.profile.following:
+                following.pod_changed(self.state, info, row, sign)
         for row in dirty:
-            self._crowded.pop(row, None)
             for forgetting in self.profile.forgetting:
                 forgetting.row_changed(self.state, row)
-        rows = np.fromiter(dirty, np.int64, len(dirty))
+        rows = np.array([row for row, has_others in dirty.items() if has_others], dtype=np.int64)
         if len(self.rows) < self.state.count:
             rows = rows[np.isin(rows, self.rows)]
         if len(rows):
             self._look(rows)
+        self._look_at_nominated(dirty)
         return True
 
     def _look(self, rows: Ints) -> None:
         """The filters and scores of nodes by themselves."""
         self._base[rows] = OUT
-        left = np.ones(len(rows), dtype=np.bool_)
+        self._refusals.forget(rows)
         for plugin in self._local:
-            if self.profile.name_of(plugin) in self.state.skipped:
-                continue
-            for refusal in plugin.filter(self.state, rows):
-                left &= ~refusal.mask
-        rows = rows if left.all() else rows[left]
-        if not len(rows):
-            return
+            rows = self._refusals.note(self.profile.name_of(plugin), rows, plugin.filter(self.state, rows))
+            if not len(rows):
+                return
         total = np.zeros(len(rows), dtype=np.int64)
         for scoring in self._summed:
             scores = scoring.score(self.state, rows)
@@ -97,62 +103,75 @@ class Kind:
                 )
         self._base[rows] = total
 
+    def _look_at_nominated(self, rows: Iterable[int]) -> None:
+        """What pods that are nominated to these rows, and as important as this kind, leave too little of."""
+        nodes = self.state.nodes
+        if not self._asks_for_room_alone or not (nodes.nominations or self._crowded):
+            return
+        for row in rows:
+            before = self._crowded.pop(row, None)
+            if before is not None:
+                self._crowd.subtract(before)
+                self._is_crowded[row] = False
+            if self._base[row] > OUT and nodes.name(row) in nodes.nominations:
+                lacking = room(nodes, self.state.info, row, for_another=True).lacking()
+                if lacking:
+                    self._crowded[row] = lacking
+                    self._crowd.update(lacking)
+                    self._is_crowded[row] = True
+
     def choose(self) -> int:
         """The row of the best node, or -1."""
         measures, since = self.profile.measures, self.profile.measures.watch()
-        rows = self._passing_wide()
-        refused = self._refused_for_nominated()
-        if refused:
-            rows = np.flatnonzero(self._base > OUT) if rows is None else rows
-            rows = rows[~np.isin(rows, refused)]
-        if rows is None:
-            rows = np.flatnonzero(self._base > OUT)
+        own = cycle.nomination_of(self.state)
+        if own >= 0 and self._passes(own):
+            measures.point("Filter", self.profile.scheduler_name, since)
+            return own
+        rows = self._passing()
         if len(rows):  # where none is left the filters are asked again, for the diagnosis
             measures.point("Filter", self.profile.scheduler_name, since)
-            rows = cycle.candidates(self.profile, self.state, self.rows, rows)
+            rows = cycle.sample(self.profile, self.state, self.rows, rows)
         if len(rows) < 2:
             return int(rows[0]) if len(rows) else -1
         added = self._added(rows)
-        if added is None:
-            best = int(np.argmax(self._base[rows])) if len(rows) else -1
-            return int(rows[best]) if best >= 0 else -1
-        return int(rows[np.argmax(self._base[rows] + added)])
+        scores = self._base[rows] if added is None else self._base[rows] + added
+        return int(rows[np.argmax(scores)])
 
-    def _passing_wide(self) -> Ints | None:
-        """Rows that also pass the filters that look at the whole cluster; None where there are none of those."""
-        rows: Ints | None = None
+    def _passes(self, own: int) -> bool:
+        """Whether the row that this pod is nominated to will do."""
+        if self._base[own] == OUT or self._is_refused_for_nominated(own):
+            return False
+        return bool(len(self._passing_wide(np.array([own], dtype=np.int64))))
+
+    def _passing(self) -> Ints:
+        if self._lacks_only_room and self._crowded:
+            return self._passing_wide(np.flatnonzero((self._base > OUT) & ~self._is_crowded))
+        rows = self._passing_wide(np.flatnonzero(self._base > OUT))
+        nodes = self.state.nodes
+        if not nodes.nominations or self._lacks_only_room:
+            return rows
+        nominated = [nodes.row[node] for node in nodes.nominations if node in nodes.row]
+        refused = [row for row in nominated if self._base[row] > OUT and self._refused(row)]
+        return rows[~np.isin(rows, refused)] if refused else rows
+
+    def _passing_wide(self, rows: Ints) -> Ints:
+        """Those of the rows that also pass the filters that look at the whole cluster."""
         for plugin in self._wide:
-            if self.profile.name_of(plugin) in self.state.skipped:
-                continue
-            if rows is None:
-                rows = np.flatnonzero(self._base > OUT)
             left = np.ones(len(rows), dtype=np.bool_)
             for refusal in plugin.filter(self.state, rows):
                 left &= ~refusal.mask
             rows = rows[left]
         return rows
 
-    def _refused_for_nominated(self) -> list[int]:
-        nodes = self.state.nodes
-        if not nodes.nominations:
-            return []
-        rows = [nodes.row[node] for node in nodes.nominations if node in nodes.row]
-        open_rows = [row for row in rows if self._base[row] > OUT]
-        if not open_rows:
-            return []
-        by_room = cycle.lacks_only_room(self.profile, self.state)
-        return [row for row in open_rows if (self._lacking(row) if by_room else self._refused(row))]
+    @property
+    def _lacks_only_room(self) -> bool:
+        return self._asks_for_room_alone and not self.state.nodes.nominated_repelling
 
-    def _lacking(self, row: int) -> list[str]:
-        """What the pods nominated to a node, if they are as important, leave too little of for this one."""
-        nodes, info = self.state.nodes, self.state.info
-        own = nodes.nominated.get(info.uid)
-        if own is not None and nodes.row.get(own[0]) == row:
-            return room(nodes, info, row).lacking()  # what holds for this pod holds for no other
-        known = self._crowded.get(row)
-        if known is None:
-            known = self._crowded[row] = room(nodes, info, row).lacking()
-        return known
+    def _is_refused_for_nominated(self, own: int) -> bool:
+        """Of the row that this pod is nominated to: what holds for this pod holds for no other."""
+        if self._lacks_only_room:
+            return bool(own in self._crowded and room(self.state.nodes, self.state.info, own).lacking())
+        return self._refused(own)
 
     def _refused(self, row: int) -> bool:
         at = np.array([row], dtype=np.int64)
@@ -198,15 +217,30 @@ class Kind:
             state.count, known.reasons.copy(), set(known.plugins), known.rejected, known.unresolvable.copy()
         )
         if not diagnosis.rejected:
-            rows = cycle.passing(profile, state, diagnosis, self.rows)
-            if cycle.lacks_only_room(profile, state):
-                diagnosis.reasons.update(reason for row in rows.tolist() for reason in self._lacking(row))
-                if len(rows):
-                    diagnosis.plugins.add(NodeResourcesFit.name)
-            else:
+            rows = self._told(diagnosis)
+            if not self._lacks_only_room:
                 cycle.beside_nominated(profile, state, diagnosis, rows)
+            elif len(rows):
+                self._tell_of_crowds(diagnosis)
         cycle.post_filter(profile, state, diagnosis)
         return Unschedulable(diagnosis)
+
+    def _told(self, diagnosis: Diagnosis) -> Ints:
+        """What all filters say; the rows that none of them refuses."""
+        if self._wide:  # they stand among the others: who is told depends on the order
+            return cycle.passing(self.profile, self.state, diagnosis, self.rows)
+        measures, since = self.profile.measures, self.profile.measures.watch()
+        rows = self._refusals.tell(diagnosis, self.rows)
+        measures.point("Filter", self.profile.scheduler_name, since, SUCCESS if len(rows) else REFUSED)
+        return rows
+
+    def _tell_of_crowds(self, diagnosis: Diagnosis) -> None:
+        diagnosis.plugins.add(NodeResourcesFit.name)
+        reasons, own = self._crowd.copy(), cycle.nomination_of(self.state)
+        if own in self._crowded:  # which is less crowded for the pod itself
+            reasons.subtract(self._crowded[own])
+            reasons.update(room(self.state.nodes, self.state.info, own).lacking())
+        diagnosis.reasons.update(+reasons)
 
 
 class Memory:

@@ -137,8 +137,11 @@ class Room:
         return self.pods > 0 and all(free[resource] >= amount for resource, amount in self.asked.items())
 
 
-def room(nodes: Nodes, info: PodInfo, row: int) -> Room:
-    """What is left of a node for a pod, once those have come that are nominated there and as important as it."""
+def room(nodes: Nodes, info: PodInfo, row: int, *, for_another: bool = False) -> Room:
+    """What is left of a node for a pod, once those have come that are nominated there and as important as it.
+
+    `for_another`: for one that is like it, and nominated nowhere.
+    """
     free = {
         resource: int(nodes.allocatable[row, column] - nodes.requested[row, column])
         for resource, column in ((r, nodes.column_of(r)) for r in info.requests)
@@ -146,7 +149,7 @@ def room(nodes: Nodes, info: PodInfo, row: int) -> Room:
     column = nodes.resources[PODS]
     found = Room(free, info.requests, int(nodes.allocatable[row, column] - nodes.requested[row, column]))
     for other in (nodes.nominations.get(nodes.name(row)) or {}).values():
-        if other.uid != info.uid and other.priority >= info.priority:
+        if (for_another or other.uid != info.uid) and other.priority >= info.priority:
             found.add(other)
     return found
 

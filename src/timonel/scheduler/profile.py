@@ -91,6 +91,7 @@ class Profile:
         self.reserve = self._serving("reserve", framework.ReservePlugin)
         self.permit = self._serving("permit", framework.PermitPlugin)
         self.pre_bind = self._serving("preBind", framework.PreBindPlugin)
+        self.pre_flight = _of(self.pre_bind, framework.PreFlightPlugin)
         self.bind = self._serving("bind", framework.BindPlugin)
         self.post_bind = self._serving("postBind", framework.PostBindPlugin)
         self.following = _of(self.pre_filter, framework.FollowingPlugin)
