@@ -29,6 +29,9 @@ from timonel.machinery.errors import AlreadyExists, Conflict, NotFound
 from timonel.objects.meta import Key, Object, key_of, uid_of
 
 WORTH_A_REST = 0.001  # seconds; deciding about most objects is quicker
+# Nobody counts them, owns by them or waits for their end, and there are more of them than of anything else. Upstream:
+# pkg/quota/v1/install/registry.go (DefaultIgnoredResources)
+UNFOLLOWED = frozenset({"events", "events.events.k8s.io"})
 REST = 10.0  # times as long as a decision took, its key rests, so that a flood of events costs a tenth of the time
 LONGEST_REST = 1.0
 
@@ -92,7 +95,9 @@ class Controller:
     def _is_other(self, info: ResourceInfo) -> bool:
         named = {w.resource for w in self.what.watches}
         return (
-            info.resource.namespaced and str(info.resource) not in named and set(info.verbs) >= NEEDED_VERBS
+            info.resource.namespaced
+            and str(info.resource) not in named | UNFOLLOWED
+            and set(info.verbs) >= NEEDED_VERBS
         )
 
     def _came(self, resource: str, informer: Informer) -> Handler:
