@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -227,6 +228,61 @@ async def test_faults_are_got_over(seed: int) -> None:
             return not await world.all("pods")
 
         await world.until(is_gone, within=300)
+
+
+async def test_a_whole_life_in_stages_runs_from_init_containers_to_finalizers() -> None:
+    stages = read((Path(__file__).parent / "lives.yaml").read_text())
+    async with simulated(2, stages=stages) as (world, _, _):
+        spec = template(initContainers=[{"name": "first", "image": "init:1"}])
+        meta = {
+            "name": "one",
+            "finalizers": ["kwok.x-k8s.io/fake"],
+            "annotations": {DELAY: "10s", JITTER: "10s"},
+        }
+        await world.create("pods", {"metadata": meta, "spec": spec["spec"]})
+        job = {"template": template(restartPolicy="Never")}
+        await world.create("jobs.batch", {"metadata": {"name": "short"}, "spec": job})
+        await world.pass_by(8)
+        assert "startTime" not in await world.status("pods", "one")
+
+        lives: list[tuple[str, str, str]] = []
+        for _ in range(40):
+            await world.pass_by(0.25)
+            if (life := await life_of(world, "one")) not in lives:
+                lives.append(life)
+
+        assert lives == [
+            ("Pending", "", ""),
+            ("Pending", "waiting", "waiting"),
+            ("Pending", "running", "waiting"),
+            ("Pending", "terminated", "waiting"),
+            ("Running", "terminated", "running"),
+        ]
+        assert (await world.status("jobs.batch", "short"))["succeeded"] == 1
+        assert len(await ready_nodes(world)) == 2
+        events = {e["reason"]: e["message"] for e in await world.all("events")}
+        assert events["Created"].startswith("Created 1 of ")
+
+        await world.delete("pods", "one")
+        await world.pass_by(2)
+        left = await world.find("pods", "one")
+        assert left is not None
+        assert "finalizers" not in left["metadata"]
+        await world.pass_by(30)
+        assert await world.find("pods", "one") is None
+
+
+DELAY, JITTER = "pod-create.stage.kwok.x-k8s.io/delay", "pod-create.stage.kwok.x-k8s.io/jitter-delay"
+
+
+async def life_of(world: World, name: str) -> tuple[str, str, str]:
+    """Its phase, and the states of its first init container and its first container."""
+    status = await world.status("pods", name)
+
+    def state(statuses: str) -> str:
+        return "".join(status[statuses][0]["state"]) if statuses in status else ""
+
+    return status["phase"], state("initContainerStatuses"), state("containerStatuses")
 
 
 async def test_pods_live_by_stages() -> None:
