@@ -105,6 +105,15 @@ class World:
             await asyncio.sleep(0.02)
         raise AssertionError(f"{reason} never came, but {conditions}")
 
+    async def until_documented(self) -> None:
+        """All its documents have been read, each on a connection of its own."""
+        wanted = {"/apis/acme.io/v1", "/openapi/v3", "/openapi/v2"}
+        for _ in range(1000):
+            if wanted <= {asked.path for asked in self.backend.asked}:
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"only {[asked.path for asked in self.backend.asked]} were read")
+
     async def until_listed(self, reason: str) -> None:
         for _ in range(1000):
             found = await self.ask("GET", "/apis/apiregistration.k8s.io/v1/apiservices/v1.acme.io")
@@ -171,6 +180,7 @@ async def test_connections_are_kept_and_opened_again_when_the_server_closed_them
     async with world(tmp_path) as w:
         await w.register(caBundle=w.bundle)
         await w.until("Passed")
+        await w.until_documented()
         assert (await w.ask("GET", f"{GROUP}/widgets/a")).status == 418
         before = len(w.backend.connections)
 
