@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from timonel.objects.meta import Object, labels_of
 from timonel.scheduler.nodes import MISSING, LabelColumn, Mask, Nodes
 
 
@@ -39,6 +40,21 @@ def match_term(nodes: Nodes, term: Mapping[str, Any]) -> Mask:
     for requirement in fields:
         mask &= _holds(LabelColumn(nodes.names), requirement)
     return mask
+
+
+def node_matches(node: Object, labels: Mapping[str, str], terms: Iterable[Mapping[str, Any]] | None) -> bool:
+    """The same for one node by itself: a nodeSelector, and terms if there are any."""
+    own = labels_of(node)
+    if any(own.get(key) != value for key, value in labels.items()):
+        return False
+    return terms is None or any(_one_matches(node, term) for term in terms)
+
+
+def _one_matches(node: Object, term: Mapping[str, Any]) -> bool:
+    own, name = labels_of(node), node["metadata"]["name"]
+    asked = [(own.get(r["key"]), r) for r in term.get("matchExpressions") or ()]
+    asked += [(name, r) for r in term.get("matchFields") or ()]
+    return bool(asked) and all(bool(_holds(LabelColumn([value]), r)[0]) for value, r in asked)
 
 
 def _holds(column: LabelColumn, requirement: Mapping[str, Any]) -> Mask:

@@ -170,6 +170,14 @@ def _claims(pod: Object) -> Iterable[str]:
             yield f"{pod['metadata']['name']}-{volume['name']}"
 
 
+def is_claimed(info: PodInfo, claim: Object | None) -> bool:
+    """Whether a PersistentVolumeClaim is one of the pod's."""
+    if claim is None:
+        return True
+    meta = claim["metadata"]
+    return meta.get("namespace", "") == info.key.namespace and meta["name"] in info.claims
+
+
 def is_scalar(resource: str) -> bool:
     """Resources that score only the pods that ask for them: extended ones, huge pages, attachable volumes."""
     if resource.startswith(("hugepages-", "attachable-volumes-")):

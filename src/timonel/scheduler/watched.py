@@ -18,6 +18,7 @@ EVENTS: Mapping[str, str] = {
     "storageclasses.storage.k8s.io": "class",
     "csinodes.storage.k8s.io": "csinode",
     "csidrivers.storage.k8s.io": "capacity",
+    "volumeattachments.storage.k8s.io": "attachment",
     "csistoragecapacities.storage.k8s.io": "capacity",
     "resourceclaims.resource.k8s.io": "resource-claim",
     "resourceslices.resource.k8s.io": "resource-slice",

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from timonel.objects.meta import Object
 from timonel.scheduler.framework import Refusal, Rejected, Skip, State, normalized
-from timonel.scheduler.nodematch import match_labels, match_term, match_terms
+from timonel.scheduler.nodematch import match_labels, match_term, match_terms, node_matches
 from timonel.scheduler.nodes import Ints, Mask
+from timonel.scheduler.podinfo import PodInfo
 
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 PREFERRED = "preferredDuringSchedulingIgnoredDuringExecution"
@@ -30,6 +32,17 @@ class NodeAffinity:
         required = (added or {}).get(REQUIRED)
         self._added_required = None if required is None else required.get("nodeSelectorTerms") or ()
         self._added_preferred = tuple((added or {}).get(PREFERRED) or ())
+
+    def may_help(self, info: PodInfo, event: str, old: Object | None, new: Object | None) -> bool:
+        """A node helps that the pod may have, and before could not."""
+        if new is None:
+            return True
+        return self._may_have(info, new) and (old is None or not self._may_have(info, old))
+
+    def _may_have(self, info: PodInfo, node: Object) -> bool:
+        if self._added_required is not None and not node_matches(node, {}, self._added_required):
+            return False
+        return node_matches(node, info.spec.get("nodeSelector") or {}, _terms(info))
 
     def pre_filter(self, state: State) -> set[str] | None:
         terms = _required(state)
@@ -80,7 +93,11 @@ def _matches(state: State, selector: Mapping[str, str], terms: Sequence[Mapping[
 
 
 def _required(state: State) -> Sequence[Mapping[str, Any]] | None:
-    affinity = (state.info.spec.get("affinity") or {}).get("nodeAffinity") or {}
+    return _terms(state.info)
+
+
+def _terms(info: PodInfo) -> Sequence[Mapping[str, Any]] | None:
+    affinity = (info.spec.get("affinity") or {}).get("nodeAffinity") or {}
     required = affinity.get(REQUIRED)
     return None if required is None else required.get("nodeSelectorTerms") or ()
 

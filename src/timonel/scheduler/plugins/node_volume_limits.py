@@ -1,5 +1,7 @@
 """NodeVolumeLimits: a node takes as many volumes of a CSI driver as its CSINode says.
 
+Those of its pods count, and those that are attached to it still, or already, for pods that are not there.
+
 Upstream: pkg/scheduler/framework/plugins/nodevolumelimits/csi.go.
 """
 
@@ -10,12 +12,13 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from timonel.objects.meta import Key
+from timonel.objects.meta import Key, Object
 from timonel.scheduler.framework import Refusal, Skip, State
 from timonel.scheduler.nodes import Ints
-from timonel.scheduler.podinfo import PodInfo
+from timonel.scheduler.podinfo import PodInfo, is_claimed, pod_info
 
 REASON = "node(s) exceed max volume count"
+ATTACHMENTS = "volumeattachments.storage.k8s.io"
 CSI_NODES = "csinodes.storage.k8s.io"
 NO_PROVISIONER = "kubernetes.io/no-provisioner"
 
@@ -25,7 +28,20 @@ Volume = tuple[str, str]  # driver, handle
 class NodeVolumeLimits:
     name = "NodeVolumeLimits"
     scope = "row"
-    events = frozenset({"csinode", "pod-deleted", "claim", "volume", "node-added"})
+    events = frozenset({"csinode", "pod-deleted", "claim", "volume", "attachment", "node-added"})
+
+    def may_help(self, info: PodInfo, event: str, old: Object | None, new: Object | None) -> bool:
+        """Of claims, the pod's own; of attachments, those that end; of pods that go, those with volumes."""
+        match event:
+            case "claim":
+                return is_claimed(info, new or old)
+            case "attachment":
+                return new is None
+            case "pod-deleted":
+                return old is None or bool(pod_info(old).claims)
+            case "csinode":
+                return new is not None and _has_more(old, new)
+        return True
 
     def pre_filter(self, state: State) -> set[str] | None:
         if not state.info.claims:
@@ -43,13 +59,37 @@ class NodeVolumeLimits:
         if not limits:
             return False
         there = {volume for info in state.nodes.pods[row].values() for volume in _volumes(state, info)}
+        there |= state.once("NodeVolumeLimits.attached", lambda: _attached(state)).get(
+            state.nodes.name(row), set()
+        )
         now = Counter(driver for driver, _ in there)
         more = Counter(driver for driver, _ in wanted - there)
         return any(driver in limits and now[driver] + n > limits[driver] for driver, n in more.items())
 
 
+def _attached(state: State) -> Mapping[str, set[Volume]]:
+    """The volumes of CSI drivers that are attached, or are to be, by node."""
+    found: dict[str, set[Volume]] = {}
+    for attachment in state.reads.list(ATTACHMENTS):
+        spec = attachment["spec"]
+        name = (spec.get("source") or {}).get("persistentVolumeName")
+        volume = state.reads.get("persistentvolumes", Key("", name)) if name else None
+        csi = volume["spec"].get("csi") if volume is not None else None
+        if csi:
+            found.setdefault(spec["nodeName"], set()).add((spec["attacher"], csi["volumeHandle"]))
+    return found
+
+
+def _has_more(old: Object | None, new: Object) -> bool:
+    before, now = _counts(old), _counts(new)
+    return old is None or any(driver not in now or now[driver] > n for driver, n in before.items())
+
+
 def _limits(state: State, node: str) -> Mapping[str, int]:
-    found = state.reads.get(CSI_NODES, Key("", node))
+    return _counts(state.reads.get(CSI_NODES, Key("", node)))
+
+
+def _counts(found: Object | None) -> Mapping[str, int]:
     drivers = ((found or {}).get("spec") or {}).get("drivers") or ()
     told = {d["name"]: (d.get("allocatable") or {}).get("count") for d in drivers}
     return {name: count for name, count in told.items() if count is not None}

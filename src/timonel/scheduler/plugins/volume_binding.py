@@ -21,6 +21,7 @@ from timonel.records import dataclass
 from timonel.scheduler.framework import Cluster, Refusal, Rejected, Skip, State
 from timonel.scheduler.nodematch import match_terms
 from timonel.scheduler.nodes import Ints, Mask, Nodes
+from timonel.scheduler.podinfo import PodInfo, is_claimed
 
 SELECTED_NODE = "volume.kubernetes.io/selected-node"
 BIND_COMPLETED = "pv.kubernetes.io/bind-completed"
@@ -60,6 +61,10 @@ class VolumeBinding:
 
     def attach(self, cluster: Cluster) -> None:
         self._cluster = cluster
+
+    def may_help(self, info: PodInfo, event: str, old: Object | None, new: Object | None) -> bool:
+        """Of claims, the pod's own."""
+        return event != "claim" or is_claimed(info, new or old)
 
     def pre_filter(self, state: State) -> set[str] | None:
         if not state.info.claims:

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from timonel.objects.meta import Key
+from timonel.objects.meta import Key, Object
 from timonel.scheduler.framework import Refusal, Skip, State
 from timonel.scheduler.nodes import Ints
-from timonel.scheduler.podinfo import PodInfo
+from timonel.scheduler.podinfo import PodInfo, is_claimed, pod_info
 
 EXCLUSIVE = "node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode"
 DISK = "node(s) had no available disk"
@@ -24,17 +24,28 @@ class VolumeRestrictions:
     scope = "cluster"
     events = frozenset({"pod-deleted", "claim", "node-added"})
 
+    def may_help(self, info: PodInfo, event: str, old: Object | None, new: Object | None) -> bool:
+        """Of claims, the pod's own; of pods that go, those that had one of them, or a volume without a claim."""
+        if event == "claim":
+            return is_claimed(info, new or old)
+        if event != "pod-deleted" or old is None:
+            return True
+        other = pod_info(old)
+        if other.key.namespace == info.key.namespace and set(other.claims) & set(info.claims):
+            return True
+        return bool(_disks(info) and _disks(other))
+
     def pre_filter(self, state: State) -> set[str] | None:
         namespace = state.info.key.namespace
         state.notes[self.name] = {
             name for name in state.info.claims if _is_exclusive(state, Key(namespace, name))
         }
-        if not state.notes[self.name] and not _disks(state):
+        if not state.notes[self.name] and not _disks(state.info):
             raise Skip
         return None
 
     def filter(self, state: State, rows: Ints) -> Iterable[Refusal]:
-        disks = _disks(state)
+        disks = _disks(state.info)
         exclusive: set[str] = state.notes[self.name]
         occupied = np.zeros(len(rows), dtype=np.bool_)
         if disks:
@@ -59,8 +70,8 @@ class VolumeRestrictions:
         )
 
 
-def _disks(state: State) -> list[Mapping[str, Any]]:
-    return [v for v in state.info.spec.get("volumes") or () if any(kind in v for kind in _DISKS)]
+def _disks(info: PodInfo) -> list[Mapping[str, Any]]:
+    return [v for v in info.spec.get("volumes") or () if any(kind in v for kind in _DISKS)]
 
 
 def _is_exclusive(state: State, key: Key) -> bool:

@@ -9,9 +9,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from timonel.objects.meta import Key, labels_of
+from timonel.objects.meta import Key, Object, labels_of
 from timonel.scheduler.framework import Refusal, Rejected, Skip, State
 from timonel.scheduler.nodes import MISSING, Ints, Mask
+from timonel.scheduler.podinfo import PodInfo, is_claimed
 
 REASON = "node(s) had no available volume zone"
 ZONE, REGION = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
@@ -28,6 +29,10 @@ class VolumeZone:
     name = "VolumeZone"
     scope = "nodes"
     events = frozenset({"claim", "volume", "class", "node-added", "node-changed", "pod-changed"})
+
+    def may_help(self, info: PodInfo, event: str, old: Object | None, new: Object | None) -> bool:
+        """Of claims, the pod's own."""
+        return event != "claim" or is_claimed(info, new or old)
 
     def pre_filter(self, state: State) -> set[str] | None:
         places: Places = []

@@ -75,6 +75,7 @@ _SCHEDULER: tuple[_Spec, ...] = (
     ("update", "core", "pods/finalizers"),
     (_READ, "resource.k8s.io", "resourceslices"),
     (_READ, "storage.k8s.io", "volumeattachments"),
+    ("create delete", "resource.k8s.io", "resourceclaims"),
 )
 
 _SCALABLE = "daemonsets deployments deployments/scale replicasets replicasets/scale"
