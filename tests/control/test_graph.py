@@ -162,3 +162,41 @@ async def test_a_namespace_is_emptied_pods_first(cluster: MemoryTransport) -> No
         assert await names(cluster) == set()
         with pytest.raises(NotFound):
             await cluster.get(NAMESPACES, Key("", "shop"))
+
+
+async def complaints(cluster: MemoryTransport) -> list[str]:
+    found = (await cluster.list(Resource("", "v1", "events", True))).items
+    return [e["message"] for e in found if e["reason"] == "OwnerRefInvalidNamespace"]
+
+
+async def test_an_owner_in_another_namespace_is_complained_of(cluster: MemoryTransport) -> None:
+    owner = await cluster.create(SETS, replica_set("web", 1))
+    uid = owner["metadata"]["uid"]
+    async with collecting(cluster):
+        await cluster.create(PODS, pod("a", owner, namespace="other"), namespace="other")
+        await names(cluster)
+        refs = pod("x", owner)["metadata"]["ownerReferences"]
+        mine = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mine", "ownerReferences": refs}}
+        await cluster.create(NAMESPACES, mine)
+        await names(cluster)
+
+        assert await cluster.get(NAMESPACES, Key("", "mine"))  # what has no namespace is not deleted for that
+        assert sorted(await complaints(cluster)) == [
+            f'ownerRef [apps/v1/ReplicaSet, namespace: {space}, name: web, uid: {uid}] does not exist in'
+            f' namespace "{space}"'
+            for space in ("", "other")
+        ]
+
+
+@pytest.mark.parametrize("wrong", [{"name": "other"}, {"kind": "Pod", "apiVersion": "v1"}])
+async def test_a_reference_with_the_right_uid_and_a_wrong_name_means_nobody(
+    cluster: MemoryTransport, wrong: Object
+) -> None:
+    owner = await cluster.create(SETS, replica_set("web", 1))
+    async with collecting(cluster):
+        mistaken = pod("a", owner)
+        mistaken["metadata"]["ownerReferences"][0] |= wrong
+        await cluster.create(PODS, mistaken)
+        await cluster.create(PODS, pod("b", owner))
+
+        assert await names(cluster) == {"web", "b"}

@@ -9,9 +9,15 @@ from hypothesis import strategies as st
 
 from tests.controllers.world import START, World, merged, node, pod
 from timonel.control.actions import Delete, Plan
+from timonel.controllers import pod_garbage_collector
 from timonel.controllers.node_ipam import node_ipam
 from timonel.controllers.node_lifecycle import NODE_LIFECYCLE
-from timonel.controllers.pod_garbage_collector import POD_GARBAGE_COLLECTOR
+from timonel.controllers.pod_garbage_collector import (
+    FORSAKEN,
+    POD_GARBAGE_COLLECTOR,
+    SINGLETON,
+    SURPLUS,
+)
 from timonel.controllers.taint_eviction import TAINT_EVICTION
 from timonel.objects import nodes, pods, zones
 from timonel.objects.meta import Key, Object, format_micro_time, format_time
@@ -156,14 +162,41 @@ def test_an_evicted_pod_says_why() -> None:
     assert world.events == [("Normal", "TaintManagerEviction", "Marking for deletion Pod shop/a")]
 
 
+def test_what_has_ended_is_evicted_too() -> None:
+    world = World(("nodes", node("n1", taints=[taint()])), ("pods", pod("a", phase="Succeeded")))
+    world.settle(TAINT_EVICTION)
+
+    assert not world.list("pods")
+
+
+def test_an_eviction_that_is_called_off_is_told() -> None:
+    some = pod("a")
+    some["spec"]["tolerations"] = [{"operator": "Exists", "tolerationSeconds": 300}]
+    world = World(("nodes", node("n1", taints=[taint()])), ("pods", some))
+    world.settle(TAINT_EVICTION)
+    world.settle(TAINT_EVICTION)
+    assert world.events == []
+
+    bare = merged(the_node(world), {"spec": {"taints": None}})
+    world.put("nodes", bare)
+    wakes = next(w for w in TAINT_EVICTION.watches if w.resource == "nodes")
+    assert wakes.matters is not None
+    assert wakes.matters(node("n1", taints=[taint()]), bare)
+    assert not wakes.matters(bare, merged(bare, {"metadata": {"labels": {"a": "b"}}}))
+    world.settle(TAINT_EVICTION)
+    world.settle(TAINT_EVICTION)
+
+    assert world.events == [("Normal", "TaintManagerEviction", "Cancelling deletion of Pod shop/a")]
+
+
 def test_pods_of_a_node_that_is_gone_are_removed_after_a_while() -> None:
     world = World(("pods", pod("a", node="gone")), ("pods", pod("b")), ("nodes", node("n1")))
     world.time = START + 30
-    world.settle(POD_GARBAGE_COLLECTOR)
+    world.settle(*POD_GARBAGE_COLLECTOR)
     assert len(world.list("pods")) == 2
 
     world.time = START + 41
-    world.settle(POD_GARBAGE_COLLECTOR)
+    world.settle(*POD_GARBAGE_COLLECTOR)
     assert [p["metadata"]["name"] for p in world.list("pods")] == ["b"]
 
 
@@ -171,11 +204,11 @@ def test_a_node_that_was_just_deleted_may_come_back() -> None:
     world = World(("pods", pod("a", node="gone")))
     world.time = START + 1000
     world.vanished["nodes", Key("", "gone")] = START + 990
-    world.settle(POD_GARBAGE_COLLECTOR)
+    world.settle(*POD_GARBAGE_COLLECTOR)
     assert len(world.list("pods")) == 1
 
     world.time = START + 1031
-    world.settle(POD_GARBAGE_COLLECTOR)
+    world.settle(*POD_GARBAGE_COLLECTOR)
     assert not world.list("pods")
 
 
@@ -183,11 +216,57 @@ def test_a_pod_deleted_before_it_was_bound_is_removed() -> None:
     some = pod("a", node="", phase="Pending", deletionTimestamp=format_time(START), finalizers=["x"])
     world = World(("pods", some))
     desired = world.list("pods")[0]
-    plan = POD_GARBAGE_COLLECTOR.reconcile(desired, POD_GARBAGE_COLLECTOR.observe(desired, world))
+    plan = FORSAKEN.reconcile(desired, FORSAKEN.observe(desired, world))
     for action in plan.actions:
         world.apply(desired, action)
 
     assert world.list("pods")[0]["status"]["phase"] == "Failed"
+
+
+OUT = {"key": "node.kubernetes.io/out-of-service", "effect": "NoExecute"}
+
+
+@pytest.mark.parametrize(
+    ("ready", "taint", "deleted", "goes"),
+    [
+        (False, OUT, True, True),
+        (False, {**OUT, "effect": "NoSchedule"}, True, True),
+        (False, OUT, False, False),
+        (True, OUT, True, False),
+        (False, {"key": "other", "effect": "NoExecute"}, True, False),
+    ],
+)
+def test_pods_that_end_on_a_node_out_of_service_are_removed(
+    ready: bool, taint: Object, deleted: bool, goes: bool
+) -> None:
+    some = node("n1", taints=[taint])
+    some["status"]["conditions"][0]["status"] = "True" if ready else "False"
+    times: Object = {"deletionTimestamp": format_time(START), "deletionGracePeriodSeconds": 30}
+    world = World(("nodes", some), ("pods", pod("a", **(times if deleted else {}))))
+    wakes = {w.resource: w.wakes for w in FORSAKEN.watches}
+    assert bool(list(wakes["nodes"](some, world))) == (not ready and taint["key"] == OUT["key"])
+
+    world.settle(*POD_GARBAGE_COLLECTOR)
+    assert (not world.list("pods")) == goes
+
+
+def test_of_those_that_ended_the_evicted_and_the_oldest_go_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pod_garbage_collector, "TERMINATED_THRESHOLD", 2)
+    world = World(("namespaces", {"metadata": {"name": "kube-system"}}), ("nodes", node("n1")))
+    for name, phase, age, reason in (
+        ("running", "Running", 900, ""),
+        ("old", "Succeeded", 50, ""),
+        ("older", "Failed", 60, ""),
+        ("oldest", "Succeeded", 70, ""),
+        ("evicted", "Failed", 1, "Evicted"),
+    ):
+        made = pod(name, phase=phase, creationTimestamp=format_time(START - age))
+        world.add("pods", merged(made, {"status": {"reason": reason}} if reason else {}))
+    wakes = next(w for w in SURPLUS.watches if w.delay)
+    assert [bool(list(wakes.wakes(p, world))) for p in world.list("pods")] == [False, True, True, True, True]
+
+    world.sync(SURPLUS, SINGLETON)
+    assert [p["metadata"]["name"] for p in world.list("pods")] == ["running", "old", "older"]
 
 
 @given(count=st.integers(0, 20), given_already=st.sets(st.integers(0, 19)))

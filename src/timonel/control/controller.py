@@ -165,7 +165,10 @@ class Controller:
             outcome = await self._apply(key, desired, plan)
             if self.what.memory is not None:
                 left = self.what.memory.remember(desired, observed, outcome)
-                self._memories[key] = uid_of(desired), left
+                if left is None:
+                    self._memories.pop(key, None)
+                else:
+                    self._memories[key] = uid_of(desired), left
             if self.what.status is not None:
                 await self._update_status(key, desired, self.what.status(desired, observed, outcome))
         if outcome.error is not None:

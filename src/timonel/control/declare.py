@@ -140,7 +140,7 @@ def nobody(obj: Object, cache: Cache) -> Iterable[Key]:
 
 @dataclass(frozen=True, slots=True)
 class Memory(Generic[Seen]):
-    """What a pass leaves to the next one of the same object; it is lost with the process.
+    """What a pass leaves to the next one of the same object (None: nothing); it is lost with the process.
 
     Only what upstream forgets on a restart, too, may be kept so: how long ago something failed, what was recommended.
     """
@@ -204,10 +204,14 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """What surrounds an object: the state of each owner by uid, and everything that names the object as an owner."""
+    """What surrounds an object: the state of each owner by uid, and everything that names the object as an owner.
+
+    `elsewhere`: uids of owners that are known, but live in a namespace of which they cannot own the object.
+    """
 
     owners: Mapping[str, OwnerState]
     dependents: Sequence[Node]
+    elsewhere: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

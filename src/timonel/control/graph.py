@@ -24,9 +24,14 @@ from timonel.control.executors import Executor
 from timonel.control.others import NEEDED_VERBS, Others
 from timonel.control.workers import Workers
 from timonel.machinery.errors import StatusError
+from timonel.objects.indexing import namespace_of
 from timonel.objects.meta import Key, Object, key_of
 
 ABSENT_OWNERS = 500
+
+
+class UnknownKind(LookupError):
+    """An owner's kind is not served, at least not now."""
 
 
 class Place(NamedTuple):
@@ -56,7 +61,7 @@ class GraphController:
             self.name,
             self.examine,
             clock,
-            passing=(StatusError, Unreachable),
+            passing=(StatusError, Unreachable, UnknownKind),
             lane_of=lambda place: place.key.namespace,
         )
         self.queue = self._workers.queue
@@ -67,7 +72,7 @@ class GraphController:
         self._informers: dict[str, Informer] = {}
         self._places: dict[str, Place] = {}  # by uid: every object there is
         self._dependents: dict[str, set[Place]] = {}  # by the owner's uid
-        self._absent: Recent[str, bool] = Recent(ABSENT_OWNERS)
+        self._absent: Recent[tuple[str, ...], bool] = Recent(ABSENT_OWNERS)
 
     async def run(self, ready: asyncio.Event) -> None:
         try:
@@ -157,13 +162,14 @@ class GraphController:
 
     def _consider(self, place: Place) -> None:
         """Queue an object some owner of which is unknown, waits for it, or lives elsewhere."""
-        obj = self._cached(place)
-        for uid in _owners(obj):
-            owner = self._places.get(uid)
+        obj = self._cached(place) or {"metadata": {}}
+        for ref in obj["metadata"].get("ownerReferences") or ():
+            owner = self._places.get(ref["uid"])
             if (
                 owner is None
                 or _is_waiting(self._cached(owner))
                 or owner.key.namespace not in ("", place.key.namespace)
+                or not _is_meant(ref, owner, self._index.by_kind(ref["apiVersion"], ref["kind"]))
             ):
                 self.queue.add(place)
                 return
@@ -186,7 +192,8 @@ class GraphController:
             ref["uid"]: await self._owner_state(ref, live)
             for ref in live["metadata"].get("ownerReferences") or ()
         }
-        plan = self.what.reconcile(Node(resource, live), Family(owners, self._dependents_of(live)))
+        elsewhere = frozenset(uid for uid in owners if self._lives_elsewhere(uid, live))
+        plan = self.what.reconcile(Node(resource, live), Family(owners, self._dependents_of(live), elsewhere))
         outcome = await self._executor.apply(live, plan)
         if outcome.error is not None:
             raise outcome.error
@@ -200,24 +207,34 @@ class GraphController:
                 found.append(Node(place.resource, dependent))
         return found
 
-    async def _owner_state(self, ref: dict[str, Any], obj: Object) -> OwnerState:
-        uid, namespace = ref["uid"], obj["metadata"].get("namespace", "")
+    def _lives_elsewhere(self, uid: str, obj: Object) -> bool:
         place = self._places.get(uid)
-        if place is not None and place.key.namespace in ("", namespace):
-            return OwnerState.WAITING if _is_waiting(self._cached(place)) else OwnerState.SOLID
-        if self._absent.get(uid):
-            return OwnerState.ABSENT
+        return place is not None and place.key.namespace not in ("", namespace_of(obj))
+
+    async def _owner_state(self, ref: dict[str, Any], obj: Object) -> OwnerState:
+        uid, namespace = ref["uid"], namespace_of(obj)
+        place = self._places.get(uid)
         kind: ResourceInfo | None = self._index.by_kind(ref["apiVersion"], ref["kind"])
+        if place is not None and place.key.namespace in ("", namespace) and _is_meant(ref, place, kind):
+            return OwnerState.WAITING if _is_waiting(self._cached(place)) else OwnerState.SOLID
+        identity = (namespace, ref["apiVersion"], ref["kind"], ref["name"], uid)
+        if self._absent.get(identity):
+            return OwnerState.ABSENT
         if kind is None:
-            raise LookupError(f"no resource is known for {ref['kind']} in {ref['apiVersion']}")
+            raise UnknownKind(f"no resource is known for {ref['kind']} in {ref['apiVersion']}")
         if kind.resource.namespaced and not namespace:
             return OwnerState.INVALID
         key = Key(namespace if kind.resource.namespaced else "", ref["name"])
         live = await self._client.find(str(kind.resource), key)
         if live is None or live["metadata"]["uid"] != uid:
-            self._absent.put(uid, True)
+            self._absent.put(identity, True)
             return OwnerState.ABSENT
         return OwnerState.WAITING if _is_waiting(live) else OwnerState.SOLID
+
+
+def _is_meant(ref: Object, place: Place, kind: ResourceInfo | None) -> bool:
+    """Whether the object of this uid is the one that the reference describes."""
+    return bool(ref["name"] == place.key.name) and (kind is None or str(kind.resource) == place.resource)
 
 
 def _owners(obj: Object | None) -> set[str]:

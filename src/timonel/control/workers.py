@@ -80,7 +80,7 @@ class Workers(Generic[K]):
     def _failed(self, key: K, exc: Exception) -> float:
         failures = self._failures[key] = self._failures.get(key, 0) + 1
         is_passing = isinstance(exc, self._passing) and failures < WORTH_A_WARNING
-        is_expected = isinstance(exc, StatusError | Unreachable | ContentRemains)
+        is_expected = isinstance(exc, (StatusError, Unreachable, ContentRemains, *self._passing))
         logger.log(
             logging.DEBUG if is_passing or isinstance(exc, ContentRemains) else logging.WARNING,
             "Could not sync %s %s (attempt %d): %s", self.name, key, failures, exc,

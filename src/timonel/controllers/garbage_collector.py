@@ -29,14 +29,17 @@ def reconcile(item: Node, family: Family) -> Plan:
         return Plan()
     refs = meta.get("ownerReferences") or ()
     states = [family.owners[ref["uid"]] for ref in refs]
-    if not refs or OwnerState.INVALID in states:
-        return Plan(tuple(_complaints(item, family)))
+    if not refs:
+        return Plan()
+    told = _complaints(item, family)
+    if OwnerState.INVALID in states:
+        return Plan((*told,))
     if OwnerState.SOLID in states:
         kept = [ref for ref, state in zip(refs, states, strict=True) if state is OwnerState.SOLID]
-        return Plan((_with_owners(item, kept),)) if len(kept) < len(refs) else Plan()
+        return Plan((*told, _with_owners(item, kept))) if len(kept) < len(refs) else Plan()
     if OwnerState.WAITING in states and family.dependents:
         return _pass_on_the_wait(item, family)
-    return Plan((_delete(item, _propagation(finalizers)),))
+    return Plan((*told, _delete(item, _propagation(finalizers))))
 
 
 def _pass_on_the_wait(item: Node, family: Family) -> Plan:
@@ -64,11 +67,12 @@ def _orphan(item: Node, family: Family) -> Plan:
 
 def _complaints(item: Node, family: Family) -> list[Action]:
     meta = item.obj["metadata"]
+    namespace = meta.get("namespace", "")
     found: list[Action] = []
     for ref in meta.get("ownerReferences") or ():
-        if family.owners[ref["uid"]] is OwnerState.INVALID:
-            shown = ", ".join(f"{k}: {ref[k]}" for k in ("apiVersion", "kind", "name", "uid") if k in ref)
-            message = f'ownerRef [{shown}] does not exist in namespace "{meta.get("namespace", "")}"'
+        if ref["uid"] in family.elsewhere:
+            shown = f"{ref['apiVersion']}/{ref['kind']}, namespace: {namespace}, name: {ref['name']}"
+            message = f'ownerRef [{shown}, uid: {ref["uid"]}] does not exist in namespace "{namespace}"'
             found.append(Record("Warning", "OwnerRefInvalidNamespace", message, about=item.obj))
     return found
 

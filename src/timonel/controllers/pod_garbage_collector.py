@@ -1,17 +1,20 @@
-"""Pods that nobody else will finish: bound to a node that is gone, deleted before they were bound, or too many ended.
+"""Pods that nobody else will finish: their node is gone or out of service, or they were deleted before they had one.
 
-Watches   pods; nodes (one that is gone wakes its pods)
+And of those that have ended, the oldest go when there are too many in the cluster: `SURPLUS` looks at all of them under
+one key (the namespace kube-system, which always exists), a while after one has ended.
+
+Watches   pods; nodes (one that is gone or out of service wakes its pods); namespaces (kube-system, as the key)
 Writes    pods (delete), pods/status (phase Failed, DisruptionTarget)
 Upstream  pkg/controller/podgc/gc_controller.go
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from timonel.control.actions import Action, Delete, Patch, Plan
-from timonel.control.declare import Cache, ControllerType, Watch
-from timonel.objects import conditions, pods
+from timonel.control.declare import Cache, ControllerType, Watch, nobody
+from timonel.objects import conditions, nodes, pods
 from timonel.objects.indexing import by_node
 from timonel.objects.meta import Key, Object, is_deleting, key_of, nested, parse_time, uid_of
 from timonel.records import dataclass
@@ -20,15 +23,17 @@ from timonel.records import dataclass
 TERMINATED_THRESHOLD = 12500
 # A node that is missed may come back (its agent registers it again), and a pod may be known before its node is.
 QUARANTINE = 40.0
+LOOK_EVERY = 20.0  # seconds, for too many that have ended
+OUT_OF_SERVICE = "node.kubernetes.io/out-of-service"
+SINGLETON = Key("", "kube-system")
 
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """`missed_since`: when its node went. `is_surplus`: this ended pod is among the oldest above the threshold."""
+    """`missed_since`: when its node went."""
 
     node: Object | None
     missed_since: float
-    is_surplus: bool
     now: float
 
 
@@ -36,17 +41,12 @@ def observe(desired: Object, cache: Cache) -> Observed:
     name = pods.node_of(desired)
     node = cache.get("nodes", Key("", name)) if name else None
     missed = cache.gone_since("nodes", Key("", name)) if name and node is None else 0.0
-    return Observed(node, missed, pods.is_terminal(desired) and _is_surplus(desired, cache), cache.now())
+    return Observed(node, missed, cache.now())
 
 
-def _is_surplus(desired: Object, cache: Cache) -> bool:
-    everyone = cache.list("pods")
-    if len(everyone) <= TERMINATED_THRESHOLD:
-        return False
-    ended = [p for p in everyone if pods.is_terminal(p) and not is_deleting(p)]
-    ended.sort(key=lambda p: (p["metadata"].get("creationTimestamp", ""), uid_of(p)))
-    surplus = ended[: max(0, len(ended) - TERMINATED_THRESHOLD)]
-    return any(uid_of(p) == uid_of(desired) for p in surplus)
+def is_out_of_service(node: Object) -> bool:
+    """Somebody has said so, and the node does not say otherwise."""
+    return not nodes.is_ready(node) and any(t["key"] == OUT_OF_SERVICE for t in nodes.taints_of(node))
 
 
 def reconcile(desired: Object, observed: Observed) -> Plan:
@@ -63,9 +63,33 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
         text = "PodGC: node no longer exists"
         mark = conditions.make("DisruptionTarget", "True", "DeletionByPodGC", text, observed.now)
         return Plan((*_fail(desired, mark), _remove(desired)))
-    if observed.is_surplus:
-        return Plan((_remove(desired),))
+    if observed.node is not None and is_deleting(desired) and is_out_of_service(observed.node):
+        return Plan((*_fail(desired), _remove(desired)))
     return Plan()
+
+
+def by_end(pod: Object) -> Iterable[bool]:
+    return (True,) if pods.is_terminal(pod) else ()
+
+
+def ended(desired: Object, cache: Cache) -> Sequence[Object]:
+    return cache.by("pods", by_end, True)
+
+
+def surplus(desired: Object, some: Sequence[Object]) -> Plan:
+    """Those that were evicted first, then the oldest."""
+    too_many = len(some) - TERMINATED_THRESHOLD
+    if too_many <= 0:
+        return Plan()
+    order = sorted(
+        some,
+        key=lambda p: (
+            nested(p, "status", "reason") != "Evicted",
+            p["metadata"].get("creationTimestamp", ""),
+            p["metadata"]["name"],
+        ),
+    )
+    return Plan(tuple(_remove(pod) for pod in order[:too_many]))
 
 
 def _fail(desired: Object, mark: conditions.Condition | None = None) -> list[Action]:
@@ -83,15 +107,30 @@ def _remove(desired: Object) -> Action:
     return Delete("pods", key_of(desired), uid_of(desired), grace_period=0)
 
 
-def _pods_of_a_gone_node(node: Object, cache: Cache) -> Iterable[Key]:
-    if cache.get("nodes", key_of(node)) is not None:
+def _its_pods_if_left(node: Object, cache: Cache) -> Iterable[Key]:
+    """Where nobody runs them any more."""
+    there = cache.get("nodes", key_of(node))
+    if there is not None and not is_out_of_service(there):
         return ()
     return [key_of(p) for p in cache.by("pods", by_node, node["metadata"]["name"])]
 
 
-POD_GARBAGE_COLLECTOR = ControllerType(
+def _if_too_many(pod: Object, cache: Cache) -> Iterable[Key]:
+    has_ended = pods.is_terminal(pod) and cache.count("pods") > TERMINATED_THRESHOLD
+    return (SINGLETON,) if has_ended else ()
+
+
+FORSAKEN = ControllerType(
     name="pod-garbage-collector",
-    watches=(Watch("pods"), Watch("nodes", wakes=_pods_of_a_gone_node)),
+    watches=(Watch("pods"), Watch("nodes", wakes=_its_pods_if_left)),
     observe=observe,
     reconcile=reconcile,
 )
+SURPLUS = ControllerType(
+    name="pod-garbage-collector",
+    watches=(Watch("namespaces", wakes=nobody), Watch("pods", wakes=_if_too_many, delay=LOOK_EVERY)),
+    observe=ended,
+    reconcile=surplus,
+    workers=1,
+)
+POD_GARBAGE_COLLECTOR = (FORSAKEN, SURPLUS)

@@ -1,6 +1,6 @@
 """Pods leave nodes whose NoExecute taints they do not tolerate, at once or after tolerationSeconds.
 
-Watches   pods; nodes (with such taints: wake the pods there)
+Watches   pods; nodes (whose taints of this kind changed: wake the pods there)
 Writes    pods (delete), pods/status (DisruptionTarget)
 Upstream  pkg/controller/tainteviction/taint_eviction.go
 """
@@ -8,9 +8,11 @@ Upstream  pkg/controller/tainteviction/taint_eviction.go
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
 
-from timonel.control.actions import Delete, Patch, Plan, Record
-from timonel.control.declare import Cache, ControllerType, Watch
+from timonel.control.actions import Delete, Outcome, Patch, Plan, Record
+from timonel.control.declare import Cache, ControllerType, Memory, Watch
 from timonel.objects import conditions, nodes, pods
 from timonel.objects.indexing import by_node
 from timonel.objects.meta import Key, Object, is_deleting, key_of, nested, parse_time, uid_of
@@ -19,8 +21,11 @@ from timonel.records import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Observed:
+    """`waits`: whether the last pass had set a time."""
+
     node: Object | None
     now: float
+    waits: bool = False
 
 
 def observe(desired: Object, cache: Cache) -> Observed:
@@ -48,11 +53,12 @@ def leaves_at(desired: Object, node: Object, now: float) -> float | None:
 
 
 def reconcile(desired: Object, observed: Observed) -> Plan:
-    if observed.node is None or is_deleting(desired) or pods.is_terminal(desired):
+    if observed.node is None or is_deleting(desired):
         return Plan()
     end = leaves_at(desired, observed.node, observed.now)
     if end is None:
-        return Plan()
+        text = f"Cancelling deletion of Pod {key_of(desired)}"
+        return Plan((Record("Normal", "TaintManagerEviction", text),) if observed.waits else ())
     if end > observed.now:
         return Plan((), end - observed.now)
     text = "Taint manager: deleting due to NoExecute taint"
@@ -75,15 +81,25 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
     )
 
 
+def recall(observed: Observed, memory: Any) -> Observed:
+    return replace(observed, waits=bool(memory))
+
+
+def remember(desired: Object, observed: Observed, outcome: Outcome) -> Any:
+    return True if outcome.plan.requeue_after is not None else None
+
+
 def _pods_there(node: Object, cache: Cache) -> Iterable[Key]:
-    if not _executing(node):
-        return ()
     return [key_of(p) for p in cache.by("pods", by_node, node["metadata"]["name"])]
 
 
 TAINT_EVICTION = ControllerType(
     name="taint-eviction-controller",
-    watches=(Watch("pods"), Watch("nodes", wakes=_pods_there)),
+    watches=(
+        Watch("pods"),
+        Watch("nodes", wakes=_pods_there, matters=lambda old, new: _executing(old) != _executing(new)),
+    ),
     observe=observe,
     reconcile=reconcile,
+    memory=Memory(recall, remember),
 )

@@ -72,7 +72,7 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         NODE_LIFECYCLE,
         *PERSISTENTVOLUME_BINDER,
         PERSISTENTVOLUME_EXPANDER,
-        POD_GARBAGE_COLLECTOR,
+        *POD_GARBAGE_COLLECTOR,
         PV_PROTECTION,
         PVC_PROTECTION,
         REPLICASET,
