@@ -9,7 +9,7 @@ import re
 import pytest
 
 from tests.server.starting import send, started
-from timonel.server.http import BODY_LIMIT
+from timonel.server.exchange import BODY_LIMIT
 
 pytestmark = pytest.mark.looptime(False)
 

@@ -14,7 +14,7 @@ from tests.server.starting import ADMIN, SCHEME
 from timonel.aio.clock import SystemClock
 from timonel.aio.lifecycle import running
 from timonel.distro import pki
-from timonel.server import http, listening
+from timonel.server import httpserver, listening
 from timonel.server.app import ApiServer
 from timonel.server.auth import jwt
 from timonel.server.compose import Settings, compose
@@ -107,8 +107,8 @@ async def test_who_does_not_begin_with_tls_is_cut_off_in_time(
 async def test_an_idle_connection_makes_room_for_a_new_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(http, "MOST_CONNECTIONS", 3)
-    monkeypatch.setattr(http.HttpServer, "__init__", _with_most(http.HttpServer.__init__, 3))
+    monkeypatch.setattr(httpserver, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(httpserver.HttpServer, "__init__", _with_most(httpserver.HttpServer.__init__, 3))
     async with secured(tmp_path) as (server, client):
         idle = []
         for _ in range(6):

@@ -26,7 +26,7 @@ from timonel.client.clock import PATH
 from timonel.machinery import errors
 from timonel.objects.meta import format_micro_time, parse_time
 from timonel.server.chain.info import Info
-from timonel.server.http import Request, Response
+from timonel.server.exchange import Request, Response
 from timonel.server.request import User
 from timonel.store.base import Event, Page, Record, Store
 

@@ -17,7 +17,7 @@ from timonel.client.transport import ObjectList, WatchEvent
 from timonel.machinery import errors
 from timonel.objects.meta import Object
 from timonel.server.chain.info import Info
-from timonel.server.http import Request, Response
+from timonel.server.exchange import Request, Response
 from timonel.server.request import Upgraded, User
 
 JSON = "application/json"

@@ -34,7 +34,7 @@ from timonel.server.chain.gate import Gate
 from timonel.server.dispatch import Dispatcher
 from timonel.server.flowcontrol.families import add_dumps
 from timonel.server.flowcontrol.families import families as flow_families
-from timonel.server.http import HttpServer
+from timonel.server.httpserver import HttpServer
 from timonel.server.local import LocalTransport
 from timonel.server.metrics import process, storage
 from timonel.server.metrics.admission import MeasuredAdmission

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from timonel.aio.threads import Threads
-from timonel.server.http import Response
+from timonel.server.exchange import Response
 
 FROM = 128 * 1024  # bytes of a body
 AT_ONCE = 512 * 1024  # bytes that are packed without a thread

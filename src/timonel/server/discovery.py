@@ -20,7 +20,7 @@ from timonel.objects.meta import Object
 from timonel.records import dataclass
 from timonel.server import negotiate, routes
 from timonel.server.chain.info import Info
-from timonel.server.http import JSON, Request, Response
+from timonel.server.exchange import JSON, Request, Response
 from timonel.server.negotiate import clauses
 from timonel.server.paths import Paths
 from timonel.server.registry import Endpoint, Registry

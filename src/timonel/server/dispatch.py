@@ -18,8 +18,8 @@ from timonel.server import bodies, compression, longlists, negotiate, render, ro
 from timonel.server.chain import authentication, authorization
 from timonel.server.chain.gate import Gate, Passage
 from timonel.server.chain.info import Info, parse
+from timonel.server.exchange import LARGE, Header, Request, Response
 from timonel.server.flowcontrol.levels import Schema
-from timonel.server.http import LARGE, Header, Request, Response
 from timonel.server.metrics.requests import Meter
 from timonel.server.negotiate import Form
 from timonel.server.paths import Paths
@@ -78,7 +78,7 @@ class Proxied(Protocol):
 
 
 class Dispatcher:
-    """The `http.Handler` of the API server."""
+    """The `exchange.Handler` of the API server."""
 
     def __init__(
         self,
@@ -101,7 +101,7 @@ class Dispatcher:
         self._pushes = Pushes()
         self._turns = Turns()
 
-    # ---- http.Handler
+    # ---- exchange.Handler
 
     def now(self, request: Request) -> Response | None:
         if request.method != "GET" or self._gate.slow:

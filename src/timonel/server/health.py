@@ -15,7 +15,7 @@ from dataclasses import field
 from timonel.machinery.field import quote
 from timonel.records import dataclass
 from timonel.server.chain.info import Info
-from timonel.server.http import TEXT, Request, Response
+from timonel.server.exchange import TEXT, Request, Response
 from timonel.server.metrics.text import COUNTER, GAUGE, STABLE, Counts, Family
 from timonel.server.paths import NO_SNIFF, Paths
 from timonel.server.request import User

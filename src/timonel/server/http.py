@@ -17,24 +17,22 @@ import asyncio
 import logging
 import re
 import ssl
-from abc import ABC, abstractmethod
-from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Sequence
-from dataclasses import field
+from collections.abc import AsyncIterable, Callable
 from http import HTTPStatus
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import httptools
 
 from timonel.aio.clock import Timer, stopwatch
-from timonel.records import dataclass
 from timonel.server.clientcertificate import shown
-from timonel.server.listening import Listener, bound, open_files
+from timonel.server.exchange import BODY_LIMIT, LARGE, TEXT, Header, Request, Response, Source
 from timonel.server.request import Upgraded
-from timonel.server.turns import Turns
+
+if TYPE_CHECKING:
+    from timonel.server.httpserver import HttpServer
 
 logger = logging.getLogger(__name__)
 
-BODY_LIMIT = 3 * 1024 * 1024
 HEAD_LIMIT = 1024 * 1024  # as Go's DefaultMaxHeaderBytes
 HEADER_COST = 64  # bytes that a header counts for beside its own
 LOOK = 30.0  # seconds between two looks at a connection that owes us a request
@@ -42,153 +40,16 @@ ARRIVING_LOOKS = 2  # looks at the same unfinished request, then the connection 
 IDLE_LOOKS = 3  # looks at a connection without a request
 STALL = 120.0  # seconds in which a client must have read something of what was sent
 GOODBYE = 5.0  # seconds for a relay whose client is gone
-MOST_CONNECTIONS = 32_768
-RESERVED_FILES = 128  # of those that the process may open: for the store, logs, calls of its own
 LINGER = 0.5  # seconds that a refused client may still send: a reset would take the answer from it
 PIPELINE_LIMIT = 16  # requests waiting on a connection before it is no longer read
 RELAY_LIMIT = 1024 * 1024  # unread bytes of a relayed connection before it is no longer read
 PIECE = 256 * 1024  # bytes of a body that are written at a time
-LARGE = 64 * 1024  # bytes of a body that is not copied to join it with its head
 CLIENT_GONE = 499  # what is counted as the answer to a client that did not wait for it
-FAREWELL = 2.0  # seconds that connections get to close when the server stops
-LAST_ANSWERS = 10.0  # seconds that requests in flight get to be answered
 
 STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 METHOD = re.compile(rb"[A-Z]+ /")  # the beginning of a request, be its method known or not
 FRAMING = frozenset((b"host", b"expect", b"transfer-encoding"))
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-JSON = b"application/json"
-TEXT = b"text/plain; charset=utf-8"
-
-Header = tuple[bytes, bytes]
-
-
-class Request:
-    """`path` is still percent-encoded. Header names are lower-case."""
-
-    __slots__ = (
-        "audit_id",
-        "body",
-        "connection",
-        "context",
-        "head",
-        "headers",
-        "keep_alive",
-        "method",
-        "path",
-        "query",
-        "started",
-        "too_large",
-        "upgrade",
-    )
-
-    def __init__(
-        self, method: bytes, target: bytes, headers: list[Header], body: bytes, connection: Connection | None
-    ) -> None:
-        self.method = method.decode("latin-1")
-        if not target.startswith(b"/"):
-            target = origin_form(target)
-        path, _, query = target.partition(b"?")
-        self.path = path.decode("latin-1")
-        self.query = query.decode("latin-1")
-        self.headers = headers
-        self.body = body
-        self.connection = connection
-        self.keep_alive = True
-        self.upgrade = False
-        self.too_large = False
-        self.started = 0.0  # by the stopwatch
-        self.context: Any = None  # the handler's own, about this request
-        self.head = b""  # header lines of the answer, whatever it will be
-        self.audit_id = b""  # given, or made with the answer
-
-    def header(self, name: bytes) -> str:
-        for key, value in self.headers:
-            if key == name:
-                return value.decode("latin-1")
-        return ""
-
-    def all_headers(self, name: bytes) -> list[str]:
-        return [value.decode("latin-1") for key, value in self.headers if key == name]
-
-    @property
-    def certificate(self) -> bytes | None:
-        """The verified client certificate, as DER."""
-        return self.connection.certificate if self.connection is not None else None
-
-
-def origin_form(target: bytes) -> bytes:
-    """The path of a target that names a host as well, as for a proxy."""
-    scheme, mark, rest = target.partition(b"://")
-    if not mark or scheme.lower() not in (b"http", b"https"):
-        return target
-    slash = rest.find(b"/")
-    return rest[slash:] if slash >= 0 else b"/"
-
-
-class Sink(Protocol):
-    """Where a `Source` puts what it has."""
-
-    @property
-    def writable(self) -> bool: ...
-    def push(self, data: bytes) -> None: ...
-    def in_turn(self, step: Callable[[], bool]) -> None:
-        """Call it, in turn with those of others, until it says that there is nothing more to do for now."""
-
-    def end(self) -> None:
-        """That was all."""
-
-    def break_off(self) -> None:
-        """There should be more, but it cannot be had."""
-
-
-class Source(ABC):
-    """A body that comes by itself, without a task that waits for it. It can be iterated over instead."""
-
-    __slots__ = ()
-    length = -1  # bytes, if that is known before
-
-    @abstractmethod
-    def __aiter__(self) -> AsyncIterator[bytes]: ...
-
-    @abstractmethod
-    def start(self, sink: Sink) -> None:
-        """From now on push to `sink`, while it is writable."""
-
-    @abstractmethod
-    def resume(self) -> None:
-        """The sink is writable again."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Nobody listens any more."""
-
-
-@dataclass(slots=True)
-class Response:
-    """`body` as an iterator is sent chunk by chunk as it comes (watches, logs)."""
-
-    status: int
-    body: bytes | AsyncIterable[bytes] = b""
-    content_type: bytes = JSON
-    headers: Sequence[Header] = ()
-    patient: bool = False  # its reader may pause as long as it likes, such as a log in a pager
-
-
-class Handler(Protocol):
-    def now(self, request: Request) -> Response | None:
-        """Answer without waiting, or None: then `later` is called."""
-
-    async def later(self, request: Request) -> Response | Upgraded: ...
-
-    def failed(self, request: Request, error: BaseException) -> Response:
-        """The answer for what a handler raised."""
-
-    def refused(self, status: int, message: str) -> Response:
-        """The answer to what is no proper request."""
-
-    def done(self, request: Request, status: int, size: int) -> None:
-        """A request that was begun is over, answered with this status; `size` of the body, -1 for a stream."""
 
 
 class Connection(asyncio.Protocol):
@@ -769,84 +630,3 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         self._transport.abort()
-
-
-@dataclass(slots=True)
-class HttpServer:
-    """Listens for the length of `run`. `date` gives the text of the Date header; `later` is the clock's."""
-
-    handler: Handler
-    tls: ssl.SSLContext | None
-    hosts: tuple[str, ...]
-    port: int
-    date: Callable[[], bytes]
-    later: Callable[[float, Callable[[], None]], Timer]
-    audit_id: Callable[[], bytes]  # a fresh one for each answer
-    most: int = MOST_CONNECTIONS
-    turns: Turns = field(default_factory=Turns)
-    connections: dict[Connection, None] = field(default_factory=dict)  # in the order in which they came
-    _group: asyncio.TaskGroup | None = None
-    _loop: asyncio.AbstractEventLoop | None = None
-    _date: bytes = b""
-    _standard: bytes = b""
-
-    def spawn(self, work: Any) -> asyncio.Task[None]:
-        assert self._group is not None
-        return self._group.create_task(work)
-
-    def soon(self, callback: Callable[..., None], *args: Any) -> None:
-        assert self._loop is not None
-        self._loop.call_soon(callback, *args)
-
-    def standard_headers(self) -> bytes:
-        """Those that all answers have, until the date is another one."""
-        date = self.date()
-        if date is not self._date:
-            self._date = date
-            self._standard = b"Cache-Control: no-cache, private\r\nDate: %b\r\n" % date
-        return self._standard
-
-    async def run(self, listening: Callable[[int], None], wait: Callable[[float], Awaitable[None]]) -> None:
-        """Serve until cancelled; `listening` gets the port. `wait` sleeps."""
-        self._loop = asyncio.get_running_loop()
-        async with asyncio.TaskGroup() as group:
-            self._group = group
-            sockets = bound(self.hosts, self.port)
-            self.most = min(self.most, max(open_files() - RESERVED_FILES, 1))
-            listener = Listener(
-                sockets,
-                self.tls,
-                lambda: Connection(self),
-                spawn=self.spawn,
-                later=self.later,
-                room=self._room,
-            )
-            listener.open()
-            try:
-                listening(sockets[0].getsockname()[1])
-                await self._loop.create_future()  # until cancelled
-            finally:
-                listener.close()
-                await self._farewell(wait)
-
-    def _room(self) -> bool:
-        """Whether there is room for one more connection, if need be in the place of one that is idle."""
-        if len(self.connections) < self.most:
-            return True
-        idle = next((c for c in self.connections if c.is_idle), None)
-        if idle is None:
-            return False
-        idle.retire()
-        return True
-
-    async def _farewell(self, wait: Callable[[float], Awaitable[None]]) -> None:
-        for connection in tuple(self.connections):
-            connection.retire()
-        waited = 0.0
-        while waited < (LAST_ANSWERS if any(c.is_busy for c in self.connections) else FAREWELL):
-            if not self.connections:
-                break
-            await wait(0.01)
-            waited += 0.01
-        for connection in tuple(self.connections):
-            connection.abort()

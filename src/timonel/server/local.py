@@ -21,7 +21,7 @@ from timonel.server import dispatch, routes, tables
 from timonel.server.abroad import Abroad, Proxied, whole
 from timonel.server.chain import authorization
 from timonel.server.chain.info import Info, Query, name_in_selector, parse
-from timonel.server.http import Request, Response
+from timonel.server.exchange import Request, Response
 from timonel.server.negotiate import PLAIN
 from timonel.server.paths import Paths
 from timonel.server.request import Authorizer, ConnectHandler, Undecided, User

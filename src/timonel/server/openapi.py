@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import orjson
 
 from timonel.server.chain.info import Info
-from timonel.server.http import JSON, Request, Response
+from timonel.server.exchange import JSON, Request, Response
 from timonel.server.negotiate import clauses
 from timonel.server.paths import Paths
 from timonel.server.request import User

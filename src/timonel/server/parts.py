@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from timonel.server.http import Sink, Source
+from timonel.server.exchange import Sink, Source
 
 PIECE = 128 * 1024  # bytes that are joined at a time, about
 SMALL = 64 * 1024  # bytes of a body that is not worth it

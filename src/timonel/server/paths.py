@@ -14,7 +14,7 @@ import orjson
 from timonel.machinery import errors
 from timonel.server import responses
 from timonel.server.chain.info import Info
-from timonel.server.http import TEXT, Request, Response
+from timonel.server.exchange import TEXT, Request, Response
 from timonel.server.request import User
 
 Answer = Callable[[Request, Info, User], Awaitable[Response]]

@@ -18,7 +18,7 @@ from typing import Protocol
 from timonel.aio.clock import Timer, outside, upkeep
 from timonel.machinery import errors
 from timonel.objects.meta import Object
-from timonel.server.http import Sink, Source
+from timonel.server.exchange import Sink, Source
 from timonel.server.verbs.watch import WatchStream
 from timonel.server.watchcache import Delivery
 

@@ -12,7 +12,7 @@ from timonel.machinery import errors, protobuf
 from timonel.objects.meta import Object
 from timonel.server import tables
 from timonel.server.chain.info import Info
-from timonel.server.http import JSON, Header, Response
+from timonel.server.exchange import JSON, Header, Response
 from timonel.server.negotiate import Form
 from timonel.server.parts import Parts
 from timonel.server.registry import Endpoint

@@ -9,7 +9,7 @@ import orjson
 
 from timonel.machinery import errors
 from timonel.machinery.errors import StatusError
-from timonel.server.http import JSON, TEXT, Header, Response
+from timonel.server.exchange import JSON, TEXT, Header, Response
 from timonel.store.base import Corrupt, OutcomeUnknown, StoreError, Unreachable
 
 logger = logging.getLogger(__name__)

@@ -18,7 +18,7 @@ from timonel.server.audit.logfile import MEGABYTE, LogFile, Rotation, backups, o
 from timonel.server.audit.policy import RECEIVED, read
 from timonel.server.audit.trail import BATCH, BLOCKING, Trail, WebhookBackend
 from timonel.server.chain.info import parse
-from timonel.server.http import Request
+from timonel.server.exchange import Request
 from timonel.server.request import User
 
 BIG = {"auditID": "x" * (MEGABYTE // 2)}

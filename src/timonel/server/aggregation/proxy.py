@@ -14,7 +14,7 @@ from timonel.objects.meta import Object
 from timonel.records import dataclass
 from timonel.server.aggregation.availability import is_available
 from timonel.server.aggregation.backend import Address, Backends, identity, without_identity
-from timonel.server.http import TEXT, Request, Response
+from timonel.server.exchange import TEXT, Request, Response
 from timonel.server.outbound import Unresolved
 from timonel.server.paths import NO_SNIFF
 from timonel.server.request import Answer, ConnectCall, Upgraded, User

@@ -18,7 +18,7 @@ from timonel.server.atrest.configuration import Misconfigured
 from timonel.server.atrest.reencryption import reencrypt, resources_of, usage
 from timonel.server.atrest.vault import Vault
 from timonel.server.chain.info import Info
-from timonel.server.http import Request, Response
+from timonel.server.exchange import Request, Response
 from timonel.server.registry import Registry
 from timonel.server.request import User
 

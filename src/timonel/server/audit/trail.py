@@ -24,7 +24,7 @@ from timonel.server.audit.events import DECISION, REASON, Record, agent_of, sour
 from timonel.server.audit.logfile import LogFile, encoded
 from timonel.server.audit.policy import COMPLETE, NONE, PANIC, RECEIVED, STARTED, Policy
 from timonel.server.chain.info import Info
-from timonel.server.http import JSON, Request, Response
+from timonel.server.exchange import JSON, Request, Response
 from timonel.server.metrics.text import COUNTER, Counts, Family
 from timonel.server.request import Duplex, Upgraded, User
 

@@ -12,7 +12,7 @@ import orjson
 from timonel.server import routes
 from timonel.server.auth.tokens import Tokens
 from timonel.server.chain.info import Info
-from timonel.server.http import JSON, Request, Response
+from timonel.server.exchange import JSON, Request, Response
 from timonel.server.paths import Answer
 from timonel.server.request import User
 

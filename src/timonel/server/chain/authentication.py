@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from timonel.machinery import errors
 from timonel.machinery.field import quote
 from timonel.server.chain.authorization import forbidden_message
-from timonel.server.http import Request
+from timonel.server.exchange import Request
 from timonel.server.request import (
     ANONYMOUS,
     Attributes,

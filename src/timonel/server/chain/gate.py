@@ -21,11 +21,11 @@ from timonel.server.audit.events import Record
 from timonel.server.audit.trail import Trail
 from timonel.server.chain import deadline
 from timonel.server.chain.info import Info
+from timonel.server.exchange import TEXT, Request, Response
 from timonel.server.flowcontrol import estimate
 from timonel.server.flowcontrol.control import FlowControl
 from timonel.server.flowcontrol.inflight import READING, Full, Inflight
 from timonel.server.flowcontrol.levels import Level, Refused, Schema, Seat
-from timonel.server.http import TEXT, Request, Response
 from timonel.server.metrics.requests import Meter, Requests
 from timonel.server.paths import NO_SNIFF
 from timonel.server.request import Upgraded, User

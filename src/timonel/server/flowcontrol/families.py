@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 
 from timonel.server.chain.info import Info
+from timonel.server.exchange import TEXT, Request, Response
 from timonel.server.flowcontrol.control import FlowControl
-from timonel.server.http import TEXT, Request, Response
 from timonel.server.metrics.text import BETA, COUNTER, GAUGE, HISTOGRAM, Family, Labels
 from timonel.server.paths import Paths
 from timonel.server.request import User

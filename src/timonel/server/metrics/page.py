@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from timonel.server.chain.info import Info
-from timonel.server.http import Request, Response
+from timonel.server.exchange import Request, Response
 from timonel.server.metrics.text import CONTENT_TYPE, Family, rendered
 from timonel.server.paths import Paths
 from timonel.server.request import User
