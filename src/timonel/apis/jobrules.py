@@ -388,15 +388,22 @@ def _validate_template_update(path: str, new: Object, old: Object) -> Iterator[C
     template, before = nested(new, "spec", "template") or {}, nested(old, "spec", "template") or {}
     if template == before:
         return
-    suspended = nested(old, "spec", "suspend") and nested(old, "status", "startTime") is None
-    if suspended and _without_directives(template) == _without_directives(before):
+    if _may_change(old) and _without_directives(template) == _without_directives(before):
         return
     yield field.invalid(f"{path}.template", shown_template(template), checks.IMMUTABLE)
 
 
+def _may_change(job: Object) -> bool:
+    """Where its pods go, and what they ask for: while it is suspended and none of them is left."""
+    return bool(nested(job, "spec", "suspend")) and not nested(job, "status", "active")
+
+
 def _without_directives(template: Object) -> Object:
-    """A template apart from what says where its pods go, which may change until a suspended Job starts."""
+    """A template apart from what says where its pods go and what they ask for."""
     spec = {k: v for k, v in (template.get("spec") or {}).items() if k not in _SCHEDULING}
+    for kind in ("containers", "initContainers"):
+        if spec.get(kind):
+            spec[kind] = [{k: v for k, v in one.items() if k != "resources"} for one in spec[kind]]
     metadata = {
         k: v for k, v in (template.get("metadata") or {}).items() if k not in ("labels", "annotations")
     }
