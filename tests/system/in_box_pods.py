@@ -276,3 +276,18 @@ async def test_a_running_container_gets_more_and_less(node: Node) -> None:
         (["20000", str(64 << 20)], 0),
         (["30000", str(128 << 20)], 1),
     ]
+
+
+async def test_a_pod_of_the_node_s_own(node: Node) -> None:
+    manifests = node.directory / "n" / "manifests"
+    manifests.mkdir(parents=True, exist_ok=True)
+    wanted = shell("echo hello; exec sleep 1000", "own")
+    del wanted["status"], wanted["metadata"]["uid"], wanted["spec"]["nodeName"]
+    async with running(node.agent()):
+        (manifests / "own.json").write_text(json.dumps(wanted))
+        await node.until("own-n1", '"running"')
+        read = await node.run("own-n1", "hostname")
+        (manifests / "own.json").unlink()
+        await node.api.until(lambda: node.api.find("pods", "default", "own-n1") is None)
+
+    assert read == "own-n1\n"

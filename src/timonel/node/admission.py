@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 
 from timonel.node import amounts, podresources, pressure
+from timonel.node.manifests import is_mirror, is_static
 from timonel.node.podspec import SYSTEM_CRITICAL_PRIORITY, qos_of, sysctl_name
 from timonel.node.references import containers_of
 from timonel.objects import nodes
@@ -263,18 +264,10 @@ def _collides(one: HostPort, other: HostPort) -> bool:
 # ---- critical pods
 
 
-def is_static(pod: Object) -> bool:
-    source = (pod["metadata"].get("annotations") or {}).get("kubernetes.io/config.source", "api")
-    return bool(source != "api")
-
-
 def is_critical(pod: Object) -> bool:
     """Upstream: pkg/kubelet/types/pod_update.go (IsCriticalPod)."""
-    annotations = pod["metadata"].get("annotations") or {}
     priority: int = pod["spec"].get("priority") or 0
-    return (
-        is_static(pod) or "kubernetes.io/config.mirror" in annotations or priority >= SYSTEM_CRITICAL_PRIORITY
-    )
+    return is_static(pod) or is_mirror(pod) or priority >= SYSTEM_CRITICAL_PRIORITY
 
 
 def resize_rank(pod: Object) -> tuple[int, int, str]:

@@ -6,6 +6,7 @@ Upstream: cmd/kubelet/app/options/options.go.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from timonel.node import pressure
@@ -16,7 +17,8 @@ SYSCTLS, LABELS, MAX_PODS, TAINTS = (
     "max-pods",
     "register-with-taints",
 )
-KNOWN = frozenset((*pressure.FLAGS, SYSCTLS, LABELS, MAX_PODS, TAINTS))
+MANIFESTS = "pod-manifest-path"
+KNOWN = frozenset((*pressure.FLAGS, SYSCTLS, LABELS, MAX_PODS, TAINTS, MANIFESTS))
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
@@ -33,6 +35,8 @@ def changes(flags: Mapping[str, str]) -> dict[str, Any]:
         if not flags[MAX_PODS].isascii() or not flags[MAX_PODS].isdigit():
             raise ValueError(f"invalid argument {flags[MAX_PODS]!r} for --{MAX_PODS}: not a number of pods")
         found["max_pods"] = int(flags[MAX_PODS])
+    if MANIFESTS in flags:
+        found["static_pods"] = Path(flags[MANIFESTS])
     if TAINTS in flags:
         found["taints"] = tuple(_taint(part) for part in _parts(flags[TAINTS]))
     return found

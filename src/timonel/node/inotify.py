@@ -8,12 +8,12 @@ import ctypes
 import os
 from pathlib import Path
 
-IN_MODIFY, IN_MOVED_TO, IN_CREATE = 0x2, 0x80, 0x100
+IN_MODIFY, IN_MOVED_FROM, IN_MOVED_TO, IN_CREATE, IN_DELETE = 0x2, 0x40, 0x80, 0x100, 0x200
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class DirectoryWatch:
-    """A context: inside it, `changed` is set whenever something in the directory was written, made or moved there."""
+    """A context: inside it, `changed` is set whenever something was written, made, moved or deleted there."""
 
     def __init__(self, directory: Path) -> None:
         self.changed = asyncio.Event()
@@ -25,7 +25,8 @@ class DirectoryWatch:
         if self._fd < 0:
             number = ctypes.get_errno()
             raise OSError(number, os.strerror(number), "inotify (see fs.inotify.max_user_instances)")
-        if _libc.inotify_add_watch(self._fd, bytes(self._directory), IN_MODIFY | IN_MOVED_TO | IN_CREATE) < 0:
+        wanted = IN_MODIFY | IN_MOVED_FROM | IN_MOVED_TO | IN_CREATE | IN_DELETE
+        if _libc.inotify_add_watch(self._fd, bytes(self._directory), wanted) < 0:
             number = ctypes.get_errno()
             os.close(self._fd)
             raise OSError(number, os.strerror(number), str(self._directory))

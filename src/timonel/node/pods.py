@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from timonel.aio.clock import Clock, upkeep
 from timonel.client.transport import Resource
-from timonel.node import admission, resizing
+from timonel.node import admission, manifests, resizing, staticpods
 from timonel.node.cri.errors import RuntimeFailure
 from timonel.node.cri.runtime import Container, ContainerState, Sandbox
 from timonel.node.follow import Changed, Replaced, follow
@@ -22,9 +22,10 @@ from timonel.node.podruntime import GRACE, POD_UID, PodRuntime, pod_runtime
 from timonel.node.preparation import Preparation, Workshop
 from timonel.node.references import references
 from timonel.node.relist import insist, read_pod
+from timonel.node.staticpods import ManifestFolder, Mirrors
 from timonel.node.statuswriter import PODS
 from timonel.objects import pods as podlib
-from timonel.objects.meta import Key, Object, uid_of
+from timonel.objects.meta import Key, Object, key_of, uid_of
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +37,13 @@ REMEMBERED_EXITS = 512
 class Pods:
     """`run` owns every runner. The rest are plain calls from the same loop."""
 
-    def __init__(self, around: Surroundings, shop: Workshop) -> None:
+    def __init__(
+        self, around: Surroundings, shop: Workshop, folder: ManifestFolder, mirrors: Mirrors
+    ) -> None:
         self._around = around
+        self._folder = folder
+        self._mirrors = mirrors
+        self._static: dict[str, Object] = {}  # the pods of the node's own manifests, by uid
         self._shop = shop
         self._clock: Clock = around.clock
         self._runners: dict[str, PodRunner] = {}
@@ -52,6 +58,10 @@ class Pods:
         self._found = await insist(self._clock, self._left_running)
         async with asyncio.TaskGroup() as group:
             self._group = group
+            self._set_static(await self._folder.read())
+            group.create_task(
+                staticpods.keep(self._folder, self._mirrors, self._set_static), name="static pods"
+            )
             group.create_task(self._hear_runtime(), name="runtime events")
             group.create_task(self._relist_for_ever(), name="relist")
             await self._hear_api(listening)
@@ -87,15 +97,18 @@ class Pods:
         selector = f"spec.nodeName={self._around.node.name}"
         async for news in follow(self._shop.transport, self._clock, PODS, field_selector=selector):
             if isinstance(news, Replaced):
-                self._replace(news.objects)
+                self._mirrors.all_seen([p for p in news.objects if manifests.is_mirror(p)])
+                self._replace([p for p in news.objects if not manifests.is_mirror(p)])
                 listening.set()
+            elif manifests.is_mirror(news.object):
+                self._mirrors.seen(news.object, is_deleted=news.is_deleted)
             else:
                 self._change(news)
 
     def _replace(self, pods: Sequence[Object]) -> None:
         present = {uid_of(pod): pod for pod in pods}
         for uid, runner in list(self._runners.items()):
-            if uid not in present:
+            if uid not in present and not manifests.is_static(runner.pod):
                 runner.removed(runner.pod)
         for pod in sorted(pods, key=lambda p: str(p["metadata"].get("creationTimestamp"))):
             self._present(pod)
@@ -121,6 +134,24 @@ class Pods:
             return
         runtime = self._found.pop(uid, PodRuntime())
         self._begin(pod, runtime)
+
+    # ---- the node's own pods
+
+    def _set_static(self, pods: Sequence[Object]) -> None:
+        """These are the pods that the node runs of its own accord."""
+        self._static = {uid_of(pod): pod for pod in pods}
+        for uid, runner in list(self._runners.items()):
+            if uid not in self._static and manifests.is_static(runner.pod):
+                runner.removed(runner.pod)
+        self._begin_static()
+
+    def _begin_static(self) -> None:
+        """One whose namesake is still on its way out waits for its end."""
+        taken = {key_of(r.pod) for r in self._runners.values() if manifests.is_static(r.pod)}
+        for uid, pod in self._static.items():
+            if uid not in self._runners and key_of(pod) not in taken:
+                self._mirrors.show(pod)
+                self._begin(pod, self._found.pop(uid, PodRuntime()))
 
     def _begin(self, pod: Object, runtime: PodRuntime) -> None:
         assert self._group is not None
@@ -218,6 +249,9 @@ class Pods:
             self._around.statuses.forget(uid)
             self._asks.forget(uid)
             self._resize_others()
+            if manifests.is_static(runner.pod):
+                self._mirrors.drop(runner.pod)
+                self._begin_static()
 
     # ---- the runtime's side
 

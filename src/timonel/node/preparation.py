@@ -17,7 +17,7 @@ from timonel.aio.clock import Clock
 from timonel.aio.threads import Threads
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import NotFound, StatusError
-from timonel.node import cgroups, envfile, environment, podspec
+from timonel.node import cgroups, envfile, environment, manifests, podspec
 from timonel.node.admission import Abilities
 from timonel.node.cri.runtime import Container, Device, Image, Mount, Runtime, Sandbox
 from timonel.node.environment import ConfigError, Sources
@@ -240,7 +240,8 @@ class Preparation:
         """`target`: the container whose processes it shares."""
         shop, pod = self._shop, self._current()
         await self._volumes_ready.wait()
-        await shop.services_known.wait()
+        if not manifests.is_static(pod):  # which do not wait for the API server
+            await shop.services_known.wait()
         host_network = bool(pod["spec"].get("hostNetwork"))
         ips = (shop.node.ip,) if host_network else sandbox.ips
         sources = replace(await self._sources(ips), files=await self._env_files(spec))

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from timonel.machinery.quantity import Quantity
-from timonel.node import admission, podresources
+from timonel.node import admission, manifests, podresources
 from timonel.objects.meta import Object
 from timonel.records import dataclass
 
@@ -101,7 +101,7 @@ def verdict(
     asks: Callable[[Object], Mapping[str, int]],
 ) -> Pending | None:
     """None: the node can give it. `pod` asks for what is new; `others` count with what they were given."""
-    if admission.is_static(pod):
+    if manifests.is_static(pod):
         return Pending(INFEASIBLE, "In-place resize of static-pods is not supported")
     requests = podresources.requests(pod)
     for name in ("memory", "cpu"):

@@ -35,6 +35,7 @@ from timonel.node.pods import Pods
 from timonel.node.podspec import NodeFacts
 from timonel.node.preparation import Workshop
 from timonel.node.probes import HopefulProber, NetworkProber
+from timonel.node.staticpods import ManifestFolder, Mirrors
 from timonel.node.statuswriter import StatusWriter
 from timonel.node.tokens import Tokens
 from timonel.objects.meta import Object, key_of
@@ -67,6 +68,7 @@ class NodeConfig:
     max_pods: int = 110
     provider_id: str = ""
     allowed_unsafe_sysctls: tuple[str, ...] = ()
+    static_pods: Path | None = None  # the folder of manifests; None: `manifests` in the node's directory
     eviction: pressure.Settings = field(default_factory=lambda: pressure.settings({}))
     is_simulated: bool = False
     machine: Machine | None = None
@@ -156,7 +158,9 @@ class NodeAgent:
             services_known=self._services_known,
             pressures=self._pressures,
         )
-        pods = Pods(around, shop)
+        folder = ManifestFolder(self._manifests(), config.name, clock, threads)
+        mirrors = Mirrors(self._transport, clock, statuses, lambda: heartbeat.node or None)
+        pods = Pods(around, shop, folder, mirrors)
         pods_box.append(pods)
         taken_up = asyncio.Event()
         async with asyncio.TaskGroup() as group:
@@ -164,9 +168,9 @@ class NodeAgent:
             group.create_task(statuses.run(), name="pod statuses")
             group.create_task(watched.run(), name="configmaps and secrets")
             group.create_task(self._follow_services(), name="services")
+            group.create_task(pods.run(taken_up), name="pods")  # static pods wait for nobody
             await heartbeat.register()
             group.create_task(heartbeat.run(), name="heartbeat")
-            group.create_task(pods.run(taken_up), name="pods")
             if not config.is_simulated:
                 provisioner = LocalPathProvisioner(
                     self._storage, clock, recorder, {config.name}, config.directory / "volumes"
@@ -202,6 +206,12 @@ class NodeAgent:
             recorder.record(heartbeat.node, "Normal", "Starting", "Starting kubelet.")
             ready.set()
 
+    def _manifests(self) -> Path | None:
+        config = self._config
+        if config.static_pods is not None or config.is_simulated:
+            return config.static_pods
+        return config.directory / "manifests"
+
     def _hosts(self) -> api.HttpsServer | NearbyServer | None:
         """Where the agent's API is served, if anywhere."""
         config = self._config
@@ -223,7 +233,7 @@ class NodeAgent:
 
     def _make_directories(self) -> None:
         directory = self._config.directory
-        for name in ("pods", "logs", "volumes", "seccomp"):
+        for name in ("pods", "logs", "volumes", "seccomp", "manifests"):
             (directory / name).mkdir(parents=True, exist_ok=True)
         (directory / "pods").chmod(0o711)
 

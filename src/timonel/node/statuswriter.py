@@ -13,7 +13,7 @@ from timonel.aio.clock import Clock
 from timonel.aio.workqueue import WorkQueue
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import Conflict, NotFound, StatusError
-from timonel.node import podstatus
+from timonel.node import manifests, podstatus
 from timonel.objects.meta import Object, key_of, uid_of
 from timonel.records import dataclass
 
@@ -39,6 +39,7 @@ class StatusWriter:
         self._transport = transport
         self._queue: WorkQueue[str] = WorkQueue(clock)
         self._entries: dict[str, _Entry] = {}
+        self._mirrors: dict[str, Object] = {}  # uid of a static pod -> the pod that shows it
 
     async def run(self) -> None:
         try:
@@ -68,6 +69,15 @@ class StatusWriter:
         entry.pod, entry.wanted = pod, status
         self._queue.add(uid_of(pod))
 
+    def mirror_is(self, uid: str, mirror: Object) -> None:
+        """Where the status of a static pod goes; it may be another one than before."""
+        before = self._mirrors.get(uid)
+        self._mirrors[uid] = mirror
+        entry = self._entries.get(uid)
+        if entry is not None and (before is None or uid_of(before) != uid_of(mirror)):
+            entry.acknowledged = None
+        self._queue.add(uid)
+
     async def delete_when_sent(self, pod: Object) -> None:
         entry = self._entries[uid_of(pod)]
         entry.is_doomed = True
@@ -75,6 +85,7 @@ class StatusWriter:
 
     def forget(self, uid: str) -> None:
         self._entries.pop(uid, None)
+        self._mirrors.pop(uid, None)
 
     async def _work(self) -> None:
         while True:
@@ -85,7 +96,8 @@ class StatusWriter:
                 try:
                     await self._send(entry)
                 except (NotFound, Conflict):
-                    self._entries.pop(uid, None)  # the pod is gone, or a namesake has its place
+                    if not manifests.is_static(entry.pod):  # which gets another mirror
+                        self._entries.pop(uid, None)  # the pod is gone, or a namesake has its place
                 except (StatusError, Unreachable) as e:
                     entry.failures += 1
                     logger.info(
@@ -95,6 +107,11 @@ class StatusWriter:
 
     async def _send(self, entry: _Entry) -> None:
         pod, wanted = entry.pod, entry.wanted
+        if manifests.is_static(pod):
+            mirror = self._mirrors.get(uid_of(pod))
+            if mirror is None:
+                return
+            pod = mirror
         key, uid = key_of(pod), uid_of(pod)
         base = entry.acknowledged
         if base is None or _version(pod) > entry.version:  # someone else may have written what is ours since
