@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.controllers.world import World, pod, workload
+from tests.controllers.world import START, World, pod, workload
 from timonel.control.questions import Question, Scaled, ScaleOf
-from timonel.controllers.disruption import DISRUPTION, RESOURCE
+from timonel.controllers.disruption import DISRUPTION, RESOURCE, STALE
 from timonel.machinery.errors import NotFound
-from timonel.objects.meta import Key, Object
+from timonel.objects.meta import Key, Object, format_time
 
 WIDGET = {"apiVersion": "example.com/v1", "kind": "Widget", "metadata": {"name": "w", "uid": "uid-w"}}
 
@@ -25,7 +25,7 @@ def budget(**spec: Any) -> Object:
 
 
 def status(world: World) -> Object:
-    world.settle(DISRUPTION)
+    world.settle(*DISRUPTION)
     return dict(world.list(RESOURCE)[0]["status"])
 
 
@@ -95,3 +95,39 @@ def test_what_is_allowed_never_breaks_the_promise(there: int, ready: int, floor:
     assert found["currentHealthy"] == healthy
     assert healthy - found["disruptionsAllowed"] >= min(found["desiredHealthy"], healthy)
     assert found["disruptionsAllowed"] <= max(0, healthy - found["desiredHealthy"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "recalled"),
+    [
+        ({}, True),
+        ({"reason": "TerminationByKubelet"}, False),
+        ({"status": "False"}, False),
+        ({"phase": "Failed"}, False),
+        ({"deleting": True}, False),
+    ],
+)
+def test_a_disruption_that_never_came_is_recalled(changes: Any, recalled: bool) -> None:
+    times: Object = {"deletionTimestamp": format_time(START)} if changes.get("deleting") else {}
+    some = pod("a", phase=changes.get("phase", "Running"), **times)
+    condition = {
+        "type": "DisruptionTarget",
+        "status": changes.get("status", "True"),
+        "reason": changes.get("reason", "EvictionByEvictionAPI"),
+        "message": "Eviction API: evicting",
+        "lastTransitionTime": format_time(START),
+    }
+    some["status"]["conditions"].append(condition)
+    world = World(("pods", some))
+    world.time = START + 119
+    assert world.settle(STALE) == 0
+
+    world.time = START + 120
+    world.settle(STALE)
+    (ready, target) = world.list("pods")[0]["status"]["conditions"]
+    assert ready["type"] == "Ready"
+    assert (target != condition) == recalled
+    if recalled:
+        assert target == {
+            "type": "DisruptionTarget", "status": "False", "lastTransitionTime": format_time(START + 120)
+        }  # fmt: skip

@@ -210,3 +210,40 @@ def test_no_volume_is_given_twice_and_none_is_withheld(claims: list[int], volume
     needs = [int(c["spec"]["resources"]["requests"]["storage"].removesuffix("Gi")) for c in waiting]
     assert not sizes or not needs or max(sizes) < min(needs)
     assert w.time < START + 20
+
+
+BUILT_IN = "kubernetes.io/nfs"
+NO_DELETER = 'error getting deleter volume plugin for volume "va": no deletable volume plugin matched'
+
+
+@pytest.mark.parametrize(
+    ("policy", "marks", "end", "event"),
+    [
+        ("Retain", {}, "Released", ()),
+        ("Delete", {"pv.kubernetes.io/provisioned-by": "csi.example.com"}, "Released", ()),
+        ("Delete", {"pv.kubernetes.io/migrated-to": "csi.example.com"}, "Released", ()),
+        ("Delete", {}, "Failed", ("VolumeFailedDelete", NO_DELETER)),
+        ("Delete", {"pv.kubernetes.io/provisioned-by": BUILT_IN}, "Failed", ("VolumeFailedDelete", NO_DELETER)),
+        (
+            "Recycle",
+            {},
+            "Failed",
+            ("VolumeFailedRecycle", "Recycling of volumes is not supported: use dynamic provisioning"),
+        ),
+    ],
+)  # fmt: skip
+def test_the_policy_says_what_becomes_of_a_volume_whose_claim_is_gone(
+    policy: str, marks: dict[str, str], end: str, event: tuple[str, ...]
+) -> None:
+    made = volume("va", persistentVolumeReclaimPolicy=policy)
+    made["metadata"]["annotations"] = marks
+    w = world(claim("a"), made)
+    w.remove(PVC, Key("shop", "a"))
+    w.settle(*BOTH)
+    w.settle(*BOTH)
+
+    found = w.get(PV, Key("", "va"))
+    assert found is not None
+    assert found["status"]["phase"] == end
+    assert found["status"].get("message", "") == (event[1] if event else "")
+    assert [(r, m) for _, r, m in w.events if r.startswith("VolumeFailed")] == ([event] if event else [])

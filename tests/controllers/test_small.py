@@ -147,7 +147,7 @@ def test_a_budget_tells_what_may_be_disrupted(spec: Object, expected: tuple[int,
     budget = workload("PodDisruptionBudget", api="policy/v1", name="b", **spec)
     some = [pod("a", owner=rs), pod("b", owner=rs), pod("c", owner=rs)]
     world = World(("replicasets.apps", rs), (PDB, budget), *(("pods", p) for p in some))
-    world.settle(DISRUPTION)
+    world.settle(*DISRUPTION)
 
     status = world.list(PDB)[0]["status"]
     counts = (status["disruptionsAllowed"], status["desiredHealthy"], status["expectedPods"])
@@ -161,6 +161,6 @@ def test_a_deployments_scale_counts_for_its_pods() -> None:
     obj = workload("Deployment", replicas=4, strategy={"type": "Recreate"})
     budget = workload("PodDisruptionBudget", api="policy/v1", name="b", maxUnavailable="25%")
     world = World(("deployments.apps", obj), (PDB, budget))
-    world.settle(DEPLOYMENT, REPLICASET, DISRUPTION)
+    world.settle(DEPLOYMENT, REPLICASET, *DISRUPTION)
 
     assert world.list(PDB)[0]["status"]["desiredHealthy"] == 3

@@ -24,6 +24,7 @@ from timonel.objects.meta import (
     format_time,
     key_of,
     labels_of,
+    nested,
     parse_time,
 )
 
@@ -234,6 +235,8 @@ class World:
         if version not in (None, current["metadata"]["resourceVersion"]):
             raise Conflict("the object has been modified")
         gone = (patch.get("metadata") or {}).pop("$deleteFromPrimitiveList/finalizers", ())
+        if action.kind == "strategic" and nested(patch, "status", "conditions"):
+            patch["status"]["conditions"] = _by_type(current, patch["status"]["conditions"])
         new = merged(current, patch)
         if gone:
             kept = [f for f in new["metadata"].get("finalizers") or () if f not in gone]
@@ -306,6 +309,14 @@ class World:
                 return number
             self.time += 1.0
         raise AssertionError(f"no rest after {rounds} rounds: {self.applied[-6:]}")
+
+
+def _by_type(current: Object, changes: Sequence[Object]) -> list[Object]:
+    """Conditions as a strategic patch merges them."""
+    found = {c["type"]: c for c in nested(current, "status", "conditions") or ()}
+    for change in changes:
+        found[change["type"]] = merged(found.get(change["type"]), change)
+    return list(found.values())
 
 
 def merged(target: Any, patch: Any) -> Any:

@@ -109,12 +109,12 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
         return Plan((), end - observed.now)
     text = "Device Taint manager: deleting due to NoExecute taint"
     mark = conditions.make("DisruptionTarget", "True", "DeletionByDeviceTaintManager", text, observed.now)
-    patch = {"status": {"conditions": conditions.put(nested(desired, "status", "conditions"), mark)}}
+    patch = conditions.patch(nested(desired, "status", "conditions"), mark)
     key, uid = key_of(desired), uid_of(desired)
     return Plan(
         (
             Record("Normal", "DeviceTaintManagerEviction", "Marking for deletion"),
-            Patch("pods", key, patch, subresource="status", uid=uid, missing_ok=True),
+            Patch("pods", key, patch, kind="strategic", subresource="status", uid=uid, missing_ok=True),
             Delete("pods", key, uid),
         )
     )

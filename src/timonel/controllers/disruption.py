@@ -1,7 +1,9 @@
 """PodDisruptionBudget: how many of its pods are healthy, how many there should be, how many may be disrupted.
 
+A pod that was to be disrupted and two minutes later is not even being deleted is to be disrupted no longer: `STALE`.
+
 Watches   poddisruptionbudgets.policy; pods (wake the budgets that select them); the pods' controllers (read only)
-Writes    poddisruptionbudgets.policy/status
+Writes    poddisruptionbudgets.policy/status; pods/status (DisruptionTarget)
 Upstream  pkg/controller/disruption/disruption.go
 """
 
@@ -10,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from timonel.control.actions import Action, Outcome, Plan, Record, Status
+from timonel.control.actions import Action, Outcome, Patch, Plan, Record, Status
 from timonel.control.declare import Cache, ControllerType, Watch, nobody, selecting
 from timonel.control.questions import Answers, Inquiry, Scaled, ScaleOf
 from timonel.machinery import intstr
@@ -21,6 +23,7 @@ from timonel.objects.meta import (
     Object,
     controller_of,
     is_deleting,
+    key_of,
     nested,
     parse_time,
     uid_of,
@@ -31,6 +34,7 @@ from timonel.records import dataclass
 RESOURCE = "poddisruptionbudgets.policy"
 # An eviction that was granted counts as done for this long, until the pod shows it.
 DELETION_TIMEOUT = 120.0
+STALE_AFTER = 120.0  # seconds
 _SCALED = {
     "ReplicaSet": "replicasets.apps",
     "Deployment": "deployments.apps",
@@ -196,7 +200,31 @@ def _wanted(spec: Object, observed: Observed) -> tuple[int, int]:
     return observed.expected, intstr.scaled(floor, observed.expected, True)
 
 
-DISRUPTION = ControllerType(
+def stale_at(pod: Object) -> float | None:
+    """When the condition DisruptionTarget has been there for long enough; None: that does not matter."""
+    condition = pods.condition_of(pod, "DisruptionTarget")
+    if condition is None or condition["status"] != "True" or is_deleting(pod) or pods.is_terminal(pod):
+        return None
+    if condition.get("reason") == "TerminationByKubelet":
+        return None  # a node may take its time
+    return (parse_time(condition.get("lastTransitionTime")) or 0.0) + STALE_AFTER
+
+
+def recall(pod: Object, now: float) -> Plan:
+    at = stale_at(pod)
+    if at is None:
+        return Plan()
+    if at > now:
+        return Plan((), at - now)
+    condition = conditions.make("DisruptionTarget", "False", "", "", now)
+    patch = {"status": {"conditions": [{**condition, "reason": None, "message": None}]}}
+    key, uid = key_of(pod), uid_of(pod)
+    return Plan(
+        (Patch("pods", key, patch, kind="strategic", subresource="status", uid=uid, missing_ok=True),)
+    )
+
+
+BUDGETS = ControllerType(
     name="disruption-controller",
     watches=(
         Watch(RESOURCE),
@@ -208,3 +236,10 @@ DISRUPTION = ControllerType(
     status=status,
     inquiry=Inquiry(questions=lambda desired, seen: seen.asked.values(), told=told),
 )
+STALE = ControllerType(
+    name="disruption-controller",
+    watches=(Watch("pods"),),
+    observe=lambda pod, cache: cache.now(),
+    reconcile=recall,
+)
+DISRUPTION = (BUDGETS, STALE)

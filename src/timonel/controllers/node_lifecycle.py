@@ -184,16 +184,14 @@ def _mark_pods(desired: Object, observed: Observed) -> list[Action]:
         at = pods.ready_since(pod)
         if at is None or at > since or is_deleting(pod):
             continue
-        known = pod["status"]["conditions"]
         new = {
             **(pods.condition_of(pod, "Ready") or {}),
             "status": "False",
             "lastTransitionTime": format_time(observed.now),
         }
-        changed = [new if c["type"] == "Ready" else c for c in known]
-        patch = {"status": {"conditions": changed}}
+        patch, key, uid = {"status": {"conditions": [new]}}, key_of(pod), uid_of(pod)
         actions.append(
-            Patch("pods", key_of(pod), patch, subresource="status", uid=uid_of(pod), missing_ok=True)
+            Patch("pods", key, patch, kind="strategic", subresource="status", uid=uid, missing_ok=True)
         )
         actions.append(Record("Warning", "NodeNotReady", "Node is not ready", about=pod))
     return actions

@@ -96,11 +96,12 @@ def _fail(desired: Object, mark: conditions.Condition | None = None) -> list[Act
     """Its controller must see it end, whether or not the node ever says so."""
     if pods.is_terminal(desired):
         return []
-    status: Object = {"phase": "Failed"}
+    patch: Object = {"status": {}}
     if mark is not None:
-        status["conditions"] = conditions.put(nested(desired, "status", "conditions"), mark)
-    patch = {"status": status}
-    return [Patch("pods", key_of(desired), patch, subresource="status", uid=uid_of(desired), missing_ok=True)]
+        patch = conditions.patch(nested(desired, "status", "conditions"), mark)
+    patch["status"]["phase"] = "Failed"
+    key, uid = key_of(desired), uid_of(desired)
+    return [Patch("pods", key, patch, kind="strategic", subresource="status", uid=uid, missing_ok=True)]
 
 
 def _remove(desired: Object) -> Action:

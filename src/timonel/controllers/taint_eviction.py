@@ -63,7 +63,7 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
         return Plan((), end - observed.now)
     text = "Taint manager: deleting due to NoExecute taint"
     mark = conditions.make("DisruptionTarget", "True", "DeletionByTaintManager", text, observed.now)
-    marked = conditions.put(nested(desired, "status", "conditions"), mark)
+    patch = conditions.patch(nested(desired, "status", "conditions"), mark)
     key, uid = key_of(desired), uid_of(desired)
     return Plan(
         (
@@ -71,7 +71,8 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
             Patch(
                 "pods",
                 key,
-                {"status": {"conditions": marked}},
+                patch,
+                kind="strategic",
                 subresource="status",
                 uid=uid,
                 missing_ok=True,

@@ -58,7 +58,7 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         DAEMONSET,
         DEPLOYMENT,
         DEVICE_TAINT_EVICTION,
-        DISRUPTION,
+        *DISRUPTION,
         ENDPOINTS,
         ENDPOINTSLICE,
         ENDPOINTSLICE_MIRRORING,

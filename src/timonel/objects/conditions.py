@@ -30,6 +30,12 @@ def make(type_: str, status: str, reason: str, message: str, now: float, **extra
     }
 
 
+def patch(known: Iterable[Condition] | None, new: Condition) -> dict[str, Any]:
+    """What a strategic patch of an object says to put one condition, and to leave those alone that others keep."""
+    found = next(c for c in put(known, new) if c["type"] == new["type"])
+    return {"status": {"conditions": [found]}}
+
+
 def put(conditions: Iterable[Condition] | None, new: Condition, *, keep_same: bool = True) -> list[Condition]:
     """The conditions with `new` in the place of its type, at the end as upstream does.
 

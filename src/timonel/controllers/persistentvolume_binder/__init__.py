@@ -26,32 +26,33 @@ def _claims_of_volume(volume: Object, cache: Cache) -> Iterable[Key]:
     if ref:
         return (Key(ref.get("namespace", ""), ref.get("name", "")),)
     name = volume["metadata"]["name"]
-    return [
-        key_of(claim)
-        for claim in cache.list(claims.CLAIMS)
-        if claim["spec"].get("volumeName") == name
-        or (_is_waiting(claim) and matching.class_of(claim) == matching.class_of(volume))
-    ]
+    found = (
+        *cache.by(claims.CLAIMS, _by_volume, name),
+        *cache.by(claims.CLAIMS, _waiting_by_class, matching.class_of(volume)),
+    )
+    return {key_of(claim) for claim in found}
 
 
-def _is_waiting(claim: Object) -> bool:
-    return claims.BIND_COMPLETED not in annotations_of(claim)
+def _by_volume(claim: Object) -> Iterable[str]:
+    name = claim["spec"].get("volumeName")
+    return (name,) if name else ()
+
+
+def _waiting_by_class(claim: Object) -> Iterable[str]:
+    return () if claims.BIND_COMPLETED in annotations_of(claim) else (matching.class_of(claim),)
 
 
 def _claims_of_class(storage_class: Object, cache: Cache) -> Iterable[Key]:
     """Claims that wait for the class, and those that would get it by default."""
     name = storage_class["metadata"]["name"]
-    waiting = (c for c in cache.list(claims.CLAIMS) if _is_waiting(c))
-    return [key_of(c) for c in waiting if matching.class_of(c) in ("", name)]
+    return [key_of(c) for each in ("", name) for c in cache.by(claims.CLAIMS, _waiting_by_class, each)]
 
 
 def _volumes_of_claim(claim: Object, cache: Cache) -> Iterable[Key]:
     name = claim["spec"].get("volumeName")
     found = [Key("", name)] if name else []
-    for volume in cache.list(claims.VOLUMES):
-        if nested(volume, "spec", "claimRef", "uid") == claim["metadata"]["uid"]:
-            found.append(key_of(volume))
-    return found
+    theirs = cache.by(claims.VOLUMES, matching.by_claim_uid, claim["metadata"]["uid"])
+    return [*found, *map(key_of, theirs)]
 
 
 CLAIMS = ControllerType(

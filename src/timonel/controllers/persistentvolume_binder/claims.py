@@ -11,7 +11,7 @@ from typing import Any
 from timonel.control.actions import Action, Outcome, Plan, Record, Status, Update
 from timonel.control.declare import Cache
 from timonel.controllers.persistentvolume_binder import matching
-from timonel.objects.meta import Key, Object, annotations_of, is_deleting, nested, uid_of
+from timonel.objects.meta import Key, Object, annotations_of, is_deleting, key_of, nested, uid_of
 from timonel.records import dataclass
 
 CLAIMS = "persistentvolumeclaims"
@@ -28,8 +28,10 @@ NO_PROVISIONER = "kubernetes.io/no-provisioner"
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """`default`: the default StorageClass, for claims without any."""
+    """`named`: the volume that the claim names; `volumes`: where it names none, those that it may get. `default`: the
+    default StorageClass, for claims without any."""
 
+    named: Object | None
     volumes: Sequence[Object]
     storage_class: Object | None
     default: Object | None
@@ -40,7 +42,14 @@ def observe(desired: Object, cache: Cache) -> Observed:
     default = None
     if "storageClassName" not in desired["spec"] and not name:
         default = _default_class(cache.list(CLASSES))
-    return Observed(cache.list(VOLUMES), cache.get(CLASSES, Key("", name)) if name else None, default)
+    storage_class = cache.get(CLASSES, Key("", name)) if name else None
+    wanted = desired["spec"].get("volumeName")
+    if wanted:
+        return Observed(cache.get(VOLUMES, Key("", wanted)), (), storage_class, default)
+    reserved = cache.by(VOLUMES, matching.by_claim, key_of(desired))
+    return Observed(
+        None, [*reserved, *cache.by(VOLUMES, matching.by_free_class, name)], storage_class, default
+    )
 
 
 def _default_class(classes: Iterable[Object]) -> Object | None:
@@ -52,10 +61,6 @@ def _default_class(classes: Iterable[Object]) -> Object | None:
 def is_delayed(desired: Object, observed: Observed) -> bool:
     mode = (observed.storage_class or {}).get("volumeBindingMode")
     return mode == "WaitForFirstConsumer" and SELECTED_NODE not in annotations_of(desired)
-
-
-def _by_name(volumes: Iterable[Object], name: str) -> Object | None:
-    return next((v for v in volumes if v["metadata"]["name"] == name), None)
 
 
 def reconcile(desired: Object, observed: Observed) -> Plan:
@@ -105,7 +110,7 @@ def _ask_provisioner(desired: Object, provisioner: str) -> list[Action]:
 
 def _bind_wanted(desired: Object, observed: Observed) -> list[Action]:
     """The claim, or its user, has named a volume."""
-    volume = _by_name(observed.volumes, desired["spec"]["volumeName"])
+    volume = observed.named
     if volume is None:
         return []
     name = volume["metadata"]["name"]
@@ -162,7 +167,7 @@ def _loss(desired: Object, observed: Observed) -> tuple[str, str] | None:
     name = desired["spec"].get("volumeName")
     if not name:
         return "ClaimLost", "Bound claim has lost reference to PersistentVolume. Data on the volume is lost!"
-    volume = _by_name(observed.volumes, name)
+    volume = observed.named
     if volume is None:
         return "ClaimLost", "Bound claim has lost its PersistentVolume. Data on the volume is lost!"
     ref = volume["spec"].get("claimRef")
@@ -177,7 +182,7 @@ def _check_bound(desired: Object, observed: Observed) -> list[Action]:
     if loss is not None:
         known = nested(desired, "status", "phase") == "Lost"
         return [] if known else [Record("Warning", *loss)]
-    volume = _by_name(observed.volumes, desired["spec"]["volumeName"])
+    volume = observed.named
     assert volume is not None, "a claim without its volume is lost"
     return _bind(desired, volume)
 
@@ -190,7 +195,7 @@ def status(desired: Object, observed: Observed, outcome: Outcome) -> Status | No
         return {**stored, "phase": "Pending"}
     if _loss(desired, observed) is not None:
         return {**stored, "phase": "Lost"}
-    volume = _by_name(observed.volumes, desired["spec"]["volumeName"])
+    volume = observed.named
     assert volume is not None, "a claim without its volume is lost"
     new: Status = {**stored, "phase": "Bound", "accessModes": volume["spec"].get("accessModes") or []}
     if stored.get("phase") != "Bound" or "capacity" not in stored:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from timonel.machinery import selectors
 from timonel.machinery.quantity import Quantity
-from timonel.objects.meta import Object, annotations_of, is_deleting, labels_of, nested
+from timonel.objects.meta import Key, Object, annotations_of, is_deleting, labels_of, nested
 
 BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
 
@@ -17,6 +17,22 @@ BETA_CLASS = "volume.beta.kubernetes.io/storage-class"
 def class_of(obj: Object) -> str:
     """The class of a claim or a volume; empty: none."""
     return annotations_of(obj).get(BETA_CLASS) or str(obj["spec"].get("storageClassName") or "")
+
+
+def by_claim(volume: Object) -> Iterable[Key]:
+    """The claim that a volume names."""
+    ref = volume["spec"].get("claimRef")
+    return (Key(ref.get("namespace", ""), ref.get("name", "")),) if ref else ()
+
+
+def by_claim_uid(volume: Object) -> Iterable[str]:
+    uid = (volume["spec"].get("claimRef") or {}).get("uid")
+    return (uid,) if uid else ()
+
+
+def by_free_class(volume: Object) -> Iterable[str]:
+    """The class of a volume that names no claim."""
+    return () if volume["spec"].get("claimRef") else (class_of(volume),)
 
 
 def size_of(volume: Object) -> Quantity:

@@ -11,7 +11,8 @@ from timonel.controllers.persistentvolume_binder.claims import BOUND_BY_CONTROLL
 from timonel.objects.meta import Key, Object, annotations_of, format_time, is_deleting, uid_of
 from timonel.records import dataclass
 
-PROVISIONED_BY = "pv.kubernetes.io/provisioned-by"
+PROVISIONED_BY, MIGRATED_TO = "pv.kubernetes.io/provisioned-by", "pv.kubernetes.io/migrated-to"
+BUILT_IN = "kubernetes.io/"  # provisioners of which there are none here
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,7 @@ def phase(desired: Object, observed: Observed) -> str:
     if not ref or not ref.get("uid"):
         return "Available"
     if observed.claim is None:
-        return "Failed" if _reclaim(desired) == "Recycle" else "Released"
+        return "Failed" if _failure(desired)[0] else "Released"
     wanted = observed.claim["spec"].get("volumeName")
     if wanted == desired["metadata"]["name"]:
         return "Bound"
@@ -49,14 +50,25 @@ def _reclaim(desired: Object) -> str:
     return str(desired["spec"].get("persistentVolumeReclaimPolicy") or "Retain")
 
 
+def _failure(desired: Object) -> tuple[str, str]:
+    """(reason, message) when nobody can do with a released volume what its policy says; else empty."""
+    noted = annotations_of(desired)
+    policy, by = _reclaim(desired), noted.get(PROVISIONED_BY, "")
+    if policy == "Recycle":
+        return "VolumeFailedRecycle", "Recycling of volumes is not supported: use dynamic provisioning"
+    if policy == "Delete" and MIGRATED_TO not in noted and (not by or by.startswith(BUILT_IN)):
+        text = f'error getting deleter volume plugin for volume "{desired["metadata"]["name"]}"'
+        return "VolumeFailedDelete", f"{text}: no deletable volume plugin matched"
+    return "", ""
+
+
 def reconcile(desired: Object, observed: Observed) -> Plan:
     before = (desired.get("status") or {}).get("phase")
     if is_deleting(desired):
         return Plan()
     now = phase(desired, observed)
     if now == "Failed" and before != "Failed":
-        text = "Recycling of volumes is not supported: use dynamic provisioning"
-        return Plan((Record("Warning", "VolumeFailedRecycle", text),))
+        return Plan((Record("Warning", *_failure(desired)),))
     wanted = (observed.claim or {}).get("spec", {}).get("volumeName")
     if wanted and wanted != desired["metadata"]["name"] and PROVISIONED_BY not in annotations_of(desired):
         return Plan((_unbind(desired),))
@@ -82,4 +94,6 @@ def status(desired: Object, observed: Observed, outcome: Outcome) -> Status | No
     if stored.get("phase") == now:
         return stored
     new = {k: v for k, v in stored.items() if k not in ("message", "reason")}
+    if now == "Failed":
+        new["message"] = _failure(desired)[1]
     return {**new, "phase": now, "lastPhaseTransitionTime": format_time(observed.now)}
