@@ -13,6 +13,7 @@ from benchmarks import (
     custom_resources,
     fairness,
     memory,
+    node,
     requests,
     scheduling,
     simulation,
@@ -32,6 +33,7 @@ ALL = (
     *fairness.BENCHMARKS,
     *custom_resources.BENCHMARKS,
     *containers.BENCHMARKS,
+    *node.BENCHMARKS,
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -10,7 +11,7 @@ from timonel.aio.clock import Clock, wait_until
 from timonel.node.inotify import DirectoryWatch
 from timonel.node.logs import Formatter, Query, tail_offset
 
-BATCH = 64 * 1024
+BLOCK = 256 * 1024
 CHECK = 1.0  # how often a quiet log's container is asked whether it still runs
 
 
@@ -48,21 +49,14 @@ async def stream(
 
 def _read(file: BinaryIO, formatter: Formatter) -> Iterator[bytes]:
     """What is there, in pieces of some size; a half written line stays for the next time."""
-    batch, size = list[bytes](), 0
-    while not formatter.is_full:
-        at = file.tell()
-        raw = file.readline()
-        if not raw.endswith(b"\n"):
-            file.seek(at)
-            break
-        piece = formatter.feed(raw)
-        batch.append(piece)
-        size += len(piece)
-        if size >= BATCH:
-            yield b"".join(batch)
-            batch, size = [], 0
-    if size:
-        yield b"".join(batch)
+    rest = b""
+    while not formatter.is_full and (data := file.read(BLOCK)):
+        data = rest + data
+        end = data.rfind(b"\n") + 1
+        rest = data[end:]
+        if piece := formatter.feed_all(data[:end]):
+            yield piece
+    file.seek(-len(rest), os.SEEK_CUR)
 
 
 def _was_rotated(path: Path, file: BinaryIO) -> bool:

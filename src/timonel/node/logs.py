@@ -7,6 +7,7 @@ for; `Reader` reads a file, over rotation if it follows. Upstream: pkg/kubelet/k
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from timonel.objects.meta import parse_time
 from timonel.records import dataclass
 
 BLOCK = 64 * 1024
+# a line that is whole, and its text; most logs hold no others
+_WHOLE = re.compile(rb"^[^ \n]+ std(?:out|err) F(?::[^ \n]*)? (.*\n)", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +61,20 @@ class Formatter:
         self._query = query
         self._left = query.limit_bytes
         self._within = False
+        plain = Query(follow=query.follow, tail=query.tail)
+        self._takes_everything = query == plain
 
     @property
     def is_full(self) -> bool:
         return self._left is not None and self._left <= 0
+
+    def feed_all(self, raw: bytes) -> bytes:
+        """Any number of lines, each with its end."""
+        if self._takes_everything:
+            texts = _WHOLE.findall(raw)
+            if len(texts) == raw.count(b"\n"):
+                return b"".join(texts)
+        return b"".join(self.feed(line) for line in lines_of(raw))
 
     def feed(self, raw: bytes) -> bytes:
         line = parse(raw)
@@ -81,9 +94,16 @@ class Formatter:
         return out
 
 
+def lines_of(text: bytes) -> list[bytes]:
+    """Each with its end; a carriage return is none."""
+    found = [line + b"\n" for line in text.split(b"\n")]
+    last = found.pop()[:-1]
+    return [*found, last] if last else found
+
+
 def select(text: bytes, query: Query) -> bytes:
     """What a query gives of a whole log."""
-    lines = text.splitlines(keepends=True)
+    lines = lines_of(text)
     if query.tail is not None:
         lines = lines[len(lines) - query.tail :] if query.tail < len(lines) else lines
     formatter = Formatter(query)
