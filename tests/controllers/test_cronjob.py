@@ -104,6 +104,23 @@ def test_a_job_whose_status_was_lost_is_remembered() -> None:
     assert len(names(w)) == 1
 
 
+def test_a_name_that_is_taken_is_passed_over() -> None:
+    w = world(cronjob(), NOON + 301)
+    taken = {"name": f"hello-{int(NOON + 300) // 60}", "namespace": "shop"}
+    w.add(JOBS, {"apiVersion": "batch/v1", "kind": "Job", "metadata": taken, "spec": {}})
+    w.sync(CRONJOB, KEY)
+    found = w.get(RESOURCE, KEY)
+    assert found is not None
+    assert plan_of(w).requeue_after == pytest.approx(299.1)
+    assert found.get("status", {}) == {}
+    assert reasons(w) == []
+
+    w.time = NOON + 601
+    w.sync(CRONJOB, KEY)
+    assert len(names(w)) == 2
+    assert reasons(w) == ["SuccessfulCreate"]
+
+
 def test_a_finished_job_leaves_the_active_list() -> None:
     w = world(cronjob(), NOON + 301)
     w.settle(CRONJOB)

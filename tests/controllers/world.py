@@ -168,11 +168,14 @@ class World:
         match action:
             case a.Create():
                 try:
-                    return self.add(action.resource, action.obj)
+                    new = self.add(action.resource, action.obj)
                 except AlreadyExists:
                     if action.exists_ok:
                         return None
                     raise
+                if action.made is not None:
+                    self.events.append(("Normal", action.made.reason, action.made.text))
+                return new
             case a.Update(subresource="scale"):
                 target = self._present(action.resource, key_of(action.obj))
                 size = action.obj["spec"]["replicas"]

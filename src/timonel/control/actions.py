@@ -16,7 +16,7 @@ from timonel.records import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The reason of a Warning about an action that failed, and what its message says before the error."""
+    """The reason of an Event about an action, and its message; of a Warning, what it says before the error."""
 
     reason: str
     text: str
@@ -27,7 +27,8 @@ class Create:
     """Runs of Creates of one resource are sent in slow-start batches (1, 2, 4, …).
 
     `exists_ok`: AlreadyExists counts as done. `event`: record SuccessfulCreate/FailedCreate on the owner, as
-    upstream's RealPodControl does. `failed`: what else to record on the owner when it cannot be created.
+    upstream's RealPodControl does. `made` and `failed`: what else to record on the owner when it was created, or cannot
+    be.
     """
 
     resource: str
@@ -35,6 +36,7 @@ class Create:
     exists_ok: bool = False
     event: bool = False
     failed: Told | None = None
+    made: Told | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -163,6 +163,8 @@ class Executor:
             what = self._index.find(action.resource).kind.lower()
             name = made["metadata"]["name"]
             self._recorder.record(owner, "Normal", "SuccessfulCreate", f"Created {what}: {name}")
+        if action.made is not None and owner is not None:
+            self._recorder.record(owner, "Normal", action.made.reason, action.made.text)
         self._wrote(action.resource, made)
         return made
 

@@ -158,8 +158,9 @@ def _start(desired: Object, observed: Observed, at: float, zone: tzinfo) -> list
     if policy == "Replace":
         actions += [a for job in active for a in _delete(job)]
     failed = Told("FailedCreate", "Error creating job: ")
-    actions.append(Create(JOBS, new_job(desired, at, zone), failed=failed))
-    return [*actions, Record("Normal", "SuccessfulCreate", f"Created job {name}")]
+    made = Told("SuccessfulCreate", f"Created job {name}")
+    # A Job of that name that is not ours keeps its place, and this time is passed over.
+    return [*actions, Create(JOBS, new_job(desired, at, zone), exists_ok=True, failed=failed, made=made)]
 
 
 def job_name(desired: Object, at: float) -> str:
@@ -247,7 +248,7 @@ def status(desired: Object, observed: Observed, outcome: Outcome) -> Status:
     active = [kept.get(uid_of(job)) or _reference(job) for job in running]
     times = [parse_time(stored.get("lastScheduleTime")), *map(_scheduled_at, observed.jobs)]
     for number, action in enumerate(outcome.plan.actions):
-        if isinstance(action, Create) and number in outcome.results:
+        if isinstance(action, Create) and outcome.results.get(number) is not None:
             active.append(_reference(outcome.results[number]))
             times.append(_scheduled_at(action.obj))
     new: Status = {}
