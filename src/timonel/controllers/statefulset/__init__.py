@@ -156,7 +156,6 @@ def _fill(
     ordered = is_ordered(desired)
     volume_claims: list[Action] = []
     created: list[Action] = []
-    events: list[Action] = []
     other: list[Action] = []
     settled = True
     for ordinal, pod in slots.items():
@@ -166,23 +165,14 @@ def _fill(
             if leaving is not None:
                 other += _refused(desired, ordinal, leaving)
             else:
-                missing = _missing_claims(desired, observed, ordinal)
-                volume_claims += missing
-                made = _new_pod(desired, observed, ordinal)
-                name, who = made["metadata"]["name"], desired["metadata"]["name"]
-                failed = Told("FailedCreate", f"create Pod {name} in StatefulSet {who} failed error: ")
-                created.append(Create("pods", made, failed=failed))
-                events += _claim_events(desired, missing, ordinal)
-                text = f"create Pod {name} in StatefulSet {who} successful"
-                events.append(Record("Normal", "SuccessfulCreate", text))
+                volume_claims += _missing_claims(desired, observed, ordinal)
+                created.append(_creation(desired, observed, ordinal))
         elif pods.is_terminal(pod):
             other += [] if is_deleting(pod) else _delete(desired, pod)
             settled = False
         else:
             if pods.phase_of(pod) == "Pending":
-                missing = _missing_claims(desired, observed, ordinal)
-                volume_claims += missing
-                events += _claim_events(desired, missing, ordinal)
+                volume_claims += _missing_claims(desired, observed, ordinal)
             if ordered and not (is_healthy(pod) and _is_available(desired, pod, observed.now)):
                 settled = False
             else:
@@ -190,7 +180,14 @@ def _fill(
                 other += _hand_over_claims(desired, observed, [pod], condemned=False)
         if ordered and not settled:
             break
-    return [*volume_claims, *created, *events, *other], settled or not ordered
+    return [*volume_claims, *created, *other], settled or not ordered
+
+
+def _creation(desired: Object, observed: Observed, ordinal: int) -> Action:
+    pod = _new_pod(desired, observed, ordinal)
+    which = f"create Pod {pod['metadata']['name']} in StatefulSet {desired['metadata']['name']}"
+    failed = Told("FailedCreate", f"{which} failed error: ")
+    return Create("pods", pod, failed=failed, made=Told("SuccessfulCreate", f"{which} successful"))
 
 
 def _leaving_claim(desired: Object, observed: Observed, ordinal: int) -> Object | None:
@@ -235,23 +232,12 @@ def _missing_claims(desired: Object, observed: Observed, ordinal: int) -> list[A
             if refs:
                 claim["metadata"]["ownerReferences"] = refs
             who = desired["metadata"]["name"]
-            which = f"Claim {claim['metadata']['name']} for Pod {who}-{ordinal} in StatefulSet {who}"
-            failed = Told("FailedCreate", f"create {which} failed error: ")
-            actions.append(Create(CLAIMS, claim, exists_ok=True, failed=failed))
+            name = claim["metadata"]["name"]
+            tail = f"Pod {who}-{ordinal} in StatefulSet {who}"
+            failed = Told("FailedCreate", f"create Claim {name} for {tail} failed error: ")
+            made = Told("SuccessfulCreate", f"create Claim {name} {tail} success")
+            actions.append(Create(CLAIMS, claim, exists_ok=True, failed=failed, made=made))
     return actions
-
-
-def _claim_events(desired: Object, volume_claims: Sequence[Action], ordinal: int) -> list[Action]:
-    who = desired["metadata"]["name"]
-    return [
-        Record(
-            "Normal",
-            "SuccessfulCreate",
-            f"create Claim {a.obj['metadata']['name']} Pod {who}-{ordinal} in StatefulSet {who} success",
-        )
-        for a in volume_claims
-        if isinstance(a, Create)
-    ]
 
 
 def _delete(desired: Object, pod: Object) -> list[Action]:
