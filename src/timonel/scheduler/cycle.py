@@ -206,7 +206,8 @@ def _help(profile: Profile, state: State, diagnosis: Diagnosis) -> None:
         if found.nomination is not None:
             diagnosis.nomination = found.nomination
             if found.nomination.node:
-                diagnosis.post_filter = ""
+                diagnosis.post_filter, diagnosis.said = "", said
+                diagnosis.candidates = found.candidates
                 return
         if found.work is not None:
             diagnosis.work.append(found.work)

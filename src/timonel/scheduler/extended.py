@@ -13,10 +13,10 @@ import numpy as np
 
 from timonel.scheduler import cycle
 from timonel.scheduler.cycle import Unschedulable
-from timonel.scheduler.extenders import Extender, ExtenderFailed
-from timonel.scheduler.framework import Diagnosis, Nomination, Refusal, State
+from timonel.scheduler.extenders import Extender, ExtenderFailed, Victims
+from timonel.scheduler.framework import ALL_CANDIDATES, Diagnosis, Nomination, Refusal, State
 from timonel.scheduler.nodes import Ints
-from timonel.scheduler.podinfo import PodInfo
+from timonel.scheduler.preemption import Candidate, by_importance, cheapest
 from timonel.scheduler.profile import Profile
 
 logger = logging.getLogger(__name__)
@@ -39,8 +39,7 @@ async def choose(profile: Profile, state: State, extenders: Sequence[Extender]) 
     rows = cycle.sample(profile, state, diagnosis.looked_at, rows)
     rows = await _left_by(extenders, state, rows, diagnosis)
     if not len(rows):
-        cycle.post_filter(profile, state, diagnosis)
-        diagnosis.nomination = await _acceptable(state.info, diagnosis.nomination, extenders)
+        await _post_filter(profile, state, extenders, diagnosis)
         raise Unschedulable(diagnosis)
     if len(rows) == 1:
         return int(rows[0])
@@ -86,22 +85,62 @@ async def _filter(extender: Extender, state: State, rows: Ints, diagnosis: Diagn
     return rows[kept]
 
 
-async def _acceptable(
-    info: PodInfo, nomination: Nomination | None, extenders: Sequence[Extender]
-) -> Nomination | None:
-    """What extenders leave of the proposed victims; None where they want none of it."""
+async def _post_filter(
+    profile: Profile, state: State, extenders: Sequence[Extender], diagnosis: Diagnosis
+) -> None:
+    """Extenders with a say about victims are asked about all nodes that would do; the best of what they leave wins."""
+    asked = [extender for extender in extenders if extender.config.preempt_verb]
+    if asked:
+        state.notes[ALL_CANDIDATES] = True
+    cycle.post_filter(profile, state, diagnosis)
+    if not asked or diagnosis.nomination is None or not diagnosis.nomination.node:
+        return
+    try:
+        left = await _left_of(diagnosis.candidates, state, asked)
+        why = "no candidate node for preemption"
+    except ExtenderFailed as exc:
+        left, why = [], str(exc)
+    if left:
+        best = cheapest(left)
+        diagnosis.nomination = Nomination(state.nodes.name(best.row), best.victims)
+    else:
+        diagnosis.nomination = None
+        diagnosis.post_filter = ", ".join([*diagnosis.said, f"preemption: {why}"])
+
+
+async def _left_of(
+    candidates: Sequence[Candidate], state: State, extenders: Sequence[Extender]
+) -> list[Candidate]:
+    """Raises ExtenderFailed."""
+    left = list(candidates)
     for extender in extenders:
-        if nomination is None or not nomination.node or not extender.config.preempt_verb:
-            continue
-        proposed = {nomination.node: [v.pod for v in nomination.victims]}
+        proposed = {state.nodes.name(c.row): ([v.pod for v in c.victims], c.violations) for c in left}
         try:
-            found = await extender.victims(info.pod, proposed)
-        except ExtenderFailed:
-            if extender.config.ignorable:
-                continue
-            raise
-        uids = found.get(nomination.node)
-        if uids is None:
+            found = await extender.victims(state.info.pod, proposed)
+            left = [c for c in (_candidate(extender, state, n, v) for n, v in found.items()) if c is not None]
+        except ExtenderFailed as exc:
+            if not extender.config.ignorable:
+                raise
+            logger.info("Skipping extender as it returned error and has ignorable flag set: %s", exc)
+        if not left:
+            break
+    return left
+
+
+def _candidate(extender: Extender, state: State, node: str, victims: Victims) -> Candidate | None:
+    """What an extender wants to go from a node; raises ExtenderFailed."""
+    row = state.nodes.row.get(node)
+    if row is None:
+        raise ExtenderFailed(f'nodeinfo not found for node name "{node}"')
+    there = state.nodes.pods[row]
+    for uid in victims.uids:
+        if uid not in there:
+            raise ExtenderFailed(
+                f"extender: {extender.config.url} claims to preempt pod (UID: {uid}) on node: {node}, "
+                "but the pod is not found on that node"
+            )
+    if not victims.uids:
+        if extender.config.ignorable:
             return None
-        nomination = Nomination(nomination.node, tuple(v for v in nomination.victims if v.uid in uids))
-    return nomination
+        raise ExtenderFailed(f'expected at least one victim pod on node "{node}"')
+    return Candidate.of(row, by_importance(there[uid] for uid in victims.uids), victims.violations)

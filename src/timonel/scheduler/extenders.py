@@ -82,13 +82,28 @@ class Filtered:
     hopeless: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Victims:
+    uids: tuple[str, ...]
+    violations: int
+
+
 class Extender:
     def __init__(self, config: ExtenderConfig, clock: Clock) -> None:
         self.config, self._clock = config, clock
         self._context = context_for(config)
 
     def is_interested(self, info: PodInfo) -> bool:
-        return not self.config.managed or any(name in self.config.managed for name in info.requests)
+        """If it manages resources, in those that some container asks for or is limited in."""
+        if not self.config.managed:
+            return True
+        spec = info.spec
+        for container in (*(spec.get("initContainers") or ()), *spec["containers"]):
+            resources = container.get("resources") or {}
+            for kind in ("requests", "limits"):
+                if not self.config.managed.isdisjoint(resources.get(kind) or ()):
+                    return True
+        return False
 
     async def filter(self, pod: Object, nodes: Sequence[Object]) -> Filtered:
         answer = await self._ask(self.config.filter_verb, self._about(pod, nodes))
@@ -106,7 +121,8 @@ class Extender:
         strange = [name for name in names if name not in known]
         if strange:
             raise ExtenderFailed(
-                f'extender "{self.config.url}" claims a filtered node "{strange[0]}" that it was not given'
+                f'extender "{self.config.url}" claims a filtered node "{strange[0]}" '
+                "which is not found in the input node list"
             )
         return Filtered(
             frozenset(names),
@@ -121,19 +137,32 @@ class Extender:
         with self._understood():
             return {entry["Host"]: int(entry["Score"]) * scale for entry in answer}
 
-    async def victims(self, pod: Object, proposed: Mapping[str, Sequence[Object]]) -> dict[str, set[str]]:
-        """Of these nodes with their victims, those that are acceptable, with the victims' uids."""
-        body = {
-            "Pod": pod,
-            "NodeNameToMetaVictims": {
-                node: {"Pods": [{"UID": p["metadata"]["uid"]} for p in pods], "NumPDBViolations": 0}
-                for node, pods in proposed.items()
-            },
-        }
+    async def victims(
+        self, pod: Object, proposed: Mapping[str, tuple[Sequence[Object], int]]
+    ) -> dict[str, Victims]:
+        """Of these nodes, with their victims and how many budgets those break, what is acceptable."""
+        if self.config.knows_nodes:
+            meta = {
+                node: {"Pods": [{"UID": p["metadata"]["uid"]} for p in pods], "NumPDBViolations": violations}
+                for node, (pods, violations) in proposed.items()
+            }
+            body = {"Pod": pod, "NodeNameToVictims": None, "NodeNameToMetaVictims": meta}
+        else:
+            whole = {
+                node: {"Pods": list(pods), "NumPDBViolations": violations}
+                for node, (pods, violations) in proposed.items()
+            }
+            body = {"Pod": pod, "NodeNameToVictims": whole, "NodeNameToMetaVictims": None}
         answer = await self._ask(self.config.preempt_verb, body)
         with self._understood():
             found = answer.get("NodeNameToMetaVictims") or {}
-            return {node: {p["UID"] for p in (v or {}).get("Pods") or ()} for node, v in found.items()}
+            return {
+                node: Victims(
+                    tuple(p["UID"] for p in (v or {}).get("Pods") or ()),
+                    int((v or {}).get("NumPDBViolations") or 0),
+                )
+                for node, v in found.items()
+            }
 
     @contextmanager
     def _understood(self) -> Iterator[None]:
@@ -173,7 +202,7 @@ class Extender:
         except (Unreachable, TimeoutError, OSError) as exc:
             raise ExtenderFailed(f'Post "{url}": {exc or "context deadline exceeded"}') from exc
         if status != 200:
-            raise ExtenderFailed(f"failed {verb} with extender at URL {self.config.url}, code {status}")
+            raise ExtenderFailed(f"failed {verb} with extender at URL {url}, code {status}")
         try:
             answer = orjson.loads(raw)
         except orjson.JSONDecodeError as exc:

@@ -21,8 +21,10 @@ from timonel.objects.meta import Key, Object
 from timonel.records import dataclass
 from timonel.scheduler.nodes import Ints, Mask, Nodes
 from timonel.scheduler.podinfo import PodInfo
+from timonel.scheduler.preemption import Candidate
 
 MAX_SCORE = 100
+ALL_CANDIDATES = "all candidates"  # among the notes, where extenders have a say about victims
 
 T = TypeVar("T")
 
@@ -99,6 +101,7 @@ class PostFiltered:
     nomination: Nomination | None = None
     final: bool = False
     work: Work | None = None  # to be done now
+    candidates: Sequence[Candidate] = ()  # nodes that would do, where others want to choose among them
 
 
 class Skip(Exception):
@@ -276,6 +279,8 @@ class Diagnosis:
     post_filter: str = ""
     nomination: Nomination | None = None
     work: list[Work] = field(default_factory=list)  # that post filters want done
+    said: list[str] = field(default_factory=list)  # by post filters before the one that has helped
+    candidates: Sequence[Candidate] = ()
     lacks_only_room: bool = False  # where it is not hopeless: sums of requests tell all
 
     @property

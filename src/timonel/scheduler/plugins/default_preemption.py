@@ -17,6 +17,7 @@ import numpy as np
 from timonel.records import dataclass
 from timonel.scheduler.budgets import BUDGETS, Budgets
 from timonel.scheduler.framework import (
+    ALL_CANDIDATES,
     Diagnosis,
     Nomination,
     PostFiltered,
@@ -90,16 +91,19 @@ class DefaultPreemption:
         known = self._known(state)
         reasons: Counter[str] = Counter({UNHELPFUL: diagnosis.count - len(hopeful)})
         if diagnosis.lacks_only_room:
-            best = self._best_by_room(state, known, hopeful)
+            best, found = self._best_by_room(state, known, hopeful), []
+            if ALL_CANDIDATES in state.notes:
+                found = [c for c in map(known.rows.get, hopeful.tolist()) if isinstance(c, Candidate)]
             if best is None:
                 for row in hopeful.tolist():
                     reasons.update(_reasons(known.rows.get(row)))
         else:
-            best = self._best_by_filters(state, suppose, known.budgets, hopeful, reasons)
+            best, found = self._best_by_filters(state, suppose, known.budgets, hopeful, reasons)
         if best is None:
             text = f"preemption: 0/{diagnosis.count} nodes are available: {histogram(+reasons)}."
             return PostFiltered(text, Nomination(""))
-        return PostFiltered(nomination=Nomination(state.nodes.name(best.row), best.victims))
+        nomination = Nomination(state.nodes.name(best.row), best.victims)
+        return PostFiltered(nomination=nomination, candidates=found)
 
     def _ineligible(self, state: State, diagnosis: Diagnosis) -> str:
         if state.info.spec.get("preemptionPolicy") == "Never":
@@ -138,7 +142,8 @@ class DefaultPreemption:
 
     def _best_by_filters(
         self, state: State, suppose: Suppose, budgets: Budgets, hopeful: Ints, reasons: Counter[str]
-    ) -> Candidate | None:
+    ) -> tuple[Candidate | None, list[Candidate]]:
+        """The best one, and all that were found."""
         found: list[Candidate] = []
         harmless, enough = False, self._enough(hopeful)
         for row in hopeful.tolist():
@@ -150,7 +155,7 @@ class DefaultPreemption:
             harmless = harmless or not answer.violations
             if harmless and len(found) >= enough:
                 break
-        return cheapest(found) if found else None
+        return cheapest(found) if found else None, found
 
     def _known(self, state: State) -> _Found:
         objects = sorted(
