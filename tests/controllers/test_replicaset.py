@@ -112,6 +112,26 @@ def test_among_equals_age_counts_on_a_logarithmic_scale(first: Object, second: O
         assert pods.cheapest_first(order, (), START)[0]["metadata"]["name"] == wins
 
 
+@pytest.mark.parametrize(
+    ("text", "cost"),
+    [
+        ("5", 5),
+        ("-5", -5),
+        ("0", 0),
+        ("+5", 0),
+        ("05", 0),
+        ("1_0", 0),
+        (" 5", 0),
+        ("²", 0),
+        ("2147483647", 2147483647),
+        ("2147483648", 0),
+        ("9" * 5000, 0),
+    ],
+)
+def test_what_a_pod_costs(text: str, cost: int) -> None:
+    assert pods.deletion_cost(pod("a", annotations={pods.DELETION_COST: text})) == cost
+
+
 def test_a_job_gives_up_the_newest_pod_whatever_it_costs() -> None:
     cost = {"annotations": {"controller.kubernetes.io/pod-deletion-cost": "-5"}}
     some = [merged(ready_at("a", -101), {"metadata": cost}), ready_at("b", -100)]

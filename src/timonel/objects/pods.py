@@ -6,6 +6,7 @@ Upstream: pkg/api/v1/pod/util.go, pkg/controller/controller_utils.go.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import cmp_to_key
@@ -15,6 +16,7 @@ from timonel.objects.meta import Object, annotations_of, is_deleting, parse_time
 from timonel.records import dataclass
 
 DELETION_COST = "controller.kubernetes.io/pod-deletion-cost"
+_NUMBER = re.compile(r"0|-?[1-9][0-9]{0,9}")
 _PHASE_RANK = {"Pending": 0, "Unknown": 1, "Running": 2}
 
 
@@ -115,10 +117,10 @@ def restart_counts(pod: Object) -> tuple[int, int]:
 
 
 def deletion_cost(pod: Object) -> int:
-    try:
-        return int(annotations_of(pod).get(DELETION_COST, "0"))
-    except ValueError:
-        return 0
+    """What is no 32-bit number in its plainest form costs nothing."""
+    text = annotations_of(pod).get(DELETION_COST, "0")
+    cost = int(text) if _NUMBER.fullmatch(text) else 0
+    return cost if -(2**31) <= cost < 2**31 else 0
 
 
 @dataclass(frozen=True, slots=True)
