@@ -35,7 +35,19 @@ pytestmark = pytest.mark.looptime(False)  # real sockets
 async def answering(answers: dict[str, Any], asked: list[Object]) -> AsyncIterator[str]:
     """The URL of a server that gives these answers by verb; a number is a status."""
 
+    at_work: set[asyncio.Task[Any]] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        at_work.add(task)
+        try:
+            await answer_one(reader, writer)
+        finally:
+            writer.close()
+            await asyncio.gather(writer.wait_closed(), return_exceptions=True)
+
+    async def answer_one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         length = next(
             int(line.split(":")[1])
@@ -46,16 +58,13 @@ async def answering(answers: dict[str, Any], asked: list[Object]) -> AsyncIterat
         answer = answers[head.split(" ")[1].rpartition("/")[2]]
         if answer is SLOW:
             await reader.read()  # until who asks has had enough
-            writer.close()
             return
         if isinstance(answer, bytes):
             writer.write(answer)
-            writer.close()
             return
         status, body = (answer, b"") if isinstance(answer, int) else (200, json.dumps(answer).encode())
         writer.write(f"HTTP/1.1 {status} X\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
         await writer.drain()
-        writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     try:
@@ -63,6 +72,7 @@ async def answering(answers: dict[str, Any], asked: list[Object]) -> AsyncIterat
     finally:
         server.close()
         await server.wait_closed()
+        await asyncio.gather(*at_work, return_exceptions=True)
 
 
 async def chosen(answers: dict[str, Any], asked: list[Object] | None = None, **config: Any) -> str:
