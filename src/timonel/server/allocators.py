@@ -35,7 +35,7 @@ from timonel.server.ranges import (
     family_of,
     number_of,
 )
-from timonel.server.request import AdmissionCall, Objects, Operation, Reader
+from timonel.server.request import AdmissionCall, Objects, OnlyMutates, Operation, Reader
 from timonel.server.servicefindings import addresses_of
 
 NONE = "None"
@@ -43,7 +43,7 @@ CIDRS = "servicecidrs.networking.k8s.io"
 _DRY_RUN_PORT = 32768  # dry runs are shown ports beyond this one, as by upstream
 
 
-class ServiceAllocators:
+class ServiceAllocators(OnlyMutates):
     """The admission step that gives a Service its addresses and ports; last of the mutating ones.
 
     Upstream does this in its storage layer, before validation: so here too.
@@ -107,9 +107,6 @@ class ServiceAllocators:
         self._set_families(call.obj, call.old, call.name)
         await self._set_addresses(call, call.obj, owner)
         await self._set_ports(call, call.obj, owner)
-
-    async def validate(self, call: AdmissionCall) -> None:
-        """Nothing: see admit."""
 
     # ---- address families
 

@@ -69,6 +69,9 @@ class _Told:
     impersonates: bool
     packs: bool = False  # large answers may be compressed
     form: Form | None = None  # worked out when the request is known to be allowed
+    again: Callable[[], User | None] | None = (
+        None  # who it is, for who has been authenticated on this connection
+    )
 
 
 class Proxied(Protocol):
@@ -117,7 +120,7 @@ class Dispatcher:
         told = self._told(request)
         if told.impersonates:
             return None
-        user = authentication.user_now(self._authenticator, told.credentials)
+        user = self._user_now(told)
         if user is None:
             return None
         asked, schema = self._questions(target, user)
@@ -192,7 +195,7 @@ class Dispatcher:
     async def _later(self, request: Request, passage: Passage, target: _Target) -> Response | Upgraded:
         info = passage.info
         told = self._told(request)
-        user = authentication.user_now(self._authenticator, told.credentials)
+        user = self._user_now(told)
         if user is None:
             credentials = authentication.credentials(request, info.path)
             user = await authentication.user_of(self._authenticator, credentials)
@@ -316,6 +319,14 @@ class Dispatcher:
             if connection is not None:
                 connection.remembered = told
         return told
+
+    def _user_now(self, told: _Told) -> User | None:
+        """The user, if that can be said without waiting. Raises Unauthorized."""
+        user = told.again() if told.again is not None else None
+        if user is None:
+            user = authentication.user_now(self._authenticator, told.credentials)
+            told.again = None if user is None else self._authenticator.settled(told.credentials)
+        return user
 
     def _form(self, request: Request) -> Form:
         accept = request.header(b"accept")

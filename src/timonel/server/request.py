@@ -99,6 +99,10 @@ class Authenticator(Protocol):
         Raises errors.Unauthorized where there are some and they are wrong.
         """
 
+    def settled(self, credentials: Credentials) -> Callable[[], User | None] | None:
+        """How to ask for the user of these credentials again, who has been authenticated: as long as that does not
+        give None, it is what `authenticate` would find. None: each request is looked at anew."""
+
 
 class Operation(enum.Enum):
     CREATE = "CREATE"
@@ -157,6 +161,20 @@ class AdmissionPlugin(Protocol):
 
     async def validate(self, call: AdmissionCall) -> None:
         """Refuse; must not mutate."""
+
+
+class OnlyMutates:
+    """Of a plugin that refuses, if at all, while it mutates: `validate` is never called."""
+
+    async def validate(self, call: AdmissionCall) -> None:
+        """Nothing."""
+
+
+class OnlyValidates:
+    """Of a plugin that mutates nothing: `admit` is never called."""
+
+    async def admit(self, call: AdmissionCall) -> None:
+        """Nothing."""
 
 
 class Objects(Protocol):

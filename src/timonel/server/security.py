@@ -133,6 +133,9 @@ class _Authenticator:
             raise unauthorized()
         return self.inner.authenticate(credentials)
 
+    def settled(self, credentials: Credentials) -> Callable[[], User | None] | None:
+        return None if self.inner is None else self.inner.settled(credentials)
+
 
 class _Authorizer:
     def __init__(self) -> None:

@@ -42,7 +42,9 @@ class World:
 
 def authenticator_of(world: World) -> RequestAuthenticator:
     certificates = ClientCertificates(world.clock, Bundle())
-    return RequestAuthenticator(tokens=TokenUnion((world.tokens,)), certificates=certificates)
+    return RequestAuthenticator(
+        tokens=TokenUnion((world.tokens,)), certificates=certificates, still=world.tokens.still
+    )
 
 
 def test_an_issued_token_speaks_for_its_account() -> None:
@@ -205,3 +207,52 @@ async def test_a_wrong_token_is_not_anonymous() -> None:
 
     with pytest.raises(Unauthorized, match=r"^Unauthorized$"):
         await authenticator_of(World()).authenticate(Credentials("Bearer wrong"))
+
+
+async def test_who_is_settled_is_so_until_the_token_ends() -> None:
+    world = World()
+    authenticator, shown = (
+        authenticator_of(world),
+        Credentials(f"Bearer {world.tokens.issue(account(), seconds=600).token}"),
+    )
+    assert authenticator.settled(shown) is None, "nobody has looked at it yet"
+    user = await authenticator.authenticate(shown)
+
+    again = authenticator.settled(shown)
+
+    assert again is not None
+    assert again() is user
+    await world.clock.advance(601)
+    assert again() is None
+
+
+async def test_who_is_settled_is_so_until_the_account_goes() -> None:
+    world = World()
+    authenticator, shown = (
+        authenticator_of(world),
+        Credentials(f"Bearer {world.tokens.issue(account()).token}"),
+    )
+    await authenticator.authenticate(shown)
+    again = authenticator.settled(shown)
+    assert again is not None and again() is not None
+
+    world.reader.remove("serviceaccounts", "shop", "sa")
+
+    assert again() is None
+    assert authenticator.settled(shown) is None
+
+
+async def test_who_is_settled_is_so_until_the_file_of_tokens_changes() -> None:
+    world = World()
+    authenticator, shown = authenticator_of(world), Credentials("Bearer secret")
+    await authenticator.authenticate(shown)
+    again = authenticator.settled(shown)
+    assert again is not None and again() is not None
+
+    world.tokens.replace_static({})
+
+    assert again() is None
+
+
+async def test_nobody_is_settled_by_a_certificate() -> None:
+    assert authenticator_of(World()).settled(Credentials("Bearer secret", certificate=b"x")) is None

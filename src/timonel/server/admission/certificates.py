@@ -13,7 +13,16 @@ from timonel.apis.resource import ResourceType
 from timonel.machinery.field import quote
 from timonel.objects.meta import Object
 from timonel.server.admission.attributes import creates, forbidden
-from timonel.server.request import AdmissionCall, Attributes, Authorizer, Operation, User, Verdict
+from timonel.server.request import (
+    AdmissionCall,
+    Attributes,
+    Authorizer,
+    OnlyMutates,
+    OnlyValidates,
+    Operation,
+    User,
+    Verdict,
+)
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -23,7 +32,7 @@ REQUESTS = f"certificatesigningrequests.{GROUP}"
 CLIENT_SIGNER = "kubernetes.io/kube-apiserver-client"
 
 
-class CertificateRequester:
+class CertificateRequester(OnlyMutates):
     """A request says who made it; what the caller wrote there does not count."""
 
     name = "CertificateRequester"
@@ -47,11 +56,8 @@ class CertificateRequester:
             else:
                 spec.pop(key, None)
 
-    async def validate(self, call: AdmissionCall) -> None:
-        """Nothing to refuse."""
 
-
-class _SignerPermission:
+class _SignerPermission(OnlyValidates):
     """The caller must hold `verb` on the signer that the request is for."""
 
     name = ""
@@ -64,9 +70,6 @@ class _SignerPermission:
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         is_it = resource.qualified == REQUESTS and subresource == self.subresource
         return is_it and operation is Operation.UPDATE
-
-    async def admit(self, call: AdmissionCall) -> None:
-        """Nothing: see validate."""
 
     async def validate(self, call: AdmissionCall) -> None:
         assert call.obj is not None
@@ -98,14 +101,11 @@ class CertificateSigning(_SignerPermission):
         return any(after.get(key) != before.get(key) for key in ("certificate", "conditions"))
 
 
-class CertificateSubjectRestriction:
+class CertificateSubjectRestriction(OnlyValidates):
     name = "CertificateSubjectRestriction"
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         return creates(resource, subresource, operation, REQUESTS)
-
-    async def admit(self, call: AdmissionCall) -> None:
-        """Nothing: see validate."""
 
     async def validate(self, call: AdmissionCall) -> None:
         assert call.obj is not None

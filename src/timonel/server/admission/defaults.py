@@ -11,7 +11,7 @@ from timonel.apis.resource import ResourceType
 from timonel.machinery.quantity import Quantity
 from timonel.objects.meta import Object, annotations_of, nested
 from timonel.server.admission.attributes import creates, forbidden
-from timonel.server.request import AdmissionCall, Operation, Reader
+from timonel.server.request import AdmissionCall, OnlyMutates, OnlyValidates, Operation, Reader
 
 STORAGE_CLASSES, INGRESS_CLASSES = "storageclasses.storage.k8s.io", "ingressclasses.networking.k8s.io"
 _DEFAULT_STORAGE = (
@@ -36,7 +36,7 @@ def _marked(classes: Iterable[Object], annotations: tuple[str, ...]) -> str:
     return marked[0]["metadata"]["name"] if marked else ""
 
 
-class DefaultStorageClass:
+class DefaultStorageClass(OnlyMutates):
     name = "DefaultStorageClass"
 
     def __init__(self, reader: Reader) -> None:
@@ -54,11 +54,8 @@ class DefaultStorageClass:
         if name:
             call.obj.setdefault("spec", {})["storageClassName"] = name
 
-    async def validate(self, call: AdmissionCall) -> None:
-        """Nothing to refuse."""
 
-
-class StorageObjectInUseProtection:
+class StorageObjectInUseProtection(OnlyMutates):
     name = "StorageObjectInUseProtection"
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
@@ -71,11 +68,8 @@ class StorageObjectInUseProtection:
         if finalizer not in finalizers:
             call.obj["metadata"]["finalizers"] = [*finalizers, finalizer]
 
-    async def validate(self, call: AdmissionCall) -> None:
-        """Nothing to refuse."""
 
-
-class PersistentVolumeClaimResize:
+class PersistentVolumeClaimResize(OnlyValidates):
     """A claim grows only when it is bound and its class allows it."""
 
     name = "PersistentVolumeClaimResize"
@@ -86,9 +80,6 @@ class PersistentVolumeClaimResize:
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         is_claim = resource.qualified == "persistentvolumeclaims"
         return is_claim and not subresource and operation is Operation.UPDATE
-
-    async def admit(self, call: AdmissionCall) -> None:
-        """Nothing: see validate."""
 
     async def validate(self, call: AdmissionCall) -> None:
         before, after = _requested(call.old), _requested(call.obj)
@@ -109,7 +100,7 @@ def _requested(claim: Object | None) -> Quantity | None:
     return None if text is None else Quantity.parse(text)
 
 
-class DefaultIngressClass:
+class DefaultIngressClass(OnlyMutates):
     name = "DefaultIngressClass"
 
     def __init__(self, reader: Reader) -> None:
@@ -129,11 +120,8 @@ class DefaultIngressClass:
         if name:
             call.obj.setdefault("spec", {})["ingressClassName"] = name
 
-    async def validate(self, call: AdmissionCall) -> None:
-        """Nothing to refuse."""
 
-
-class TaintNodesByCondition:
+class TaintNodesByCondition(OnlyMutates):
     """A new node takes no pods until it is seen to be ready."""
 
     name = "TaintNodesByCondition"
@@ -147,6 +135,3 @@ class TaintNodesByCondition:
         taints = spec.get("taints") or []
         if not any(t.get("key") == NOT_READY["key"] and t.get("effect") == "NoSchedule" for t in taints):
             spec["taints"] = [*taints, dict(NOT_READY)]
-
-    async def validate(self, call: AdmissionCall) -> None:
-        """Nothing to refuse."""

@@ -10,12 +10,12 @@ from timonel.machinery import errors
 from timonel.machinery.errors import Cause
 from timonel.objects.meta import Object, nested
 from timonel.server.admission.attributes import forbidden
-from timonel.server.request import AdmissionCall, Objects, Operation, Reader
+from timonel.server.request import AdmissionCall, Objects, OnlyMutates, Operation, Reader
 
 IMMORTAL = frozenset(("default", "kube-system", "kube-public"))
 
 
-class NamespaceLifecycle:
+class NamespaceLifecycle(OnlyMutates):
     name = "NamespaceLifecycle"
 
     def __init__(self, reader: Reader, objects: Objects) -> None:
@@ -39,9 +39,6 @@ class NamespaceLifecycle:
             why = f"unable to create new content in namespace {call.namespace} because it is being terminated"
             text = f"namespace {call.namespace} is being terminated"
             raise forbidden(call, why, (Cause("NamespaceTerminating", text, "metadata.namespace"),))
-
-    async def validate(self, call: AdmissionCall) -> None:
-        """Nothing: refused in admit, before any other plugin fills something in."""
 
     async def _find(self, name: str) -> Object:
         """The store is asked only where the cache knows nothing: the namespace may be newer than the cache."""

@@ -15,7 +15,15 @@ from timonel.objects.meta import Object, annotations_of, labels_of, nested
 from timonel.server.admission.attributes import MIRROR, forbidden
 from timonel.server.admission.certificates import common_name
 from timonel.server.auth.node import node_of, references_of
-from timonel.server.request import AdmissionCall, Attributes, Authorizer, Operation, Reader, Verdict
+from timonel.server.request import (
+    AdmissionCall,
+    Attributes,
+    Authorizer,
+    OnlyMutates,
+    Operation,
+    Reader,
+    Verdict,
+)
 
 _RESOURCES = frozenset(
     (
@@ -51,7 +59,7 @@ NODE_SIGNERS = ("kubernetes.io/kubelet-serving", "kubernetes.io/kube-apiserver-c
 _OWN_DOMAINS = ("kubelet.kubernetes.io", "node.kubernetes.io")
 
 
-class NodeRestriction:
+class NodeRestriction(OnlyMutates):
     name = "NodeRestriction"
 
     def __init__(self, reader: Reader, authorizer: Authorizer) -> None:
@@ -86,9 +94,6 @@ class NodeRestriction:
             case _:
                 if (call.name or _name(call.obj)) != node:
                     raise forbidden(call, "can only access CSINode with the same name as the requesting node")
-
-    async def validate(self, call: AdmissionCall) -> None:
-        """Nothing: all is said in admit."""
 
     def _pod(self, call: AdmissionCall, node: str) -> None:
         match call.subresource:

@@ -17,13 +17,14 @@ from timonel.server.request import (
     Attributes,
     Authorizer,
     Decision,
+    OnlyValidates,
     Operation,
     Undecided,
     Verdict,
 )
 
 
-class OwnerReferencesPermissionEnforcement:
+class OwnerReferencesPermissionEnforcement(OnlyValidates):
     """Who names an owner must be allowed to delete the object; who makes it block its owner's deletion, to set the
     owner's finalizers."""
 
@@ -34,9 +35,6 @@ class OwnerReferencesPermissionEnforcement:
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         return operation in WRITES and (resource.qualified, subresource) != ("pods", "status")
-
-    async def admit(self, call: AdmissionCall) -> None:
-        """Nothing: see validate."""
 
     async def validate(self, call: AdmissionCall) -> None:
         new, old = _references(call.obj), _references(call.old)
@@ -155,16 +153,13 @@ def _same_images(new: Object, old: Object | None) -> bool:
     return all(container.get("image") in known for _, container in _containers(new))
 
 
-class DenyServiceExternalIPs:
+class DenyServiceExternalIPs(OnlyValidates):
     """Nobody may claim further addresses by externalIPs."""
 
     name = "DenyServiceExternalIPs"
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         return resource.qualified == "services" and not subresource and operation in WRITES
-
-    async def admit(self, call: AdmissionCall) -> None:
-        """Nothing: see validate."""
 
     async def validate(self, call: AdmissionCall) -> None:
         new = set(nested(call.obj, "spec", "externalIPs") or ())

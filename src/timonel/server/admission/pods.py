@@ -10,7 +10,7 @@ from typing import Any
 from timonel.apis.resource import ResourceType
 from timonel.objects.meta import Object
 from timonel.server.admission.attributes import WRITES, creates, forbidden
-from timonel.server.request import AdmissionCall, Operation, Reader
+from timonel.server.request import AdmissionCall, OnlyMutates, Operation, Reader
 
 PRIORITY_CLASSES = "priorityclasses.scheduling.k8s.io"
 _POLICY = "PreemptLowerPriority"
@@ -77,7 +77,7 @@ class Priority:
         return min(marked, key=lambda c: (c.get("value", 0), c["metadata"]["name"])) if marked else None
 
 
-class DefaultTolerationSeconds:
+class DefaultTolerationSeconds(OnlyMutates):
     """Pods stay five minutes on a node that is not ready or cannot be reached, unless they say otherwise."""
 
     name = "DefaultTolerationSeconds"
@@ -104,9 +104,6 @@ class DefaultTolerationSeconds:
                     "tolerationSeconds": seconds,
                 }
                 spec["tolerations"] = [*tolerations, added]
-
-    async def validate(self, call: AdmissionCall) -> None:
-        """Nothing to refuse."""
 
 
 def _tolerates(toleration: dict[str, Any], key: str) -> bool:

@@ -23,7 +23,7 @@ from timonel.objects.quotas import Usage, amounts, in_scope, usage
 from timonel.records import dataclass
 from timonel.server.admission.attributes import WRITES, forbidden
 from timonel.server.admission.configuration import Limited
-from timonel.server.request import AdmissionCall, Objects, Operation, Reader
+from timonel.server.request import AdmissionCall, Objects, OnlyValidates, Operation, Reader
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class _Charge:
     amounts: Usage
 
 
-class ResourceQuota:
+class ResourceQuota(OnlyValidates):
     name = "ResourceQuota"
 
     def __init__(self, reader: Reader, objects: Objects, limited: Sequence[Limited] = ()) -> None:
@@ -59,9 +59,6 @@ class ResourceQuota:
         if subresource or operation not in WRITES:
             return False
         return operation is Operation.CREATE or resource.qualified in _GROWING
-
-    async def admit(self, call: AdmissionCall) -> None:
-        """Nothing: counted last of all, in validate."""
 
     async def validate(self, call: AdmissionCall) -> None:
         found = self._reader.list(RESOURCE, call.namespace)

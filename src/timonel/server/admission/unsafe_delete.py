@@ -9,12 +9,12 @@ from timonel.apis.resource import ResourceType
 from timonel.machinery.field import quote
 from timonel.server.admission.attributes import forbidden
 from timonel.server.options import IGNORE_READ_ERROR
-from timonel.server.request import AdmissionCall, Attributes, Authorizer, Operation, Verdict
+from timonel.server.request import AdmissionCall, Attributes, Authorizer, OnlyValidates, Operation, Verdict
 
 VERB = "unsafe-delete-ignore-read-errors"
 
 
-class UnsafeDelete:
+class UnsafeDelete(OnlyValidates):
     name = "UnsafeDelete"
     stores = True  # no plugin that could be turned off
 
@@ -23,9 +23,6 @@ class UnsafeDelete:
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         return operation is Operation.DELETE and not subresource
-
-    async def admit(self, call: AdmissionCall) -> None:
-        """Nothing: see validate."""
 
     async def validate(self, call: AdmissionCall) -> None:
         if not (call.options or {}).get(IGNORE_READ_ERROR):

@@ -61,6 +61,7 @@ class Access:
             certificates=self._certificates,
             front_proxy=self._front_proxy,
             anonymous=lambda: self._anonymous,
+            still=tokens.still,
         )
         self.authorizer = UnionAuthorizer((PrivilegedGroup(), self._node, rbac))
         self.apply(settings)

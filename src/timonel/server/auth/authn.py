@@ -86,8 +86,11 @@ class RequestAuthenticator:
         certificates: ClientCertificates,
         front_proxy: FrontProxy | None = None,
         anonymous: Callable[[], Anonymous] = Anonymous,
+        still: Callable[[str], Callable[[], Verified | None] | None] = lambda token: None,
     ) -> None:
+        """`still`: how to ask again about a token of ours that was verified (`Tokens.still`)."""
         self._tokens = tokens
+        self._still = still
         self._certificates = certificates
         self._front_proxy = front_proxy
         self._anonymous = anonymous
@@ -122,6 +125,16 @@ class RequestAuthenticator:
             raise unauthorized()
         await self._check_nobody(credentials.path)
         return None
+
+    def settled(self, credentials: Credentials) -> Callable[[], User | None] | None:
+        if credentials.certificate is not None:
+            return None
+        token = bearer_token(credentials)
+        again = self._still(token) if token else None
+        if again is None or (found := again()) is None:
+            return None
+        user, ask = self._complete(found.user), again
+        return lambda: user if ask() is not None else None
 
     async def _check_nobody(self, path: str) -> None:
         anonymous = self._anonymous()

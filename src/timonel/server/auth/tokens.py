@@ -78,6 +78,7 @@ class Tokens:
         self._clock = clock
         self._verified: dict[tuple[bytes, tuple[str, ...]], Verified] = {}
         self._resting: dict[Place, set[tuple[bytes, tuple[str, ...]]]] = defaultdict(set)
+        self._generation = 0  # counts what was forgotten
         self._static: dict[bytes, User] = {}
         self.replace_static(static or {})
         for resource in ("serviceaccounts", "pods", "secrets", "nodes"):
@@ -88,8 +89,7 @@ class Tokens:
         static_now = {_digest(token): user for token, user in static.items()}
         if static_now != self._static:
             self._static = static_now
-            self._verified.clear()
-            self._resting.clear()
+            self._forget()
 
     def verified_now(self, token: str, audiences: Sequence[str]) -> Verified | None:
         try:
@@ -283,11 +283,31 @@ class Tokens:
 
     def _remember(self, key: tuple[bytes, tuple[str, ...]], found: Verified) -> None:
         if len(self._verified) >= _REMEMBERED:
-            self._verified.clear()
-            self._resting.clear()
+            self._forget()
         self._verified[key] = found
         for place in found.rests_on:
             self._resting[place].add(key)
+
+    def _forget(self) -> None:
+        self._generation += 1
+        self._verified.clear()
+        self._resting.clear()
+
+    def still(self, token: str) -> Callable[[], Verified | None] | None:
+        """How to ask again about a token that has been verified, for as long as nothing was forgotten."""
+        found, generation, now = (
+            self._verified.get((_digest(token), self.audiences)),
+            self._generation,
+            self._clock.now,
+        )
+        if found is None:
+            return None
+        known, expires = found, found.expires
+
+        def again() -> Verified | None:
+            return known if self._generation == generation and now() < expires else None
+
+        return again
 
     def _follow(self, resource: str) -> None:
         def changed(old: Object | None, new: Object | None) -> None:
@@ -295,6 +315,7 @@ class Tokens:
                 return
             place = (resource, old["metadata"].get("namespace", ""), old["metadata"]["name"])
             if place in self._resting and (new is None or _differs(resource, old, new)):
+                self._generation += 1
                 for key in self._resting.pop(place):
                     self._verified.pop(key, None)
 

@@ -16,7 +16,14 @@ from timonel.records import dataclass
 from timonel.server.audit.trail import Trail
 from timonel.server.chain.info import Info
 from timonel.server.registry import Endpoint, Registry
-from timonel.server.request import AdmissionCall, AdmissionPlugin, Operation, User
+from timonel.server.request import (
+    AdmissionCall,
+    AdmissionPlugin,
+    OnlyMutates,
+    OnlyValidates,
+    Operation,
+    User,
+)
 from timonel.server.watchcache import Entry
 
 
@@ -61,11 +68,11 @@ class ListResult:
 
 @dataclass(frozen=True, slots=True)
 class _Caring:
-    """The plugins that care for one kind of call; those that store come last and admit once."""
+    """The plugins that care for one kind of call, by what they do; those that store come last and admit once."""
 
-    plugins: tuple[AdmissionPlugin, ...]
     rounds: tuple[AdmissionPlugin, ...]
     storing: tuple[AdmissionPlugin, ...]
+    refusing: tuple[AdmissionPlugin, ...]
 
 
 class Admission:
@@ -81,8 +88,12 @@ class Admission:
         found = self._caring.get(key)
         if found is None:
             plugins = tuple(p for p in self._plugins if p.handles(rtype, call.subresource, call.operation))
-            storing = tuple(p for p in plugins if getattr(p, "stores", False))
-            found = _Caring(plugins, tuple(p for p in plugins if p not in storing), storing)
+            mutating = [p for p in plugins if not isinstance(p, OnlyValidates)]
+            found = _Caring(
+                rounds=tuple(p for p in mutating if not getattr(p, "stores", False)),
+                storing=tuple(p for p in mutating if getattr(p, "stores", False)),
+                refusing=tuple(p for p in plugins if not isinstance(p, OnlyMutates)),
+            )
             self._caring[key] = found
         return found
 
@@ -101,7 +112,7 @@ class Admission:
             await plugin.admit(call)
 
     async def validate(self, call: AdmissionCall) -> None:
-        for plugin in self._of(call).plugins:
+        for plugin in self._of(call).refusing:
             await plugin.validate(call)
 
     def forget(self) -> None:

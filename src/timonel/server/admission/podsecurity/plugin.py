@@ -16,7 +16,7 @@ from timonel.server.admission.configuration import PodSecuritySettings
 from timonel.server.admission.podsecurity import checks, policy
 from timonel.server.admission.podsecurity.checks import Refusal
 from timonel.server.admission.podsecurity.policy import Level, Policy
-from timonel.server.request import AdmissionCall, Operation, Reader
+from timonel.server.request import AdmissionCall, OnlyValidates, Operation, Reader
 
 _TEMPLATES = {
     "podtemplates": ("template",),
@@ -32,7 +32,7 @@ ANNOTATIONS = "pod-security.kubernetes.io/"
 _MOST_PODS = 3000  # looked at when a namespace becomes stricter
 
 
-class PodSecurity:
+class PodSecurity(OnlyValidates):
     name = "PodSecurity"
 
     def __init__(self, reader: Reader, settings: PodSecuritySettings | None = None) -> None:
@@ -48,9 +48,6 @@ class PodSecurity:
         if resource.qualified == "pods":
             return subresource in ("", "ephemeralcontainers", "resize")
         return not subresource and (resource.qualified == "namespaces" or resource.qualified in _TEMPLATES)
-
-    async def admit(self, call: AdmissionCall) -> None:
-        """Nothing: this plugin only refuses."""
 
     async def validate(self, call: AdmissionCall) -> None:
         assert call.obj is not None

@@ -26,13 +26,13 @@ from timonel.server.admission.policies.invocations import (
 from timonel.server.admission.policies.patches import MutationFailed, Mutations
 from timonel.server.admission.policies.source import BoundTo, Policy, Source
 from timonel.server.admission.reinvocation import Reinvocation
-from timonel.server.request import AdmissionCall, Operation
+from timonel.server.request import AdmissionCall, OnlyMutates, Operation
 
 POLICIES = "mutatingadmissionpolicies.admissionregistration.k8s.io"
 BINDINGS = "mutatingadmissionpolicybindings.admissionregistration.k8s.io"
 
 
-class MutatingPolicies:
+class MutatingPolicies(OnlyMutates):
     name = "MutatingAdmissionPolicy"
 
     def __init__(self, around: Around, forget: Callable[[], None]) -> None:
@@ -43,9 +43,6 @@ class MutatingPolicies:
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         return self._source.handles(resource, subresource, operation)
-
-    async def validate(self, call: AdmissionCall) -> None:
-        """Nothing: it only changes, or refuses while doing so."""
 
     async def admit(self, call: AdmissionCall) -> None:
         found = await invocations(self._around, self._source.active, call)

@@ -26,7 +26,7 @@ from timonel.server.admission.policies.invocations import (
     namespace_object,
 )
 from timonel.server.admission.policies.source import BoundTo, Policy, Source
-from timonel.server.request import AdmissionCall, Operation
+from timonel.server.request import AdmissionCall, OnlyValidates, Operation
 
 POLICIES = "validatingadmissionpolicies.admissionregistration.k8s.io"
 BINDINGS = "validatingadmissionpolicybindings.admissionregistration.k8s.io"
@@ -49,7 +49,7 @@ class _Denied:
     reason: str = ""
 
 
-class ValidatingPolicies:
+class ValidatingPolicies(OnlyValidates):
     name = "ValidatingAdmissionPolicy"
 
     def __init__(self, around: Around, forget: Callable[[], None]) -> None:
@@ -60,9 +60,6 @@ class ValidatingPolicies:
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         return self._source.handles(resource, subresource, operation)
-
-    async def admit(self, call: AdmissionCall) -> None:
-        """Nothing: it only refuses."""
 
     async def validate(self, call: AdmissionCall) -> None:
         found = await invocations(self._around, self._source.active, call)

@@ -24,7 +24,7 @@ from timonel.server.admission.webhooks import review
 from timonel.server.admission.webhooks.dispatch import Asked, Unanswered, ask
 from timonel.server.admission.webhooks.hooks import Around, Hook, Hooks, Shown
 from timonel.server.admission.webhooks.review import Verdict
-from timonel.server.request import AdmissionCall, Operation
+from timonel.server.request import AdmissionCall, OnlyMutates, Operation
 from timonel.server.responses import internal_error
 
 logger = logging.getLogger(__name__)
@@ -35,7 +35,7 @@ PATCH = "patch.webhook.admission.k8s.io/"
 FAILED_OPEN = f"failed-open.{MUTATION}"
 
 
-class MutatingWebhooks:
+class MutatingWebhooks(OnlyMutates):
     name = "MutatingAdmissionWebhook"
 
     def __init__(self, around: Around) -> None:
@@ -44,9 +44,6 @@ class MutatingWebhooks:
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         return self._hooks.handles(resource, subresource, operation)
-
-    async def validate(self, call: AdmissionCall) -> None:
-        """Nothing: it only changes, or refuses while doing so."""
 
     async def admit(self, call: AdmissionCall) -> None:
         memory: Reinvocation = call.memory.setdefault(self.name, Reinvocation())

@@ -13,7 +13,7 @@ from timonel.machinery.errors import StatusError
 from timonel.server.admission.webhooks import review
 from timonel.server.admission.webhooks.dispatch import Asked, Unanswered, ask
 from timonel.server.admission.webhooks.hooks import Around, Hooks, Shown
-from timonel.server.request import AdmissionCall, Operation
+from timonel.server.request import AdmissionCall, OnlyValidates, Operation
 
 logger = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ CONFIGURATIONS = "validatingwebhookconfigurations.admissionregistration.k8s.io"
 FAILED_OPEN = "failed-open.validating.webhook.admission.k8s.io/"
 
 
-class ValidatingWebhooks:
+class ValidatingWebhooks(OnlyValidates):
     name = "ValidatingAdmissionWebhook"
 
     def __init__(self, around: Around) -> None:
@@ -30,9 +30,6 @@ class ValidatingWebhooks:
 
     def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
         return self._hooks.handles(resource, subresource, operation)
-
-    async def admit(self, call: AdmissionCall) -> None:
-        """Nothing: it only refuses."""
 
     async def validate(self, call: AdmissionCall) -> None:
         shown = Shown(call)
