@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from timonel.control.actions import Action, Create, Delete, Outcome, Plan, Status, claims
 from timonel.control.declare import Cache, ControllerType, Watch, controller_or_adopters
 from timonel.objects import pods, replicas, workloads
+from timonel.objects.indexing import by_controller
 from timonel.objects.meta import Object, controller_of, key_of, uid_of
 from timonel.records import dataclass
 
@@ -41,11 +42,7 @@ def _related(desired: Object, cache: Cache) -> Sequence[Object]:
     ref = controller_of(desired)
     if ref is None:
         return ()
-    family = [
-        other
-        for other in cache.list(RESOURCES[desired["kind"]], desired["metadata"]["namespace"])
-        if (controller_of(other) or {}).get("uid") == ref["uid"]
-    ]
+    family = cache.by(RESOURCES[desired["kind"]], by_controller, ref["uid"])
     return [pod for other in family for pod in cache.controlled_by(other, "pods")]
 
 

@@ -252,21 +252,22 @@ def _pods_of_claim(claim: Object, cache: Cache) -> Iterable[Key]:
     owner, namespace = controller_of(claim), claim["metadata"]["namespace"]
     if owner is not None and owner["kind"] == "Pod":
         return (Key(namespace, owner["name"]),)
-    name = claim["metadata"]["name"]
-    return [
-        key_of(pod)
-        for pod in cache.list("pods", namespace)
-        if any(one.get("resourceClaimName") == name for one in wanted(pod))
-    ]
+    return [key_of(pod) for pod in cache.by("pods", _by_claim, key_of(claim))]
+
+
+def _by_claim(pod: Object) -> Iterable[Key]:
+    """The claims that a pod names itself."""
+    names = filter(None, (one.get("resourceClaimName") for one in wanted(pod)))
+    return {Key(pod["metadata"]["namespace"], name) for name in names}
+
+
+def _by_template(pod: Object) -> Iterable[Key]:
+    names = filter(None, (one.get("resourceClaimTemplateName") for one in wanted(pod)))
+    return {Key(pod["metadata"]["namespace"], name) for name in names}
 
 
 def _pods_of_template(template: Object, cache: Cache) -> Iterable[Key]:
-    name, namespace = template["metadata"]["name"], template["metadata"]["namespace"]
-    return [
-        key_of(pod)
-        for pod in cache.list("pods", namespace)
-        if any(one.get("resourceClaimTemplateName") == name for one in wanted(pod))
-    ]
+    return [key_of(pod) for pod in cache.by("pods", _by_template, key_of(template))]
 
 
 def _claims_of_pod(pod: Object, cache: Cache) -> Iterable[Key]:

@@ -76,14 +76,15 @@ class Decision:
 
 def observe(desired: Object, cache: Cache) -> Observed:
     namespace, target = desired["metadata"]["namespace"], desired["spec"]["scaleTargetRef"]
-    rivals = [
-        str(key_of(other))
-        for other in cache.list(RESOURCE, namespace)
-        if _aim(other["spec"]["scaleTargetRef"]) == _aim(target) and not is_deleting(other)
-    ]
+    others = cache.by(RESOURCE, _by_aim, (namespace, *_aim(target)))
+    rivals = [str(key_of(other)) for other in others if not is_deleting(other)]
     return Observed(
         cache.list("pods", namespace), tuple(sorted(rivals)) if len(rivals) > 1 else (), cache.now()
     )
+
+
+def _by_aim(autoscaler: Object) -> Iterable[tuple[str, ...]]:
+    return ((autoscaler["metadata"]["namespace"], *_aim(autoscaler["spec"]["scaleTargetRef"])),)
 
 
 def _aim(reference: Object) -> tuple[str, str, str]:
