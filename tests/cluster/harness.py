@@ -28,8 +28,8 @@ T = TypeVar("T")
 class World:
     """A running cluster as its tests see it, as the admin; objects are in one namespace where none is named."""
 
-    def __init__(self, client: Client, clock: VirtualClock) -> None:
-        self.client, self.clock = client, clock
+    def __init__(self, client: Client, clock: VirtualClock, plane: Cluster) -> None:
+        self.client, self.clock, self.plane = client, clock, plane
 
     async def create(self, resource: str, obj: Object) -> Object:
         return await self.client.create(resource, obj, namespace=NAMESPACE)
@@ -69,12 +69,16 @@ class World:
 
 
 @asynccontextmanager
-async def cluster(*, nodes: int = 1, name: str = "test") -> AsyncIterator[World]:
+async def cluster(
+    *, nodes: int = 1, name: str = "test", secrets: Secrets | None = None
+) -> AsyncIterator[World]:
     clock = VirtualClock()
     config = ClusterConfig(name, components=("api", "controllers", "scheduler"), nodes=nodes)
-    plane = Cluster(config, secrets=Secrets(), store=MemoryStore(), clock=clock, hosts=("127.0.0.1",))
+    plane = Cluster(
+        config, secrets=secrets or Secrets(), store=MemoryStore(), clock=clock, hosts=("127.0.0.1",)
+    )
     async with plane.running(), running_together(*simulated_nodes(plane, range(1, nodes + 1))):
-        world = World(Client(plane.transport_for(ADMIN), plane.index), clock)
+        world = World(Client(plane.transport_for(ADMIN), plane.index), clock, plane)
         await world.client.create("namespaces", {"metadata": {"name": NAMESPACE}})
         await world.until(lambda: world.find("serviceaccounts", "default"))
         yield world

@@ -52,7 +52,7 @@ async def cluster(faults: Faults) -> AsyncIterator[World]:
     plane = FaultyCluster(config, secrets=Secrets(), store=MemoryStore(), clock=clock, hosts=("127.0.0.1",))
     plane.faults = faults
     async with plane.running(), running_together(*simulated_nodes(plane, range(1, 3))):
-        world = World(Client(plane.transport_for(ADMIN), plane.index), clock)
+        world = World(Client(plane.transport_for(ADMIN), plane.index), clock, plane)
         await world.client.create("namespaces", {"metadata": {"name": NAMESPACE}})
         await world.until(lambda: world.find("serviceaccounts", "default"), within=600)
         yield world

@@ -114,7 +114,7 @@ async def simulated(
         unreliable = Unreliable(seed)
         simulation = Simulation(plane, make=first_nodes(config), stages=stages, through=unreliable.around)
         async with running(simulation):
-            world = World(Client(plane.transport_for(ADMIN), plane.index), clock)
+            world = World(Client(plane.transport_for(ADMIN), plane.index), clock, plane)
             await world.client.create("namespaces", {"metadata": {"name": "shop"}})
             await world.until(lambda: world.find("serviceaccounts", "default"))
             yield world, simulation, unreliable

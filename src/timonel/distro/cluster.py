@@ -20,6 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPri
 from timonel.aio.clock import Clock, VirtualClock, outside
 from timonel.aio.lifecycle import Service, running, running_together
 from timonel.apis.scheme import Scheme
+from timonel.client.clock import PATH as CLOCK_PATH
 from timonel.client.discovery import builtin, discover
 from timonel.client.events import EventRecorder
 from timonel.client.leases import LeaderElection, Terms
@@ -27,7 +28,7 @@ from timonel.client.transport import Transport
 from timonel.control.elected import Elected
 from timonel.control.issuing import Issuer
 from timonel.control.runtime import Controllers
-from timonel.distro import apiserverargs, figures, turning
+from timonel.distro import apiserverargs, figures
 from timonel.distro import controllers as roster
 from timonel.distro.config import ClusterConfig
 from timonel.distro.late import WhenNeeded
@@ -147,7 +148,7 @@ class Cluster:
             tls=secrets.server_tls,
         )
         self._turner = Turner(clock, turned)
-        self.api.paths.add(turning.PATH, self._turner)
+        self.api.paths.add(CLOCK_PATH, self._turner)
 
     def certificate(self, request: bytes, *, usages: Sequence[str], seconds: int | None, now: float) -> bytes:
         """Signed by the cluster's CA. Raises ValueError."""
