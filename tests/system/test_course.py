@@ -88,6 +88,18 @@ def wait_for_website(cluster: RunningCluster) -> None:
     cluster.kubectl("rollout", "status", "deployment/website", "-n", "frontend", "--timeout=120s")
 
 
+def test_images_are_pulled_listed_and_removed(cluster: RunningCluster, registry: str) -> None:
+    """Before anything uses them."""
+    assert "Pulled 1 image onto 1 node." in cluster.timonel("image", "pull", "busybox:latest")
+    listed = json.loads(cluster.timonel("image", "ls", "-o", "json"))
+    assert "docker.io/library/busybox:latest" in {row["image"] for row in listed}
+
+    assert "Removed 1 image." in cluster.timonel("image", "rm", "busybox:latest")
+    assert "no node has busybox:latest" in cluster.timonel("image", "rm", "busybox:latest", check=False)
+    assert "is no reference of an image" in cluster.timonel("image", "pull", "No Such", check=False)
+    assert "not found" in cluster.timonel("image", "pull", "library/absent:1", check=False)
+
+
 def test_the_deck_is_accepted_and_retired_versions_are_warned_of(deck: str) -> None:
     for line in ("cronjob.batch/hello created", "ingress.networking.k8s.io/landing created"):
         assert line in deck

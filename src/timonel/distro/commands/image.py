@@ -6,8 +6,10 @@ import asyncio
 import re
 import urllib.error
 import urllib.request
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import click
@@ -18,6 +20,10 @@ from timonel.distro import config as settings
 from timonel.distro import processes
 from timonel.distro.commands import options
 from timonel.distro.config import ClusterConfig, Paths
+from timonel.node.cri.runtime import Image, Runtime
+
+T = TypeVar("T")
+Report = Callable[[str], None]
 
 REGISTRY = re.compile(r"[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?(:[0-9]{1,5})?")
 URL = re.compile(r"""https?://[^\s"'\\/?#]+(/[^\s"'\\?#]*)?""")
@@ -54,6 +60,134 @@ def import_(files: tuple[Path, ...], name: str, data_dir: Path | None) -> None:
                     f"{file} on node {node}: {exc.message}", "Is it an OCI or Docker archive?"
                 ) from exc
     click.echo(f"Imported {len(files)} archive{'s' if len(files) != 1 else ''} into {', '.join(nodes)}.")
+
+
+@image.command("ls", epilog="Example: timonel image ls")
+@options.cluster_options
+@output_option
+def ls(name: str, data_dir: Path | None, output: str) -> None:
+    """List the images on every running node."""
+
+    async def work(runtime: Runtime, node: str, report: Report) -> list[dict[str, Any]]:
+        return [row for found in await runtime.list_images() for row in _rows(node, found)]
+
+    rows = [row for found in _on_all_nodes(data_dir, name, work) for row in found]
+    rows.sort(key=lambda row: (row["image"], row["node"]))
+    columns = (("NODE", "node"), ("IMAGE", "image"), ("ID", "id"), ("SIZE", "size"))
+    click.echo(render(rows, output, columns=columns))
+
+
+def _rows(node: str, found: Image) -> Iterator[dict[str, Any]]:
+    identity = found.id.removeprefix("sha256:")[:12]
+    for reference in found.tags or found.digests or ("<none>",):
+        yield {"node": node, "image": reference, "id": identity, "size": f"{found.size / 1e6:.1f} MB"}
+
+
+@image.command("pull", epilog="Example: timonel image pull nginx:1.27 redis")
+@click.argument("images", nargs=-1, required=True)
+@options.cluster_options
+def pull(images: tuple[str, ...], name: str, data_dir: Path | None) -> None:
+    """Pull images onto every running node, so that pods begin at once. Without credentials: pods have their own."""
+    wanted = [_known(image) for image in images]
+
+    async def work(runtime: Runtime, node: str, report: Report) -> None:
+        for reference in wanted:
+            report(f"{reference} → {node}")
+            await runtime.pull_image(reference)
+
+    nodes = _on_all_nodes(data_dir, name, work, label="Pulling", steps=len(wanted))
+    click.echo(f"Pulled {_counted(len(wanted), 'image')} onto {_counted(len(nodes), 'node')}.")
+
+
+@image.command("rm", epilog="Example: timonel image rm nginx:1.27")
+@click.argument("images", nargs=-1, required=True)
+@options.cluster_options
+def rm(images: tuple[str, ...], name: str, data_dir: Path | None) -> None:
+    """Remove images from every running node. One that a container uses stays until that is gone."""
+    wanted = [_known(image) for image in images]
+
+    async def work(runtime: Runtime, node: str, report: Report) -> int:
+        removed = 0
+        for reference in wanted:
+            if (found := await runtime.image_status(reference)) is None:
+                continue
+            used = [c for c in await runtime.list_containers() if c.image_ref in (found.id, *found.digests)]
+            if used:
+                raise Failure(f"{reference} is used on node {node}", f"By container {used[0].name}, for one")
+            await runtime.remove_image(reference)
+            removed += 1
+        return removed
+
+    removed = sum(_on_all_nodes(data_dir, name, work))
+    if not removed:
+        raise Failure(f"no node has {' or '.join(images)}", "See what there is: timonel image ls")
+    click.echo(f"Removed {_counted(removed, 'image')}.")
+
+
+def _known(image: str) -> str:
+    """The full name of an image, or what may be the beginning of an id. Raises Failure."""
+    from timonel.node import imagenames
+
+    if not imagenames.is_valid(image):
+        raise Failure(f"{image!r} is no reference of an image", "Name it as pods do, such as nginx:1.27")
+    return imagenames.normalized(image)
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number != 1 else ''}"
+
+
+def _on_all_nodes(
+    data_dir: Path | None,
+    name: str,
+    work: Callable[[Runtime, str, Report], Awaitable[T]],
+    *,
+    label: str = "",
+    steps: int = 0,
+) -> list[T]:
+    """What `work` comes to on each running node, one after the other. With a `label` progress is shown: so many steps
+    a node, each told by what is being done. Raises Failure."""
+    where, config = options.existing(data_dir, name)
+    nodes = _running_nodes(where, config)
+    shown: str | None = None
+    if not label:
+        return asyncio.run(_each(where, config, nodes, work, lambda text: None))
+    progress: Any = click.progressbar(length=len(nodes) * steps, label=label, item_show_func=lambda _: shown)
+    with progress as bar:
+
+        def report(text: str) -> None:
+            nonlocal shown
+            bar.update(0 if shown is None else 1)
+            shown = text
+            bar.render_progress()
+
+        found = asyncio.run(_each(where, config, nodes, work, report))
+        bar.update(1)
+    return found
+
+
+async def _each(
+    where: Paths,
+    config: ClusterConfig,
+    nodes: Iterable[str],
+    work: Callable[[Runtime, str, Report], Awaitable[T]],
+    report: Report,
+) -> list[T]:
+    from timonel.aio.clock import SystemClock
+    from timonel.node.cri.containerd import Containerd
+    from timonel.node.cri.errors import RuntimeFailure
+
+    found = []
+    for node in nodes:
+        given = config.container_runtime_endpoint.removeprefix("unix://")
+        runtime = Containerd(given or str(where.node(node) / "containerd" / "c.sock"), SystemClock())
+        try:
+            found.append(await work(runtime, node, report))
+        except RuntimeFailure as exc:
+            raise Failure(f"node {node}: {exc.message}") from exc
+        finally:
+            await runtime.close()
+    return found
 
 
 def _describe(item: tuple[str, Path] | None) -> str | None:
