@@ -109,7 +109,7 @@ def test_documented_commands_parse(page: Path) -> None:
     assert not wrong
 
 
-@pytest.mark.parametrize("line", ["upp", "up --no-such-flag", "up --runtime docker", "image pull nginx"])
+@pytest.mark.parametrize("line", ["upp", "up --no-such-flag", "up --runtime docker", "image push nginx"])
 def test_a_wrong_command_is_noticed(line: str) -> None:
     with pytest.raises(click.ClickException):
         parse(line)
