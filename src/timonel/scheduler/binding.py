@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from timonel.client.transport import Unreachable
 from timonel.machinery.errors import StatusError
 from timonel.objects.meta import Object
 from timonel.scheduler import cycle
 from timonel.scheduler.extenders import Extender, ExtenderFailed
-from timonel.scheduler.framework import Nomination, PluginFailed, Rejected, State
+from timonel.scheduler.framework import Nomination, PluginFailed, Rejected, State, Work
 from timonel.scheduler.measures import FAILED, REFUSED, SUCCESS, Measures
 from timonel.scheduler.podinfo import PodInfo
 from timonel.scheduler.profile import Profile
@@ -34,7 +34,9 @@ class Binding:
         statuses: Statuses,
         measures: Measures,
         permitting: dict[str, asyncio.Task[None]],
+        in_background: Callable[[Work], None],
     ) -> None:
+        self._in_background = in_background
         self._extenders, self._statuses, self._measures = extenders, statuses, measures
         self._permitting = permitting
 
@@ -67,6 +69,11 @@ class Binding:
             state.notes[EXPECTED] = node
         except (StatusError, Unreachable) as failure:
             logger.info("Could not tell the node that a pod is expected on: %s", failure)
+
+    async def _expect_if_it_waits(self, state: State, node: str) -> None:
+        """Most permits are given at once."""
+        if state.info.uid in self._permitting:
+            await self._expect(state, node)
 
     async def _pre_bind(self, profile: Profile, state: State, node: str) -> None:
         since, name = self._measures.watch(), profile.scheduler_name
@@ -118,6 +125,7 @@ class Binding:
         waiting = asyncio.current_task()
         assert waiting is not None
         self._permitting[info.uid] = waiting
+        self._in_background(lambda: self._expect_if_it_waits(state, node))
         since, status, plugin = self._measures.watch(), FAILED, ""
         try:
             for permit in profile.permit:

@@ -93,7 +93,9 @@ class Scheduler:
             self._permitting,
             self.measures,
         )
-        self._binding = Binding(self.extenders, self._statuses, self.measures, self._permitting)
+        self._binding = Binding(
+            self.extenders, self._statuses, self.measures, self._permitting, self.in_background
+        )
         self._bindings = asyncio.Semaphore(MOST_BINDINGS)
         self._under_way = 0
         self.is_running = False
