@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.controllers.world import START, World, merged, node, pod
 from timonel.control.actions import Delete, Plan
-from timonel.controllers import pod_garbage_collector
+from timonel.controllers import node_lifecycle, pod_garbage_collector
 from timonel.controllers.node_ipam import node_ipam
 from timonel.controllers.node_lifecycle import NODE_LIFECYCLE
 from timonel.controllers.pod_garbage_collector import (
@@ -82,7 +82,8 @@ def test_a_renewed_lease_is_a_sign_of_life() -> None:
     world.time = START + 3610
 
     desired = the_node(world)
-    assert NODE_LIFECYCLE.reconcile(desired, NODE_LIFECYCLE.observe(desired, world)) == Plan((), 40.0)
+    observed = node_lifecycle.recall(NODE_LIFECYCLE.observe(desired, world), True)
+    assert NODE_LIFECYCLE.reconcile(desired, observed) == Plan((), 40.0)
 
 
 @pytest.mark.parametrize(
@@ -187,6 +188,29 @@ def test_an_eviction_that_is_called_off_is_told() -> None:
     world.settle(TAINT_EVICTION)
 
     assert world.events == [("Normal", "TaintManagerEviction", "Cancelling deletion of Pod shop/a")]
+
+
+def test_nodes_that_come_and_go_are_told_of_once() -> None:
+    world = World(("nodes", node("n1")))
+    world.settle(NODE_LIFECYCLE)
+    world.settle(NODE_LIFECYCLE)
+    world.remove("nodes", Key("", "n1"))
+    world.sync(NODE_LIFECYCLE, Key("", "n1"))
+    wakes = next(w for w in NODE_LIFECYCLE.watches if w.resource == LEASES)
+
+    assert world.events == [
+        ("Normal", "RegisteredNode", "Node n1 event: Registered Node n1 in Controller"),
+        ("Normal", "RemovingNode", "Node n1 event: Removing Node n1 from Controller"),
+    ]
+    assert list(wakes.wakes(lease("n1", START), world)) == []
+
+
+def test_a_large_cluster_is_not_told_of_every_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node_lifecycle, "WORTH_TELLING", 1)
+    world = World(("nodes", node("n1")), ("nodes", node("n2")))
+    world.settle(NODE_LIFECYCLE)
+
+    assert world.events == []
 
 
 def test_pods_of_a_node_that_is_gone_are_removed_after_a_while() -> None:

@@ -13,10 +13,11 @@ Upstream  pkg/controller/nodelifecycle/node_lifecycle_controller.go
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import field
+from dataclasses import field, replace
+from typing import Any
 
-from timonel.control.actions import Action, Patch, Plan, Record
-from timonel.control.declare import Cache, ControllerType, Watch, nobody
+from timonel.control.actions import Action, Outcome, Patch, Plan, Record
+from timonel.control.declare import Cache, ControllerType, Memory, Watch, nobody
 from timonel.objects import conditions, nodes, pods, zones
 from timonel.objects.indexing import by_node
 from timonel.objects.meta import Key, Object, format_time, is_deleting, key_of, nested, parse_time, uid_of
@@ -27,6 +28,7 @@ LEASES = "leases.coordination.k8s.io"
 LEASE_NAMESPACE = "kube-node-lease"
 MONITOR_GRACE = 50.0
 STARTUP_GRACE = 60.0
+WORTH_TELLING = 200  # nodes in the cluster: of each one of so many it is told when it comes and goes
 AGAIN = 30.0  # seconds until the next look at a zone from which nothing is driven away
 _WATCHED = ("Ready", "MemoryPressure", "DiskPressure", "PIDPressure")
 _PRESSURES = {
@@ -41,13 +43,14 @@ _MANAGED = {nodes.NOT_READY, nodes.UNREACHABLE, nodes.UNSCHEDULABLE, *_PRESSURES
 @dataclass(frozen=True, slots=True)
 class Observed:
     """`pods`: those of a node that is not ready; of others nobody asks. `since`: when we began to listen. `outlook`:
-    whether and when a node that is not ready may be emptied."""
+    whether and when a node that is not ready may be emptied. `is_new`: this is the first pass over it."""
 
     lease: Object | None
     pods: Sequence[Object]
     now: float
     since: float = 0.0
     outlook: zones.Outlook = field(default_factory=zones.Outlook)
+    is_new: bool = False
 
 
 def observe(desired: Object, cache: Cache) -> Observed:
@@ -59,7 +62,16 @@ def observe(desired: Object, cache: Cache) -> Observed:
     outlook = zones.Outlook()
     if (nodes.condition_of(desired, "Ready") or {"status": "True"})["status"] != "True":
         outlook = zones.outlook(desired, cache.list(RESOURCE), cache.now())
-    return Observed(lease, here, cache.now(), cache.steady_since(), outlook)
+    few = cache.count(RESOURCE) <= WORTH_TELLING
+    return Observed(lease, here, cache.now(), cache.steady_since(), outlook, is_new=few)
+
+
+def recall(observed: Observed, memory: Any) -> Observed:
+    return replace(observed, is_new=False)
+
+
+def remember(desired: Object, observed: Observed, outcome: Outcome) -> Any:
+    return True
 
 
 def expiry(desired: Object, lease: Object | None, since: float) -> float:
@@ -78,10 +90,27 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
     if left <= 0:
         silenced = _silence(desired, observed.now)
         if silenced:
-            return Plan(tuple(silenced))
-    actions = [*_taint(desired, observed), *_mark_pods(desired, observed)]
+            return Plan((*_registered(desired, observed), *silenced))
+    actions = [*_registered(desired, observed), *_taint(desired, observed), *_mark_pods(desired, observed)]
     waits = [left, _turn(desired, observed)]
     return Plan(tuple(actions), min((w for w in waits if w > 0), default=None))
+
+
+def _registered(desired: Object, observed: Observed) -> list[Action]:
+    return [_told(desired, "RegisteredNode", "Registered Node {} in Controller")] if observed.is_new else []
+
+
+def _told(node: Object, reason: str, text: str) -> Record:
+    name = node["metadata"]["name"]
+    return Record("Normal", reason, f"Node {name} event: {text.format(name)}", about=node)
+
+
+def absent(key: Key, cache: Cache) -> Plan:
+    """Differs from upstream: large clusters are not told of every node that comes and goes."""
+    if cache.count(RESOURCE) > WORTH_TELLING:
+        return Plan()
+    gone = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": key.name}}
+    return Plan((_told(gone, "RemovingNode", "Removing Node {} from Controller"),))
 
 
 def _turn(desired: Object, observed: Observed) -> float:
@@ -198,9 +227,10 @@ def _mark_pods(desired: Object, observed: Observed) -> list[Action]:
 
 
 def _its_node(lease: Object, cache: Cache) -> Iterable[Key]:
-    if lease["metadata"]["namespace"] != LEASE_NAMESPACE:
+    key = Key("", lease["metadata"]["name"])
+    if lease["metadata"]["namespace"] != LEASE_NAMESPACE or cache.get(RESOURCE, key) is None:
         return ()
-    return (Key("", lease["metadata"]["name"]),)
+    return (key,)
 
 
 def _renewal_matters(old: Object, new: Object) -> bool:
@@ -217,5 +247,7 @@ NODE_LIFECYCLE = ControllerType(
     ),
     observe=observe,
     reconcile=reconcile,
+    absent=absent,
+    memory=Memory(recall, remember),
     watches_life=True,
 )
