@@ -63,7 +63,7 @@ class Patch:
 
 @dataclass(frozen=True, slots=True)
 class Delete:
-    """NotFound counts as done. `event`: record SuccessfulDelete/FailedDelete on the owner."""
+    """NotFound counts as done. `event`: record SuccessfulDelete/FailedDelete on the owner; `failed`: or say this."""
 
     resource: str
     key: Key
@@ -72,6 +72,7 @@ class Delete:
     grace_period: int | None = None
     propagation: str = ""  # Foreground, Background, Orphan; empty: the server's default
     event: bool = False
+    failed: Told | None = None
 
 
 @dataclass(frozen=True, slots=True)

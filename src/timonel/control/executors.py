@@ -199,6 +199,9 @@ class Executor:
         except StatusError as exc:
             if action.event and owner is not None:
                 self._recorder.record(owner, "Warning", "FailedDelete", f"Error deleting: {exc.message}")
+            if action.failed is not None and owner is not None:
+                told = action.failed
+                self._recorder.record(owner, "Warning", told.reason, told.text + exc.message)
             raise
         if action.event and owner is not None and gone is not None:
             what = self._index.find(action.resource).kind.lower()

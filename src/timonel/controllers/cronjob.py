@@ -234,8 +234,9 @@ def _superfluous(desired: Object, observed: Observed) -> list[Action]:
 
 
 def _delete(job: Object) -> list[Action]:
+    failed = Told("FailedDelete", "Deleted job: ")
     return [
-        Delete(JOBS, key_of(job), uid_of(job), propagation="Background"),
+        Delete(JOBS, key_of(job), uid_of(job), propagation="Background", failed=failed),
         Record("Normal", "SuccessfulDelete", f"Deleted job {job['metadata']['name']}"),
     ]
 

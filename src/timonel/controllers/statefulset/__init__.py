@@ -241,8 +241,12 @@ def _missing_claims(desired: Object, observed: Observed, ordinal: int) -> list[A
 
 
 def _delete(desired: Object, pod: Object) -> list[Action]:
-    text = f"delete Pod {pod['metadata']['name']} in StatefulSet {desired['metadata']['name']} successful"
-    return [Delete("pods", key_of(pod), uid_of(pod)), Record("Normal", "SuccessfulDelete", text)]
+    which = f"delete Pod {pod['metadata']['name']} in StatefulSet {desired['metadata']['name']}"
+    failed = Told("FailedDelete", f"{which} failed error: ")
+    return [
+        Delete("pods", key_of(pod), uid_of(pod), failed=failed),
+        Record("Normal", "SuccessfulDelete", f"{which} successful"),
+    ]
 
 
 def _restore_identity(desired: Object, pod: Object, ordinal: int) -> list[Action]:
