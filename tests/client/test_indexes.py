@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -97,3 +98,25 @@ def test_a_selector_of_sets_alone_is_filed_under_no_label() -> None:
 
     (entry,) = by(budget)
     assert entry in list(wanted_by("shop", {"app": "web"}))
+
+
+async def test_an_odd_object_is_found_by_nothing_and_hides_nobody(caplog: pytest.LogCaptureFixture) -> None:
+    def by_size(obj: Object) -> list[int]:
+        return [obj["spec"]["size"]]
+
+    seen = informer()
+    assert not seen.by(by_size, 1)
+    for name, spec in (("odd", {}), ("small", {"size": 1}), ("odder", {})):
+        seen._put(Key("shop", name), {**pod(name, {}), "spec": spec})
+    seen._put(Key("shop", "odd"), None)
+
+    assert names(list(seen.by(by_size, 1))) == ["small"]
+    assert names(list(seen.list("shop"))) == ["odder", "small"]
+    assert "Could not index shop/odd" in caplog.text
+
+
+def test_a_selector_that_cannot_be_read_selects_nothing() -> None:
+    by = BySelector(lambda obj: selectors.from_label_selector(obj["spec"]["selector"]))
+    wrong = {"matchExpressions": [{"key": "app", "operator": "Like", "values": ["web"]}]}
+
+    assert by({"metadata": {"namespace": "shop"}, "spec": {"selector": wrong}}) == ()

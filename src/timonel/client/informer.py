@@ -269,6 +269,17 @@ def _namespaces_of(obj: Object) -> Iterable[str]:
 Filed = TypeVar("Filed", bound=Hashable)
 
 
+def _entries_of(
+    obj: Object | None, key: Key, entries: Callable[[Object], Iterable[Filed]]
+) -> tuple[Filed, ...]:
+    """One odd object is found by nothing; it must not keep all the others from being seen."""
+    try:
+        return () if obj is None else tuple(entries(obj))
+    except Exception:
+        logger.exception("Could not index %s", key)
+        return ()
+
+
 def _reindex(
     index: dict[Filed, dict[Key, Object]],
     key: Key,
@@ -276,8 +287,8 @@ def _reindex(
     new: Object | None,
     entries: Callable[[Object], Iterable[Filed]],
 ) -> None:
-    kept = tuple(entries(new)) if new is not None else ()
-    for entry in entries(old) if old is not None else ():
+    kept = _entries_of(new, key, entries)
+    for entry in _entries_of(old, key, entries):
         if entry not in kept and entry in index:
             index[entry].pop(key, None)
             if not index[entry]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
 
-from timonel.machinery.selectors import LabelSelector
+from timonel.machinery.selectors import LabelSelector, SelectorError
 from timonel.objects import pods
 from timonel.objects.meta import Object, controller_of, labels_of
 from timonel.records import dataclass
@@ -63,7 +63,10 @@ class BySelector:
     selector_of: Callable[[Object], LabelSelector]
 
     def __call__(self, obj: Object) -> Iterable[Hashable]:
-        selector = self.selector_of(obj)
+        try:
+            selector = self.selector_of(obj)
+        except SelectorError:
+            return ()  # whom it selects nobody can say
         if selector.is_nothing:
             return ()
         return ((namespace_of(obj), *min(selector.exact().items(), default=ANY_LABELS)),)
