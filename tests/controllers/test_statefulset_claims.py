@@ -112,6 +112,18 @@ def test_a_set_made_anew_takes_on_pods_and_revisions_and_restarts_nothing() -> N
     assert revision["metadata"]["ownerReferences"][0]["uid"] == "uid-again"
 
 
+def test_a_pod_of_another_name_is_not_a_member() -> None:
+    world = settled(statefulset(1))
+    owner = world.get(STS, Key("shop", "web"))
+    world.add("pods", pod("shop-7", owner=owner))
+    world.settle(STATEFULSET, actors=ACTORS)
+
+    stranger = world.get("pods", Key("shop", "shop-7"))
+    assert stranger is not None
+    assert "ownerReferences" not in stranger["metadata"]
+    assert "deletionTimestamp" not in stranger["metadata"]
+
+
 def test_an_ended_pod_does_not_hold_up_a_parallel_set() -> None:
     world = settled(statefulset(3, podManagementPolicy="Parallel"))
     finish("Succeeded", lambda p: bool(p["metadata"]["name"] == "web-0"))(world)

@@ -58,9 +58,13 @@ class Observed:
 def observe(desired: Object, cache: Cache) -> Observed:
     selector = workloads.selector_of(desired).matches
     namespace = desired["metadata"]["namespace"]
-    candidates = [*cache.controlled_by(desired, "pods"), *cache.orphans("pods", namespace, selector)]
+    mine = cache.controlled_by(desired, "pods")
+    candidates = [*mine, *cache.orphans("pods", namespace, selector)]
     members = [p for p in candidates if identity.ordinal_of(desired, p) is not None]
     claim = workloads.claim(desired, selector, members)
+    if not is_deleting(desired):
+        strangers = (p for p in mine if identity.ordinal_of(desired, p) is None)
+        claim = workloads.Claim(claim.owned, claim.adopt, (*claim.release, *strangers))
     wanted = set(identity.ordinals(desired)) | {_ordinal(desired, p) for p in claim.owned}
     found: dict[Key, Object] = {}
     for ordinal in wanted:
