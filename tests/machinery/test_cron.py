@@ -4,6 +4,8 @@ import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from timonel.machinery.cron import CronError, parse
 
@@ -69,3 +71,16 @@ def test_errors(expression: str, message: str) -> None:
         parse(expression)
 
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    "expression",
+    ["0 3 * * *", "*/7 * * * *", "5,50 2,23 * * 1", "59 23 31 12 *", "0 0 29 2 *", "30 */5 1-7 * 0"],
+)
+@given(after=st.floats(1_600_000_000, 1_900_000_000))
+def test_where_no_hour_is_skipped_the_way_there_is_shorter_and_leads_to_the_same(
+    expression: str, after: float
+) -> None:
+    schedule = parse(expression)
+
+    assert schedule.next(after) == schedule.next(after, ZoneInfo("Etc/UTC"))

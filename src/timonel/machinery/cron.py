@@ -46,15 +46,18 @@ class Schedule:
             return int(after) + self.every
         moment = datetime.datetime.fromtimestamp(int(after // 60) * 60 + 60, tz)
         limit = moment.year + YEARS_AHEAD
+        is_even = tz is datetime.UTC  # no hour is skipped or comes twice
         while moment.year <= limit:
             if moment.month not in self.months:
                 moment = _start_of_month_after(moment)
             elif not self._day_matches(moment):
                 moment = _start_of_day_after(moment)
             elif moment.hour not in self.hours:
-                moment = _shift(moment, 3600 - moment.minute * 60)
+                hours = _until_one_of(self.hours, moment.hour, 24) if is_even else 1
+                moment = _shift(moment, hours * 3600 - moment.minute * 60)
             elif moment.minute not in self.minutes:
-                moment = _shift(moment, 60)
+                minutes = _until_one_of(self.minutes, moment.minute, 60) if is_even else 1
+                moment = _shift(moment, minutes * 60)
             else:
                 return moment.timestamp()
         return None
@@ -64,6 +67,10 @@ class Schedule:
         if self.any_day or self.any_weekday:
             return day and weekday
         return day or weekday
+
+
+def _until_one_of(values: frozenset[int], now: int, end: int) -> int:
+    return next((value for value in range(now + 1, end) if value in values), end) - now
 
 
 def _shift(moment: datetime.datetime, seconds: int) -> datetime.datetime:
