@@ -235,6 +235,36 @@ def test_a_failure_is_waited_out_even_when_its_pod_is_gone() -> None:
 
 
 @pytest.mark.parametrize(
+    ("replacement", "alive", "failed"), [("TerminatingOrFailed", 1, 1), ("Failed", 0, None)]
+)
+def test_when_a_pod_on_its_way_out_is_replaced(replacement: str, alive: int, failed: int | None) -> None:
+    world = World((JOBS, job(podReplacementPolicy=replacement)))
+    run(world)
+    (first,) = world.list("pods")
+    world.remove("pods", Key("shop", first["metadata"]["name"]))
+    world.time += 20  # longer than the back-off, shorter than the grace period
+    world.settle(*CONTROLLERS)
+
+    assert len([p for p in world.list("pods") if pods.is_active(p)]) == alive
+    status = status_of(world)
+    assert (status["terminating"], status.get("failed")) == (1, failed)
+
+    world.settle(*CONTROLLERS, actors=[kubelet])
+    world.time += MANY
+    run(world)
+    assert len([p for p in world.list("pods") if pods.is_active(p)]) == 1
+    assert status_of(world)["failed"] == 1
+
+
+def test_a_job_of_another_controller_is_left_alone() -> None:
+    world = World((JOBS, job(managedBy="example.com/other")), ("pods", pod("orphan")))
+    world.settle(*CONTROLLERS)
+
+    assert "status" not in (world.get(JOBS, KEY) or {})
+    assert world.applied == []
+
+
+@pytest.mark.parametrize(
     ("text", "found"),
     [
         ("0-99999999999999", set()),
