@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -176,13 +177,17 @@ async def test_an_owner_in_another_namespace_is_complained_of(cluster: MemoryTra
         await cluster.create(PODS, pod("a", owner, namespace="other"), namespace="other")
         await names(cluster)
         refs = pod("x", owner)["metadata"]["ownerReferences"]
-        mine = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "mine", "ownerReferences": refs}}
+        mine = {
+            "apiVersion": "v1",
+            "kind": "Namespace",
+            "metadata": {"name": "mine", "ownerReferences": refs},
+        }
         await cluster.create(NAMESPACES, mine)
         await names(cluster)
 
         assert await cluster.get(NAMESPACES, Key("", "mine"))  # what has no namespace is not deleted for that
         assert sorted(await complaints(cluster)) == [
-            f'ownerRef [apps/v1/ReplicaSet, namespace: {space}, name: web, uid: {uid}] does not exist in'
+            f"ownerRef [apps/v1/ReplicaSet, namespace: {space}, name: web, uid: {uid}] does not exist in"
             f' namespace "{space}"'
             for space in ("", "other")
         ]
@@ -200,3 +205,45 @@ async def test_a_reference_with_the_right_uid_and_a_wrong_name_means_nobody(
         await cluster.create(PODS, pod("b", owner))
 
         assert await names(cluster) == {"web", "b"}
+
+
+def survivors(owners: dict[str, set[str]], victim: str, policy: str) -> dict[str, set[str]]:
+    """Who is left, and whom they still name, when an object of a graph is deleted: by the rules, not step by step."""
+    left = {name: set(named) for name, named in owners.items() if name != victim}
+    if policy == "Orphan":
+        return {name: named - {victim} for name, named in left.items()}
+    had_owners = {name for name, named in left.items() if named}
+    while True:
+        left = {name: named & left.keys() for name, named in left.items()}
+        lost = {name for name, named in left.items() if name in had_owners and not named}
+        if not lost:
+            return left
+        left = {name: named for name, named in left.items() if name not in lost}
+
+
+@pytest.mark.parametrize("seed", range(12))
+async def test_any_graph_comes_to_what_the_rules_say(cluster: MemoryTransport, seed: int) -> None:
+    """Circles, several owners, and the three ways to delete, in any order."""
+    dice = random.Random(seed)
+    made = [await cluster.create(SETS, replica_set(f"o{n}", 1)) for n in range(dice.randint(3, 9))]
+    by_name = {o["metadata"]["name"]: {"apiVersion": "apps/v1", "kind": "ReplicaSet", **o} for o in made}
+    owners: dict[str, set[str]] = {}
+    for name in by_name:
+        owners[name] = set(dice.sample(sorted(by_name), dice.choice((0, 1, 1, 2)))) - {name}
+        refs = [
+            {**controller_ref(by_name[owner]), "controller": False, "blockOwnerDeletion": dice.random() < 0.7}
+            for owner in sorted(owners[name])
+        ]
+        await cluster.patch(SETS, Key("shop", name), {"metadata": {"ownerReferences": refs or None}})
+    async with collecting(cluster):
+        while owners and dice.random() < 0.8:
+            victim, policy = dice.choice(sorted(owners)), dice.choice(("Background", "Foreground", "Orphan"))
+            await cluster.delete(SETS, Key("shop", victim), propagation=policy)
+            owners = survivors(owners, victim, policy)
+
+            assert await names(cluster) == owners.keys(), (victim, policy)
+            found = {
+                o["metadata"]["name"]: {r["name"] for r in o["metadata"].get("ownerReferences") or ()}
+                for o in (await cluster.list(SETS)).items
+            }
+            assert found == owners
