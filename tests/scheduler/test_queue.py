@@ -103,3 +103,74 @@ async def test_a_pod_that_is_gone_is_not_tried(queue: SchedulingQueue) -> None:
 
     assert [await popped(queue), await popped(queue)] == ["c", ""]
     assert len(queue) == 0
+
+
+async def test_each_kind_of_failure_has_its_own_back_off(queue: SchedulingQueue) -> None:
+    """Errors double the wait after errors, refusals that after refusals; neither counts for the other."""
+    queue.add(pod_info(pod("p")))
+    for _ in range(3):
+        queue.back_off(await queue.pop())
+        await asyncio.sleep(20)
+    refused = await queue.pop()
+    queue.set_aside(refused, ["Fit"])
+    assert (refused.attempts, refused.refusals, refused.failures) == (4, 1, 0)
+    queue.add(pod_info(pod("other")))  # so that back-off is not cut short
+    queue.moved(lambda queued: True, event="NodeAdd")
+    assert queue.counts()["backoff"] == 1
+    await asyncio.sleep(1.1)
+
+    assert queue.counts() == {"active": 2, "backoff": 0, "unschedulable": 0, "gated": 0}
+
+
+@pytest.mark.parametrize(("attempts", "seconds"), [(1, 1), (2, 2), (3, 4), (4, 8), (5, 10), (9, 10)])
+async def test_back_off_doubles_up_to_ten_seconds(
+    queue: SchedulingQueue, attempts: int, seconds: float
+) -> None:
+    queue.add(pod_info(pod("p")))
+    for number in range(attempts):
+        queued = await queue.pop()
+        queue.set_aside(queued, ["Fit"])
+        if number < attempts - 1:
+            queue.activate(queued.info.uid)
+    queue.add(pod_info(pod("other")))
+    queue.moved(lambda queued: True)
+    await asyncio.sleep(seconds - 0.01)
+    assert queue.counts()["backoff"] == 1
+    await asyncio.sleep(0.02)
+    assert queue.counts()["backoff"] == 0
+
+
+async def test_what_brings_pods_where_is_counted(queue: SchedulingQueue) -> None:
+    queue.gate(pod_info(pod("gated")))
+    queue.add(pod_info(pod("p")))
+    queue.set_aside(await queue.pop(), ["Fit"])
+    queue.moved(lambda queued: True, event="AssignedPodDelete")
+    queue.set_aside(await queue.pop(), ["Fit"])
+    await asyncio.sleep(301)
+    queued = await queue.pop()
+    assert queued.was_flushed
+    queue.back_off(queued)
+    await asyncio.sleep(2)
+    await queue.pop()
+
+    assert queue.incoming == {
+        ("unschedulable", "UnscheduledPodAdd"): 1,
+        ("active", "UnscheduledPodAdd"): 1,
+        ("unschedulable", "ScheduleAttemptFailure"): 2,
+        ("backoff", "AssignedPodDelete"): 1,
+        ("active", "PopFromBackoffQ"): 1,
+        ("active", "UnschedulableTimeout"): 1,
+        ("backoff", "ScheduleAttemptFailure"): 1,
+        ("active", "BackoffComplete"): 1,
+    }
+
+
+async def test_a_pod_that_was_held_waits_from_when_it_was_refused(queue: SchedulingQueue) -> None:
+    queue.add(pod_info(pod("p")))
+    queued = await queue.pop()
+    queue.hold(queued, ["Fit"])
+    queue.moved(lambda queued: True)
+    await asyncio.sleep(5)
+    queue.let_go(queued.info.uid)
+
+    assert queue.counts()["active"] == 1  # its back-off was over by then

@@ -14,7 +14,7 @@ from timonel.aio.lifecycle import running
 from timonel.client.discovery import ResourceIndex, ResourceInfo
 from timonel.client.fake import MemoryTransport
 from timonel.client.transport import Resource, Unreachable
-from timonel.objects.meta import Key
+from timonel.objects.meta import Key, Object
 from timonel.scheduler.shell import Scheduler
 
 NODES = Resource("", "v1", "nodes", False)
@@ -128,3 +128,102 @@ async def test_an_idle_scheduler_sends_nothing(cluster: MemoryTransport) -> None
         await asyncio.sleep(3600)
 
         assert len(cluster.requests) == before
+
+
+# ---- what a pod's status says, and for how long
+
+
+async def status_of(cluster: MemoryTransport, name: str = "p") -> Object:
+    found: Object = (await cluster.get(PODS, Key("shop", name))).get("status") or {}
+    return found
+
+
+async def messages(cluster: MemoryTransport, reason: str) -> list[str]:
+    return [e["message"] for e in (await cluster.list(EVENTS)).items if e["reason"] == reason]
+
+
+async def test_a_nomination_ends_with_the_chance_that_it_stood_for(cluster: MemoryTransport) -> None:
+    await cluster.create(NODES, node("n1", cpu="1"))
+    nominated = pod(cpu="2")
+    nominated["status"] = {"nominatedNodeName": "n1"}
+    async with scheduling(cluster):
+        await cluster.create(PODS, nominated)
+        await asyncio.sleep(1)
+
+        assert "nominatedNodeName" not in await status_of(cluster)
+
+
+async def test_a_node_that_others_have_nominated_is_tried_first(cluster: MemoryTransport) -> None:
+    for name in ("n1", "n2", "n3"):
+        await cluster.create(NODES, node(name, cpu="2" if name == "n3" else "8"))
+    async with scheduling(cluster):
+        waiting = pod(cpu="1", schedulingGates=[{"name": "example.com/wait"}])
+        await cluster.create(PODS, waiting)
+        await asyncio.sleep(1)
+        await cluster.patch(PODS, P, {"status": {"nominatedNodeName": "n3"}}, subresource="status")
+        await cluster.patch(PODS, P, {"spec": {"schedulingGates": None}})
+
+        assert await node_of(cluster, 1) == "n3"
+
+
+async def test_after_a_binding_that_failed_no_node_is_nominated(cluster: MemoryTransport) -> None:
+    await cluster.create(NODES, node("n1"))
+
+    def fault(verb: str, resource: Resource, key: Key) -> None:
+        if verb == "create binding":
+            raise Unreachable("the wire is cut")
+
+    cluster.fault = fault
+    nominated = pod()
+    nominated["status"] = {"nominatedNodeName": "n1"}
+    async with scheduling(cluster):
+        await cluster.create(PODS, nominated)
+        await asyncio.sleep(0.5)
+
+        status = await status_of(cluster)
+        assert "nominatedNodeName" not in status
+        (condition,) = status["conditions"]
+        assert condition["reason"] == "SchedulerError"
+        assert condition["message"].startswith('running Bind plugin "DefaultBinder": ')
+        assert await messages(cluster, "FailedScheduling") == [condition["message"]]
+
+
+async def test_a_pod_that_is_being_deleted_is_passed_over(cluster: MemoryTransport) -> None:
+    await cluster.create(NODES, node("n1"))
+    held = pod()
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    held["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    async with scheduling(cluster):
+        await cluster.create(PODS, held)
+
+        assert await node_of(cluster, 1) is None
+        assert await messages(cluster, "FailedScheduling") == ["skip schedule deleting pod: shop/p"]
+
+
+async def test_the_condition_keeps_its_time_while_only_the_words_change(cluster: MemoryTransport) -> None:
+    await cluster.create(NODES, node("n1", cpu="1"))
+    async with scheduling(cluster):
+        await cluster.create(PODS, pod(cpu="4"))
+        await asyncio.sleep(1)
+        (before,) = (await status_of(cluster))["conditions"]
+        await asyncio.sleep(60)
+        await cluster.create(NODES, node("n2", cpu="2"))
+        await asyncio.sleep(2)
+        (after,) = (await status_of(cluster))["conditions"]
+
+        assert before["message"].startswith("0/1 nodes are available: 1 Insufficient cpu.")
+        assert after["message"].startswith("0/2 nodes are available: 2 Insufficient cpu.")
+        assert after["lastTransitionTime"] == before["lastTransitionTime"]
+
+
+async def test_victims_are_told_and_given_their_grace(cluster: MemoryTransport) -> None:
+    await cluster.create(NODES, node("n1", cpu="2"))
+    async with scheduling(cluster):
+        await cluster.create(PODS, pod("low", cpu="2", terminationGracePeriodSeconds=30))
+        await asyncio.sleep(1)
+        await cluster.create(PODS, pod(cpu="2", priority=5))
+        await asyncio.sleep(1)
+        uid = (await cluster.get(PODS, P))["metadata"]["uid"]
+
+        assert await messages(cluster, "Preempted") == [f"Preempted by pod {uid} on node n1"]
+        assert await node_of(cluster, 2) == "n1"

@@ -49,6 +49,10 @@ class _Wanted:
 BIND_TIMEOUT = 600.0  # seconds
 
 
+class NotBound(Exception):
+    """Volumes could not be bound, or not in time."""
+
+
 class VolumeBinding:
     name = "VolumeBinding"
     scope = "nodes"
@@ -167,8 +171,13 @@ class VolumeBinding:
             elif annotations_of(claim).get(SELECTED_NODE) != node:
                 patch = {"metadata": {"annotations": {SELECTED_NODE: node}}}
                 await self._cluster.patch(CLAIMS, key_of(claim), patch)
-        for claim in wanted.delayed:
-            await self._until_bound(state, key_of(claim), node, chosen=claim["metadata"]["name"] in static)
+        try:
+            async with asyncio.timeout(self._timeout):
+                for claim in wanted.delayed:
+                    chosen = claim["metadata"]["name"] in static
+                    await self._until_bound(state, key_of(claim), node, chosen=chosen)
+        except TimeoutError:
+            raise NotBound("binding volumes: context deadline exceeded") from None
         self.unreserve(state)
 
     async def _until_bound(self, state: State, key: Key, node: str, *, chosen: bool) -> None:
@@ -177,17 +186,14 @@ class VolumeBinding:
         while True:
             claim = state.reads.get(CLAIMS, key)
             if claim is None:
-                raise Rejected(f'persistentvolumeclaim "{key.name}" not found')
+                raise NotBound(f'binding volumes: persistentvolumeclaim "{key.name}" not found')
             if _is_bound(claim):
                 return
             selected = annotations_of(claim).get(SELECTED_NODE)
-            if not chosen and seen_selected and selected != node:
-                raise Rejected(
-                    f'provisioning failed for PVC "{key.name}"'
-                )  # its provisioner gave the node up
+            if not chosen and seen_selected and selected != node:  # its provisioner gave the node up
+                raise NotBound(f'binding volumes: provisioning failed for PVC "{key.name}"')
             seen_selected = seen_selected or selected == node
-            async with asyncio.timeout(self._timeout):
-                await self._cluster.until_changed(CLAIMS, key)
+            await self._cluster.until_changed(CLAIMS, key)
 
 
 def _check(claim: Object | None, name: str, state: State) -> None:
