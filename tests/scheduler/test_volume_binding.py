@@ -153,7 +153,8 @@ async def test_a_volume_that_fits_is_promised_to_the_claim(cluster: MemoryTransp
             v["metadata"]["name"]: v["spec"].get("claimRef", {}).get("uid")
             for v in (await cluster.list(VOLUMES)).items
         }
-        assert promised == {"far": None, "large": None, "near": "uid-c", "small": None}
+        uid = (await cluster.get(CLAIMS, Key("shop", "c")))["metadata"]["uid"]
+        assert promised == {"far": None, "large": None, "near": uid, "small": None}
 
         await cluster.patch(CLAIMS, Key("shop", "c"), BOUND)
         await asyncio.sleep(1)
