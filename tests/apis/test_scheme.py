@@ -85,6 +85,22 @@ def test_patches_fail_with_the_status_upstream_gives_them() -> None:
         codec.apply(None, config_map(), manager="one", force=False, now=0)
 
 
+def test_what_is_owned_of_alike_objects_is_worked_out_once_and_right_for_each() -> None:
+    rtype = SCHEME.resource("", "v1", "configmaps")
+    assert rtype is not None
+    bodies = [{"k": "v"}, {"k": "w"}, {"k": ""}, {"l": "v"}, {"k": "v", "l": "v"}, {"k": "x"}]
+
+    for data in bodies:
+        owned = []
+        for scheme in (SCHEME, Scheme()):
+            codec = scheme.codec(rtype)
+            obj, _ = codec.normalize(config_map(**data))
+            codec.record_update(None, obj, manager="maker", now=0)
+            owned.append(obj["metadata"]["managedFields"][0]["fieldsV1"])
+        assert owned[0] == owned[1]
+        assert owned[0]["f:data"].keys() - {"."} == {f"f:{key}" for key in data}
+
+
 def test_status_is_ignored_through_the_main_resource() -> None:
     rtype = SCHEME.resource("apps", "v1", "deployments")
     assert rtype is not None

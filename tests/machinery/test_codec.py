@@ -217,6 +217,16 @@ def test_what_a_patch_leaves_alone_may_be_taken_over(patch: dict[str, Any]) -> N
     assert CODEC.normalize(new, beside=old) == CODEC.normalize(new)
 
 
+def test_of_a_list_only_new_items_are_looked_at() -> None:
+    old, _ = CODEC.normalize({"parts": [{"id": "a"}, {"id": "b"}]})
+    new = {**old, "parts": [*old["parts"], {"id": "c", "nowhere": 1}, None]}
+
+    found = CODEC.normalize(new, beside=old)
+
+    assert found == CODEC.normalize(new)
+    assert found[0]["parts"][0] is old["parts"][0]
+
+
 @pytest.mark.parametrize("patch", [{"metadata": []}, {"count": "3"}, {"extra": {"id": 1}}, {"parts": {}}])
 def test_what_a_patch_brings_is_checked_beside_what_it_leaves(patch: dict[str, Any]) -> None:
     old, _ = CODEC.normalize({"metadata": {"name": "n"}, "extra": {"id": "e"}})

@@ -4,6 +4,8 @@ import copy
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from timonel.machinery.patch.json import PatchFailed, PatchMalformed
 from timonel.machinery.patch.strategic import strategic_merge_patch
@@ -47,6 +49,25 @@ def test_items_merge_by_their_key() -> None:
 def test_new_items_stand_before_those_the_patch_does_not_name() -> None:
     assert names(patched({"items": [A, B]}, {"items": [C]})) == ["c", "a", "b"]
     assert names(patched({"items": [A, B]}, {"items": [{"name": "a"}, C]})) == ["a", "c", "b"]
+
+
+@given(
+    st.lists(st.sampled_from("abcd"), max_size=6),
+    st.lists(st.sampled_from("abcd"), max_size=3),
+    st.sampled_from("abcde"),
+)
+def test_one_item_finds_the_place_that_it_has_among_others(old: list[str], gone: list[str], one: str) -> None:
+    before = [{"name": name} for name in old]
+    removed = [{"name": name, "$patch": "delete"} for name in dict.fromkeys(gone)]
+
+    found = names(patched({"items": before}, {"items": [*removed, {"name": one}]}))
+
+    rest = [name for name in old if name not in gone and name != one]
+    assert [name for name in found if name != one] == rest
+    if old.count(one) == 1 and one not in gone and len(set(rest)) == len(rest):
+        assert found.index(one) == len([name for name in old[: old.index(one)] if name not in gone])
+    elif one not in old:
+        assert found[0] == one
 
 
 def test_an_item_is_deleted_by_its_key() -> None:

@@ -83,6 +83,26 @@ def test_a_remembered_decision_is_forgotten_when_the_policy_changes(reader: Fake
     assert rbac.authorize(get("pods")).verdict is Verdict.NO_OPINION
 
 
+def test_what_is_remembered_of_one_name_holds_for_others_only_where_no_rule_asks_for_names(
+    reader: FakeReader,
+) -> None:
+    rbac = RbacAuthorizer(reader)
+    named = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["mine"], "verbs": ["get"]}
+    reader.put(f"roles.{GROUP}", role("r", PODS, named))
+    reader.put(f"rolebindings.{GROUP}", binding("b", to="r", subject=USER))
+
+    def may(resource: str, name: str = "") -> bool:
+        return rbac.authorize(get(resource, name=name)).verdict is Verdict.ALLOW
+
+    for _ in range(2):
+        assert [may("pods", name) for name in ("", "a", "b")] == [True, True, True]
+        assert [may("secrets", name) for name in ("", "mine", "other", "mine")] == [False, True, False, True]
+
+    reader.put(f"roles.{GROUP}", role("r", {**PODS, "resourceNames": ["b"]}))
+
+    assert [may("pods", name) for name in ("", "a", "b")] == [False, False, True]
+
+
 def test_a_service_account_is_named_with_its_namespace(reader: FakeReader) -> None:
     account = {"kind": "ServiceAccount", "name": "robot", "namespace": "ci"}
     reader.put(f"clusterroles.{GROUP}", {"metadata": {"name": "r"}, "rules": [PODS]})

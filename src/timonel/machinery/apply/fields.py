@@ -130,7 +130,8 @@ class Fields:
         told = {k: v for k, v in new["metadata"].items() if k not in _UNOWNED_METADATA}
         if "generateName" in told:
             told["generateName"] = True  # owned whatever it is
-        text = orjson.dumps([subresource, {**new, "metadata": told}])
+        shape = {k: _shape(v) if type(v) is dict else v for k, v in new.items()}
+        text = orjson.dumps([subresource, {**shape, "metadata": told}])
         found = self._remembered.get(text)
         if found is None:
             managed = self._noted(self._new, new, {}, manager, now, subresource)
@@ -320,6 +321,11 @@ class Fields:
         gone = sets.intersection(sets.difference(everything, kept), last_named)
         found: Object = self._root.remove(merged, gone) or {}
         return found
+
+
+def _shape(part: Object) -> Object:
+    """What is owned of a struct, or of a map, by its text: of a string that is set, all that counts is that it is."""
+    return {k: True if type(v) is str and v else v for k, v in part.items()}
 
 
 def _text(value: Any) -> str:
