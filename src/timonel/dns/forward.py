@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Sequence
 
-import dns.asyncquery
 import dns.exception
 import dns.message
 
@@ -48,6 +47,8 @@ class Forwarder:
 
     async def ask(self, query: dns.message.Message, *, tcp: bool = False) -> dns.message.Message:
         """The first answer that comes; raises NoAnswer."""
+        import dns.asyncquery  # here: it brings HTTP clients along, 10 MB of them, and many nodes forward nothing
+
         for resolver in self._resolvers:
             try:
                 if tcp:
