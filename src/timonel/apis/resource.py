@@ -138,6 +138,8 @@ class ResourceType:
     # name rule for metadata.name: (name, is_prefix) -> messages; None: the usual DNS subdomain
     validate_name: Callable[[str, bool], Iterable[str]] | None = None
     default: Callable[[Object], None] = _nothing
+    # what `default` does to the status, where it neither asks for the rest nor changes it on account of the status
+    default_status: Callable[[Object], None] | None = None
     prepare_create: Callable[[Object], None] = _nothing
     prepare_update: Callable[[Object, Object], None] = _nothing  # (new, old)
     prepare_status_update: Callable[[Object, Object], None] = (

@@ -118,10 +118,12 @@ def finish(
     warnings: list[str],
     legacy: bool,
     beside: Object | None = None,
+    status_only: bool = False,
 ) -> Object:
     """Legacy shapes, pruning, types and defaults of a tree whose kind is known to be right.
 
-    `beside`: an object in its normal form, parts of which are parts of the tree.
+    `beside`: an object in its normal form, parts of which are parts of the tree. `status_only`: of a spec that is that
+    object's nothing is kept, so that it needs no defaults.
     """
     rtype = endpoint.rtype
     if not rtype.custom:
@@ -140,5 +142,8 @@ def finish(
         raise mismatch(endpoint, "strict decoding error: " + ", ".join(problems))
     if validation == "Warn":
         warnings += problems
-    rtype.default(obj)
+    if status_only and beside and rtype.default_status and obj.get("spec") is beside.get("spec"):
+        rtype.default_status(obj)
+    else:
+        rtype.default(obj)
     return obj

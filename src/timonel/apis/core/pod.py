@@ -14,6 +14,7 @@ from timonel.apis.core.pod_defaults import (
     CONTAINER_LISTS,
     default_pod,
     default_pod_spec,
+    default_pod_status,
     default_pod_template,
 )
 from timonel.apis.core.pod_scheduling import PREFERRED, REQUIRED
@@ -152,6 +153,7 @@ POD = ResourceType(
     },
     validate_name=names.name_is_dns_subdomain,
     default=default_pod,
+    default_status=default_pod_status,
     prepare_create=prepare_create,
     prepare_update=prepare_update,
     prepare_status_update=prepare_status_update,

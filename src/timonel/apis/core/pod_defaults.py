@@ -26,7 +26,7 @@ def default_pod(obj: Object) -> None:
     default_pod_spec(spec)
     if spec["terminationGracePeriodSeconds"] < 0:
         spec["terminationGracePeriodSeconds"] = 1  # in a Pod only: templates keep what they say
-    _sync_addresses(obj.get("status"))
+    default_pod_status(obj)
     for key in ("containers", "initContainers"):
         for container in spec.get(key) or ():
             _default_requests(container)
@@ -40,8 +40,9 @@ def default_pod(obj: Object) -> None:
                         port["hostPort"] = port["containerPort"]
 
 
-def _sync_addresses(status: Object | None) -> None:
+def default_pod_status(obj: Object) -> None:
     """`podIP` speaks for clients that know no list; without it the list's first is it."""
+    status = obj.get("status")
     if not status:
         return
     first, addresses = status.get("podIP"), status.get("podIPs") or []

@@ -6,6 +6,7 @@ Upstream: apiserver/pkg/endpoints/handlers/patch.go.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import orjson
@@ -60,7 +61,7 @@ async def patch(core: Core, call: Call) -> Result:
     if kind == "apply":
         return await _apply(core, call, options)
     patched = patcher(call.endpoint, kind, call.body)
-    shown = bodies.read(call.body, "application/json")[0] if kind == "strategic" else None
+    shown = partial(_sent, call.body) if kind == "strategic" else None
     before = len(call.warnings)
 
     def produce(old: Object) -> Object:
@@ -86,7 +87,7 @@ def patcher(endpoint: Endpoint, kind: str, body: bytes | Any) -> Callable[[Objec
         raise errors.BadRequest("couldn't decode the patch: json: cannot unmarshal into Go value")
     if kind == "merge":
         return lambda old: (merge_patch(old, tree), problems)
-    return _strategic_patcher(endpoint, tree, problems)
+    return _strategic_patcher(endpoint, body, tree, problems)
 
 
 def _json_patcher(operations: Any) -> Callable[[Object], Patched]:
@@ -115,9 +116,20 @@ def _json_patcher(operations: Any) -> Callable[[Object], Patched]:
     return patched
 
 
-def _strategic_patcher(endpoint: Endpoint, tree: Object, problems: list[str]) -> Callable[[Object], Patched]:
+def _sent(body: bytes | Any) -> Any:
+    return bodies.read(body, "application/json")[0]
+
+
+def _strategic_patcher(
+    endpoint: Endpoint, body: bytes | Any, tree: Object, problems: list[str]
+) -> Callable[[Object], Patched]:
+    unused = (
+        [tree] if isinstance(body, bytes) else []
+    )  # what is merged has parts of it: each time another tree
+
     def patched(old: Object) -> Patched:
-        return endpoint.machinery.strategic_merge(old, cloned(tree)), problems
+        fresh = unused.pop() if unused else cloned(_sent(body))
+        return endpoint.machinery.strategic_merge(old, fresh), problems
 
     return patched
 
@@ -127,12 +139,12 @@ def finished(
     call: Call,
     patched: Patched,
     options: WriteOptions,
-    patch_shown: Any = None,
+    patch_shown: Callable[[], Any] | None = None,
     beside: Object | None = None,
 ) -> Object:
     """The patched tree as a valid object of its kind, still with the right name.
 
-    Messages show `patch_shown` where it is given, else the patched tree. `beside`: see `bodies.finish`.
+    Messages show what `patch_shown` gives where it is given, else the patched tree. `beside`: see `bodies.finish`.
     """
     tree, problems = patched
     endpoint = call.endpoint
@@ -154,10 +166,11 @@ def finished(
             warnings=call.warnings,
             legacy=core.legacy,
             beside=beside,
+            status_only=call.info.subresource == "status",
         )
     except errors.BadRequest as error:
         problem = error.message.split(f"cannot be handled as a {endpoint.rtype.kind}: ", 1)[-1]
-        text = as_go_prints(patch_shown) if patch_shown is not None else as_upstream_prints(shown)
+        text = as_go_prints(patch_shown()) if patch_shown is not None else as_upstream_prints(shown)
         cause = field.invalid("patch", text, problem)
         raise errors.invalid("", "", [cause]) from error
     check_name(obj, call.name)
