@@ -249,3 +249,18 @@ def test_the_columns_always_tell_the_sum_of_the_pods(script: list[tuple[str, int
         row = table.requested[table.row[name]]
         assert row[table.resources[PODS]] == len(here)
         assert row[table.resources[CPU]] == sum(1000 * (int(uid[1:]) + 1) for uid in here)
+
+
+def test_what_a_pod_needs_of_the_node_agent_must_be_declared() -> None:
+    needing = pod()
+    rule = {"action": "RestartAllContainers", "exitCodes": {"operator": "In", "values": [42]}}
+    needing["spec"]["containers"][0]["restartPolicyRules"] = [rule]
+    plain, able = node("plain"), node("able")
+    able["status"]["declaredFeatures"] = ["RestartAllContainersOnContainerExits", "Other"]
+
+    assert decide(world([plain, able]), needing) == "able"
+    assert decide(world([plain]), needing).startswith(
+        "0/1 nodes are available: 1 node declared features check failed - unsatisfied requirements: "
+        "RestartAllContainersOnContainerExits."
+    )
+    assert decide(world([plain]), pod()) == "plain"

@@ -44,6 +44,7 @@ class PodInfo:
     likeness: bytes | None  # pods of the same likeness are decided alike; None: each is decided on its own
     deleting: bool = False
     terms: Terms = NONE
+    needs: frozenset[str] = frozenset()  # features that the node must declare
 
     @property
     def spec(self) -> Mapping[str, Any]:
@@ -76,11 +77,19 @@ def pod_info(pod: Object) -> PodInfo:
         claims=claims,
         group=(key.namespace, labels, affinity, deleting),
         likeness=None
-        if claims or spec.get("resourceClaims")
+        if claims or spec.get("resourceClaims") or _needs(containers)
         else _likeness(pod, labels, affinity, asked, scored),
         deleting=deleting,
         terms=terms,
+        needs=_needs(containers),
     )
+
+
+def _needs(containers: Iterable[Mapping[str, Any]]) -> frozenset[str]:
+    for container in containers:
+        if any(r.get("action") == "RestartAllContainers" for r in container.get("restartPolicyRules") or ()):
+            return frozenset({"RestartAllContainersOnContainerExits"})
+    return frozenset()
 
 
 def _likeness(pod: Object, labels: Any, affinity: bytes, asked: Requests, scored: Requests) -> bytes:

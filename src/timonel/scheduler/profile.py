@@ -21,6 +21,7 @@ from timonel.scheduler.plugins.dynamic_resources import DynamicResources
 from timonel.scheduler.plugins.image_locality import ImageLocality
 from timonel.scheduler.plugins.inter_pod_affinity import InterPodAffinity
 from timonel.scheduler.plugins.node_affinity import NodeAffinity
+from timonel.scheduler.plugins.node_declared_features import NodeDeclaredFeatures
 from timonel.scheduler.plugins.node_name import NodeName
 from timonel.scheduler.plugins.node_ports import NodePorts
 from timonel.scheduler.plugins.node_resources_balanced import NodeResourcesBalancedAllocation
@@ -182,4 +183,5 @@ def default_plugins() -> list[Plugin]:
         NodeResourcesBalancedAllocation(),
         ImageLocality(),
         DefaultBinder(),
+        NodeDeclaredFeatures(),
     ]

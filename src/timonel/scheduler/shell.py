@@ -505,7 +505,7 @@ def _matters(old: Object, new: Object) -> bool:
     if old.get("spec") != new.get("spec") or labels_of(old) != labels_of(new):
         return True
     before, after = old.get("status") or {}, new.get("status") or {}
-    return any(before.get(k) != after.get(k) for k in ("allocatable", "images"))
+    return any(before.get(k) != after.get(k) for k in ("allocatable", "images", "declaredFeatures"))
 
 
 def _looks_alike(old: Object, new: Object) -> bool:
