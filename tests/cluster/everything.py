@@ -37,6 +37,8 @@ REQUESTS = "certificatesigningrequests.certificates.k8s.io"
 SLICES = "endpointslices.discovery.k8s.io"
 CIDRS = "servicecidrs.networking.k8s.io"
 ELSEWHERE = ("kube-system", "kube-public", "temp")
+# Without metrics, an autoscaler says so every 15 s; what is said that often is merged into one patch in five minutes.
+HPA_COMPLAINTS = "horizontal-pod-autoscaler patch events"
 SEEN = (
     "namespaces", "nodes", "persistentvolumes", f"clusterroles.{RBAC}", REQUESTS, CIDRS,
     "configmaps", "secrets", "serviceaccounts", "pods", "services", "endpoints", SLICES, "persistentvolumeclaims",

@@ -6,12 +6,10 @@ import random
 
 import pytest
 
-from tests.cluster.everything import change, cluster, disturb, picture, populate
+from tests.cluster.everything import HPA_COMPLAINTS, change, cluster, disturb, picture, populate
 from timonel.client.faults import Faults
 
 HOUR = 3600.0
-# Without metrics, an autoscaler says so every 15 s; what is said that often is merged into one patch in five minutes.
-COMPLAINTS = "horizontal-pod-autoscaler patch events"
 
 
 async def end_of(faults: Faults, *, rate: float = 0.0, lag: float = 0.0) -> list[str]:
@@ -38,9 +36,9 @@ async def end_of(faults: Faults, *, rate: float = 0.0, lag: float = 0.0) -> list
         found = await picture(world)
         faults.writes.clear()
         await world.pass_by(HOUR)
-        written = {what: count for what, count in faults.writes.items() if what != COMPLAINTS}
+        written = {what: count for what, count in faults.writes.items() if what != HPA_COMPLAINTS}
         assert written == {}
-        assert faults.writes[COMPLAINTS] <= 12
+        assert faults.writes[HPA_COMPLAINTS] <= 12
         return found
 
 
