@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from tests.apis.examples import BODIES
@@ -72,7 +73,7 @@ async def test_a_pod_stays_in_its_normal_form_until_it_is_gone() -> None:
         made = await transport.create(PODS, POD)
         condition = {"type": "DisruptionTarget", "status": "True", "lastProbeTime": None}
         binding = {"metadata": {"name": "p", "namespace": "default"}, "target": {"kind": "Node", "name": "n"}}
-        steps = (
+        steps: tuple[Callable[[], Awaitable[object]], ...] = (
             lambda: transport.patch(
                 PODS, KEY, status({**condition, "status": "False"}), kind="strategic", subresource="status"
             ),
