@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from tests.node.builders import container
+from tests.node.fake_driver import FakeDriver
 from tests.system.boxed import Node, real_time, shell
 from timonel.aio.lifecycle import running
 from timonel.node.volumes import mounts as system
@@ -291,3 +293,45 @@ async def test_a_pod_of_the_node_s_own(node: Node) -> None:
         await node.api.until(lambda: node.api.find("pods", "default", "own-n1") is None)
 
     assert read == "own-n1\n"
+
+
+async def test_a_volume_of_a_csi_driver(node: Node, tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("kept\n")
+
+    def mount(target: Path) -> None:
+        target.mkdir(exist_ok=True)
+        opened = os.open(tmp_path, os.O_PATH)
+        system.bind(opened, target)
+        os.close(opened)
+
+    def unmount(target: Path) -> None:
+        system.unmount(target)
+        target.rmdir()
+
+    driver = FakeDriver("fake.example.com", mount=mount, unmount=unmount)
+    registry = node.directory / "n" / "plugins_registry"
+    registry.mkdir(parents=True, exist_ok=True)
+    csi = {"driver": driver.name, "volumeHandle": "h1"}
+    ref = {"name": "c", "namespace": "default", "uid": "claim"}
+    spec = {"accessModes": ["ReadWriteOnce"], "claimRef": ref, "csi": csi}
+    node.api.put("csidrivers", {"metadata": {"name": driver.name}, "spec": {"attachRequired": False}})
+    node.api.put("persistentvolumes", {"metadata": {"name": "pv-csi"}, "spec": spec})
+    claim = {"metadata": ref, "spec": {"volumeName": "pv-csi"}, "status": {"phase": "Bound"}}
+    node.api.put("persistentvolumeclaims", claim)
+    volumes = [{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}]
+    fields = {"volumeMounts": [{"name": "v", "mountPath": "/v"}]}
+    async with driver.serving(registry):
+        async with running(node.agent()):
+            node.api.put("pods", shell("exec sleep 1000", "stored", container=fields, volumes=volumes))
+            await node.until("stored", '"running"')
+            await node.run("stored", "sh", "-c", "cat /v/kept > /v/written")
+        async with running(node.agent()):  # another life of the agent gives it back
+            await node.delete("stored")
+
+    assert (tmp_path / "written").read_text() == "kept\n"
+    assert driver.methods() == [
+        "NodeStageVolume",
+        "NodePublishVolume",
+        "NodeUnpublishVolume",
+        "NodeUnstageVolume",
+    ]

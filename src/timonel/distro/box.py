@@ -188,7 +188,7 @@ def ensure(config: ClusterConfig, paths: Paths, box: Box) -> processes.Process:
             [
                 "unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--propagation", "unchanged",
                 "--mount-proc", sys.executable, "-I", "-S", str(Path(__file__).with_name("boxinit.py")),
-                box.name, str(told),
+                box.name, str(told), str(paths.node(box.name)),
             ],
             log=paths.node(box.name) / "box.log",
             pass_fds=(told,),

@@ -16,6 +16,7 @@ MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED = 0x1000, 0x4000, 1 << 18, 1 << 20
 
 # A stub resolver on the machine's loopback is out of reach from a box; systemd keeps the real list beside it.
 RESOLV_CONF, BEHIND_STUB = "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"
+KUBELET = "/var/lib/kubelet"
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
@@ -36,7 +37,16 @@ def resolvers() -> str:
     return ""
 
 
-def main(name: str, ready: int) -> None:
+def show_as_kubelet(folder: str) -> None:
+    """The node's folder where CSI drivers and device plugins look for a kubelet's: they name that path themselves."""
+    try:
+        os.makedirs(KUBELET, exist_ok=True)
+        mount(folder, KUBELET, "", MS_BIND)
+    except OSError as e:  # such plugins cannot be used then; all else works
+        print(f"{KUBELET} is not this node's: {e}", file=sys.stderr)
+
+
+def main(name: str, ready: int, folder: str) -> None:
     """`ready` is a pipe that gets one byte when the box can be entered."""
     # A copy of the machine's mounts that no longer follows it: first cut off, then shared among the containers.
     mount("none", "/", "", MS_REC | MS_PRIVATE)
@@ -48,6 +58,7 @@ def main(name: str, ready: int) -> None:
         file.write(text)
     if os.path.exists(RESOLV_CONF):  # not where it is a link into the /run that is hidden now
         mount("/run/timonel-resolv.conf", os.path.realpath(RESOLV_CONF), "", MS_BIND)
+    show_as_kubelet(folder)
     socket.sethostname(name)
     catatonit = shutil.which("catatonit") or "/usr/bin/catatonit"
     os.write(ready, b"1")
@@ -56,4 +67,4 @@ def main(name: str, ready: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    main(sys.argv[1], int(sys.argv[2]), sys.argv[3])

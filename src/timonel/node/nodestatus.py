@@ -60,6 +60,7 @@ class Observed:
     pressures: frozenset[str] = (
         frozenset()
     )  # conditions that are true: MemoryPressure, DiskPressure, PIDPressure
+    volumes_in_use: Sequence[str] = ()  # of CSI drivers
 
 
 def new_node(identity: Identity, machine: Machine) -> Object:
@@ -139,6 +140,7 @@ def status(identity: Identity, seen: Observed, old: Mapping[str, Any]) -> dict[s
         "allocatable": allocatable(identity, machine) | others,
         "capacity": capacity(identity, machine) | others,
         "conditions": conditions(seen, old.get("conditions") or ()),
+        **_volumes_in_use(seen, old),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": identity.port}},
         "images": [_image(i) for i in sorted(seen.images, key=lambda i: -i.size)[:IMAGES_LIMIT]],
         "nodeInfo": {
@@ -154,6 +156,13 @@ def status(identity: Identity, seen: Observed, old: Mapping[str, Any]) -> dict[s
             "systemUUID": machine.system_uuid,
         },
     }
+
+
+def _volumes_in_use(seen: Observed, old: Mapping[str, Any]) -> dict[str, Any]:
+    """Told only by nodes that have such volumes, or had."""
+    if not seen.volumes_in_use and not old.get("volumesInUse"):
+        return {}
+    return {"volumesInUse": list(seen.volumes_in_use)}
 
 
 def _image(image: Image) -> dict[str, Any]:
@@ -232,4 +241,5 @@ def _essence(status_: Mapping[str, Any]) -> dict[str, Any]:
     essence["conditions"] = {
         c["type"]: (c["status"], c.get("reason"), c.get("message")) for c in status_.get("conditions") or ()
     }
+    essence["volumesInUse"] = status_.get("volumesInUse") or []
     return essence

@@ -30,6 +30,7 @@ from timonel.node.relist import read_pod
 from timonel.node.tokens import Tokens
 from timonel.node.volumes import mounts
 from timonel.node.volumes.container_mounts import container_devices, container_mounts
+from timonel.node.volumes.csi import CsiVolumes
 from timonel.node.volumes.manager import PodVolumes, read_only
 from timonel.node.volumes.source import Context, VolumeError
 from timonel.node.volumes.subpath import read_below
@@ -61,6 +62,7 @@ class Workshop:
     node_object: Callable[[], Object | None]
     abilities: Abilities
     services_known: asyncio.Event
+    csi: CsiVolumes | None = None
     pressures: Callable[[], frozenset[str]] = frozenset  # the node's conditions of that kind
 
     async def clear(self, uid: str, runtime: PodRuntime) -> None:
@@ -71,7 +73,7 @@ class Workshop:
             logs = f"{self.node.log_root}/{sandbox.namespace}_{sandbox.name}_{uid}"
             await self.threads.run(shutil.rmtree, logs, ignore_errors=True)
         root = self.room / uid
-        await PodVolumes(root, self.threads).tear_down()
+        await PodVolumes(root, self.threads, self.csi).tear_down()
         await self.threads.run(shutil.rmtree, root, ignore_errors=True)
         for qos in ("", "/burstable", "/besteffort"):
             await self.threads.run(cgroups.remove, f"{self.node.cgroup_root}{qos}/pod{uid}")
@@ -102,7 +104,7 @@ class Preparation:
             self._volumes_ready.set()
         else:
             self._root = self._shop.room / uid_of(self._current())
-            self._volumes = PodVolumes(self._root, self._shop.threads)
+            self._volumes = PodVolumes(self._root, self._shop.threads, self._shop.csi)
         self.hold()
 
     @property

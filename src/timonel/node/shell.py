@@ -30,6 +30,8 @@ from timonel.node.images import ImageManager
 from timonel.node.localpath import LocalPathProvisioner
 from timonel.node.nearby import NearbyServer
 from timonel.node.nodestatus import Identity, Machine, Observed
+from timonel.node.plugins.csi import CsiDrivers
+from timonel.node.plugins.registry import PluginRegistry
 from timonel.node.podrunner import Surroundings
 from timonel.node.pods import Pods
 from timonel.node.podspec import NodeFacts
@@ -38,6 +40,7 @@ from timonel.node.probes import HopefulProber, NetworkProber
 from timonel.node.staticpods import ManifestFolder, Mirrors
 from timonel.node.statuswriter import StatusWriter
 from timonel.node.tokens import Tokens
+from timonel.node.volumes.csi import CsiVolumes
 from timonel.objects.meta import Object, key_of
 from timonel.records import dataclass
 
@@ -45,6 +48,7 @@ logger = logging.getLogger(__name__)
 
 SERVICES = Resource("", "v1", "services", True)
 RUNTIME_RETRY = 0.1
+KUBELET = Path("/var/lib/kubelet")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,7 @@ class NodeAgent:
         self._version = Version("", "")
         self._machine: Machine | None = config.machine
         self._evictions: Evictions | None = None
+        self._csi: CsiVolumes | None = None
 
     async def run(self, ready: asyncio.Event) -> None:
         threads = Threads(f"node-{self._config.name}", 2)
@@ -141,6 +146,11 @@ class NodeAgent:
             exits={},
             owners={},
         )
+        drivers = CsiDrivers(self._transport, config.name)
+        if not config.is_simulated:
+            self._csi = CsiVolumes(
+                self._transport, drivers, clock, threads, node=config.name, root=self._as_kubelet()
+            )
         shop = Workshop(
             clock=clock,
             transport=self._transport,
@@ -157,6 +167,7 @@ class NodeAgent:
             abilities=replace(machine.abilities(), unsafe_sysctls=config.allowed_unsafe_sysctls),
             services_known=self._services_known,
             pressures=self._pressures,
+            csi=self._csi,
         )
         folder = ManifestFolder(self._manifests(), config.name, clock, threads)
         mirrors = Mirrors(self._transport, clock, statuses, lambda: heartbeat.node or None)
@@ -172,6 +183,10 @@ class NodeAgent:
             await heartbeat.register()
             group.create_task(heartbeat.run(), name="heartbeat")
             if not config.is_simulated:
+                registry = PluginRegistry(
+                    config.directory / "plugins_registry", clock, threads, {"CSIPlugin": drivers}
+                )
+                group.create_task(registry.run(), name="plugins")
                 provisioner = LocalPathProvisioner(
                     self._storage, clock, recorder, {config.name}, config.directory / "volumes"
                 )
@@ -205,6 +220,11 @@ class NodeAgent:
                 group.create_task(hosts.serve(handler), name="node api")
             recorder.record(heartbeat.node, "Normal", "Starting", "Starting kubelet.")
             ready.set()
+
+    def _as_kubelet(self) -> Path:
+        """The node's directory under the name that plugins know it by, if it has that."""
+        own = self._config.directory
+        return KUBELET if KUBELET.exists() and KUBELET.samefile(own) else own
 
     def _manifests(self) -> Path | None:
         config = self._config
@@ -256,7 +276,11 @@ class NodeAgent:
             found = await self._read_machine()
             return Observed(self._clock.now(), found, str(self._version), None, (), self._pressures())
         found = await self._read_machine()
-        return Observed(self._clock.now(), found, str(self._version), conditions, images, self._pressures())
+        in_use = await self._csi.in_use() if self._csi is not None else ()
+        version = str(self._version)
+        return Observed(
+            self._clock.now(), found, version, conditions, images, self._pressures(), volumes_in_use=in_use
+        )
 
     def _pressures(self) -> frozenset[str]:
         return self._evictions.conditions if self._evictions is not None else frozenset()

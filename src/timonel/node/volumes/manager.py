@@ -16,6 +16,7 @@ from timonel.aio.threads import Threads
 from timonel.node.volumes import (
     atomic_writer,
     config_map,
+    csi,
     downward_api,
     empty_dir,
     host_path,
@@ -25,6 +26,7 @@ from timonel.node.volumes import (
     projected,
     secret,
 )
+from timonel.node.volumes.csi import CsiVolumes
 from timonel.node.volumes.source import Context, Files, VolumeError
 from timonel.node.volumes.subpath import SubPaths
 from timonel.objects.meta import Object
@@ -45,11 +47,25 @@ def read_only(pod: Object) -> frozenset[str]:
     )
 
 
+def _of_csi(context: Context, volume: Mapping[str, Any]) -> csi.Wanted | None:
+    if "csi" in volume:
+        return csi.of_pod(context.pod, volume)
+    if "persistentVolumeClaim" not in volume and "ephemeral" not in volume:
+        return None
+    found = persistent_claim.volume_of(context, volume)
+    if "csi" not in found["spec"]:
+        return None
+    if found["spec"].get("volumeMode") == "Block":
+        raise VolumeError("block volumes of CSI drivers are not supported on this node")
+    return csi.of_claim(found, volume)
+
+
 class PodVolumes:
     """`root` is the pod's directory. `renew_at`: when a token wants replacing."""
 
-    def __init__(self, root: Path, threads: Threads) -> None:
+    def __init__(self, root: Path, threads: Threads, csi: CsiVolumes | None = None) -> None:
         self._root = root
+        self._csi = csi
         self._threads = threads
         self.paths: Mapping[str, str] = {}
         self.renew_at: float | None = None
@@ -58,7 +74,8 @@ class PodVolumes:
     async def set_up(self, context: Context) -> None:
         """All volumes of the pod; safe to repeat."""
         written = await self._compute(context)
-        self.paths = await self._threads.run(self._make, context, written)
+        published = await self._publish(context)
+        self.paths = await self._threads.run(self._make, context, written, published)
 
     async def refresh(self, context: Context) -> None:
         """Write again what follows API objects; what did not change is not touched."""
@@ -67,7 +84,24 @@ class PodVolumes:
 
     async def tear_down(self) -> None:
         """Unmount and delete everything of the pod but what lives elsewhere (hostPath, claims)."""
+        if self._csi is not None:
+            await self._csi.unpublish(self._root.name)
         await self._threads.run(self._remove)
+
+    async def _publish(self, context: Context) -> dict[str, str]:
+        """Volumes of CSI drivers, by name: where they are."""
+        found = dict[str, str]()
+        for volume in context.pod["spec"].get("volumes") or ():
+            try:
+                wanted = _of_csi(context, volume)
+                if wanted is None:
+                    continue
+                if self._csi is None:
+                    raise VolumeError("CSI drivers are not spoken to on this node")
+                found[volume["name"]] = await self._csi.publish(context, wanted)
+            except VolumeError as e:
+                raise VolumeError(f'MountVolume.SetUp failed for volume "{volume["name"]}" : {e}') from e
+        return found
 
     async def _compute(self, context: Context) -> dict[str, Files]:
         found = dict[str, Files]()
@@ -95,11 +129,15 @@ class PodVolumes:
         kind = next((k for k in volume if k != "name"), "emptyDir")
         return self._root / "volumes" / kind / str(volume["name"])
 
-    def _make(self, context: Context, written: Mapping[str, Files]) -> dict[str, str]:
-        paths = dict[str, str]()
+    def _make(
+        self, context: Context, written: Mapping[str, Files], published: Mapping[str, str]
+    ) -> dict[str, str]:
+        paths = dict(published)
         self._root.mkdir(0o711, parents=True, exist_ok=True)
         for volume in context.pod["spec"].get("volumes") or ():
             name = volume["name"]
+            if name in published:
+                continue
             try:
                 paths[name] = self._make_one(context, volume, written)
             except (VolumeError, OSError) as e:

@@ -12,9 +12,15 @@ from typing import Any
 from timonel.node.references import claim_name
 from timonel.node.volumes import host_path
 from timonel.node.volumes.source import Context, VolumeError
+from timonel.objects.meta import Object
 
 
 def set_up(context: Context, volume: Mapping[str, Any]) -> str:
+    return _path(volume_of(context, volume))
+
+
+def volume_of(context: Context, volume: Mapping[str, Any]) -> Object:
+    """The PersistentVolume behind a claim."""
     name = claim_name(context.pod, volume)
     namespace = context.pod["metadata"]["namespace"]
     found = context.claims.get(name or "")
@@ -26,7 +32,7 @@ def set_up(context: Context, volume: Mapping[str, Any]) -> str:
         raise VolumeError(
             f"PVC {namespace}/{name} is not bound to PV {pv['metadata']['name']}: the volume belongs to another claim"
         )
-    return _path(pv)
+    return pv
 
 
 def _path(pv: Mapping[str, Any]) -> str:
@@ -38,5 +44,5 @@ def _path(pv: Mapping[str, Any]) -> str:
             raise VolumeError(f'path "{source["path"]}" does not exist')
         return str(source["path"])
     raise VolumeError(
-        f"no volume plugin matched PV {pv['metadata']['name']}: only local and hostPath are known here"
+        f"no volume plugin matched PV {pv['metadata']['name']}: only csi, local and hostPath are known here"
     )
