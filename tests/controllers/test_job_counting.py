@@ -148,6 +148,28 @@ def test_a_pod_that_no_job_counts_is_let_go(owner: Object | None, there: Object 
     assert bool(tracked(world)) is not stray
 
 
+@pytest.mark.parametrize(
+    ("labels", "meta", "stray"),
+    [
+        ({"app": "web"}, {}, False),
+        ({"app": "other"}, {}, True),
+        ({"app": "web"}, {"deletionTimestamp": format_time(0)}, True),
+    ],
+    ids=["to be adopted", "not wanted", "on its way out"],
+)
+def test_a_pod_that_a_job_would_adopt_is_no_stray(labels: dict[str, str], meta: Object, stray: bool) -> None:
+    world = World((JOBS, job(suspend=True)))
+    lone = world.add("pods", pod("lone", labels=labels, finalizers=[FINALIZER], **meta))
+
+    assert strays.observe(lone, world) is stray
+    gone = world.get(JOBS, KEY)
+    assert gone is not None
+    world.remove(JOBS, KEY)
+    assert strays.observe(lone, world)
+    woken = list(strays.STRAYS.watches[1].wakes(gone, world))
+    assert woken == ([Key("shop", "lone")] if labels == {"app": "web"} else [])
+
+
 def test_a_job_that_goes_wakes_its_pods() -> None:
     world = World((JOBS, job(parallelism=2, completions=2)))
     run(world)

@@ -1,6 +1,6 @@
 """Pods that carry the tracking finalizer while no Job counts them: they are let go.
 
-Their Job is gone (a namesake may have its place), or has ended, or has given them up.
+Their Job is gone (a namesake may have its place), or has ended, or has given them up, and no other would adopt them.
 
 Watches   pods, jobs.batch
 Writes    pods (tracking finalizer)
@@ -14,7 +14,8 @@ from collections.abc import Iterable
 from timonel.control.actions import Action, Patch, Plan
 from timonel.control.declare import Cache, ControllerType, Watch
 from timonel.controllers.job import tally
-from timonel.objects.meta import Key, Object, controller_of, key_of, uid_of
+from timonel.objects import workloads
+from timonel.objects.meta import Key, Object, controller_of, is_deleting, key_of, labels_of, uid_of
 
 JOBS = "jobs.batch"
 
@@ -30,13 +31,20 @@ def observe(pod: Object, cache: Cache) -> bool:
         return False
     ref = controller_of(pod)
     if ref is None:
-        return True
+        return is_deleting(pod) or not any(
+            _would_adopt(job, pod) for job in cache.list(JOBS, pod["metadata"]["namespace"])
+        )
     if ref["kind"] != "Job" or ref["apiVersion"] != "batch/v1":
         return False
     job = cache.get(JOBS, Key(pod["metadata"]["namespace"], ref["name"]))
     if job is None or uid_of(job) != ref["uid"]:
         return True
     return tally.is_ours(job) and tally.is_finished(job)
+
+
+def _would_adopt(job: Object, pod: Object) -> bool:
+    at_work = tally.is_ours(job) and not is_deleting(job) and not tally.is_finished(job)
+    return at_work and workloads.selector_of(job).matches(labels_of(pod))
 
 
 def reconcile(pod: Object, is_stray: bool) -> Plan:
@@ -48,11 +56,14 @@ def _itself(pod: Object, cache: Cache) -> Iterable[Key]:
 
 
 def _its_pods(job: Object, cache: Cache) -> Iterable[Key]:
-    """Of a Job that is gone or has ended; of others, what becomes of pods is seen on the pods."""
+    """Of a Job that goes or has ended; of others, what becomes of pods is seen on the pods."""
     current = cache.get(JOBS, key_of(job))
-    if current is not None and uid_of(current) == uid_of(job) and not tally.is_finished(job):
+    there = current is not None and uid_of(current) == uid_of(job)
+    if there and not tally.is_finished(job) and not is_deleting(job):
         return ()
-    return [key_of(p) for p in cache.controlled_by(job, "pods") if tally.is_tracked(p)]
+    matches = workloads.selector_of(job).matches
+    free = cache.orphans("pods", job["metadata"]["namespace"], matches)
+    return [key_of(p) for p in (*cache.controlled_by(job, "pods"), *free) if tally.is_tracked(p)]
 
 
 STRAYS = ControllerType(
