@@ -26,7 +26,7 @@ from timonel.server.verbs.read import list_
 from timonel.server.watchcache import Entry
 
 ATTEMPTS = 1000
-AT_ONCE = 16  # objects of a collection
+AT_ONCE = 64  # objects of a collection
 ORPHANING = {
     ("batch", "jobs"),
     ("", "replicationcontrollers"),
