@@ -190,6 +190,25 @@ def test_an_eviction_that_is_called_off_is_told() -> None:
     assert world.events == [("Normal", "TaintManagerEviction", "Cancelling deletion of Pod shop/a")]
 
 
+@pytest.mark.parametrize(
+    ("labels", "older"),
+    [
+        ({}, {}),
+        ({"kubernetes.io/os": "linux"}, {"beta.kubernetes.io/os": "linux"}),
+        (
+            {"kubernetes.io/arch": "arm64", "beta.kubernetes.io/arch": "amd64"},
+            {"beta.kubernetes.io/arch": "arm64"},
+        ),
+        ({"beta.kubernetes.io/os": "linux"}, {"beta.kubernetes.io/os": "linux"}),
+    ],
+)
+def test_the_older_names_of_labels_say_what_the_newer_ones_say(labels: Object, older: Object) -> None:
+    world = World(("nodes", node("n1", labels=labels)))
+    world.settle(NODE_LIFECYCLE)
+
+    assert the_node(world)["metadata"]["labels"] == {**labels, **older}
+
+
 def test_nodes_that_come_and_go_are_told_of_once() -> None:
     world = World(("nodes", node("n1")))
     world.settle(NODE_LIFECYCLE)

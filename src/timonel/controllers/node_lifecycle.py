@@ -6,7 +6,7 @@ that wakes, sets the taints, and pods there stop being ready. Pods are driven aw
 other, and not at all where so many are silent that the fault is rather in between (`objects/zones.py`).
 
 Watches   nodes; leases.coordination.k8s.io (of nodes); pods (read only)
-Writes    nodes (spec.taints), nodes/status, pods/status
+Writes    nodes (spec.taints, two labels), nodes/status, pods/status
 Upstream  pkg/controller/nodelifecycle/node_lifecycle_controller.go
 """
 
@@ -20,7 +20,17 @@ from timonel.control.actions import Action, Outcome, Patch, Plan, Record
 from timonel.control.declare import Cache, ControllerType, Memory, Watch, nobody
 from timonel.objects import conditions, nodes, pods, zones
 from timonel.objects.indexing import by_node
-from timonel.objects.meta import Key, Object, format_time, is_deleting, key_of, nested, parse_time, uid_of
+from timonel.objects.meta import (
+    Key,
+    Object,
+    format_time,
+    is_deleting,
+    key_of,
+    labels_of,
+    nested,
+    parse_time,
+    uid_of,
+)
 from timonel.records import dataclass
 
 RESOURCE = "nodes"
@@ -36,6 +46,10 @@ _PRESSURES = {
     "DiskPressure": nodes.DISK_PRESSURE,
     "PIDPressure": nodes.PID_PRESSURE,
     "NetworkUnavailable": nodes.NETWORK_UNAVAILABLE,
+}
+_RENAMED = {
+    "kubernetes.io/os": "beta.kubernetes.io/os",
+    "kubernetes.io/arch": "beta.kubernetes.io/arch",
 }
 _MANAGED = {nodes.NOT_READY, nodes.UNREACHABLE, nodes.UNSCHEDULABLE, *_PRESSURES.values()}
 
@@ -91,6 +105,9 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
         silenced = _silence(desired, observed.now)
         if silenced:
             return Plan((*_registered(desired, observed), *silenced))
+    renamed = _relabel(desired)
+    if renamed:  # which changes the node: the next pass, which that wakes, sees to the rest
+        return Plan((*_registered(desired, observed), *renamed))
     actions = [*_registered(desired, observed), *_taint(desired, observed), *_mark_pods(desired, observed)]
     waits = [left, _turn(desired, observed)]
     return Plan(tuple(actions), min((w for w in waits if w > 0), default=None))
@@ -98,6 +115,18 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
 
 def _registered(desired: Object, observed: Observed) -> list[Action]:
     return [_told(desired, "RegisteredNode", "Registered Node {} in Controller")] if observed.is_new else []
+
+
+def _relabel(desired: Object) -> list[Action]:
+    """The older names of two labels say what the newer ones say."""
+    labels = labels_of(desired)
+    wanted = {
+        old: labels[new] for new, old in _RENAMED.items() if new in labels and labels.get(old) != labels[new]
+    }
+    if not wanted:
+        return []
+    patch = {"metadata": {"labels": wanted}}
+    return [Patch(RESOURCE, key_of(desired), patch, uid=uid_of(desired), missing_ok=True)]
 
 
 def _told(node: Object, reason: str, text: str) -> Record:
