@@ -18,6 +18,7 @@ import binascii
 import re
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -112,6 +113,7 @@ def _bytes(value: Any, _: list[str]) -> str:
     return base64.b64encode(decoded).decode()
 
 
+USUAL_TIME = 32  # characters; longer ones are not remembered
 _RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)((?:[.,]\d+)?)(Z|[+-]\d\d:\d\d)", re.ASCII).fullmatch
 
 
@@ -124,7 +126,13 @@ def _microtime(value: Any, _: list[str]) -> str:
 
 
 def _parsed_time(value: Any, *, micro: bool) -> str:
-    match = _RFC3339(value) if type(value) is str else None
+    if type(value) is not str:
+        raise _Mismatch
+    return _usual_time(value, micro) if len(value) <= USUAL_TIME else _time_in_utc(value, micro)
+
+
+def _time_in_utc(value: str, micro: bool) -> str:
+    match = _RFC3339(value)
     if match is None:
         raise _Mismatch
     base, fraction, zone = match.groups()
@@ -141,6 +149,8 @@ def _parsed_time(value: Any, *, micro: bool) -> str:
     text = moment.isoformat()[:19]
     return f"{text}.{fraction[1:]}Z" if micro else f"{text}Z"
 
+
+_usual_time = lru_cache(1024)(_time_in_utc)  # the same ones are read again and again
 
 _SCALARS: dict[str, Normalize] = {
     "string": _string, "boolean": _boolean, "int32": _int32, "int64": _int64, "number": _number, "double": _number,

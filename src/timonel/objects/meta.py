@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 Object = dict[str, Any]
@@ -81,7 +82,12 @@ def controller_ref(owner: Object) -> dict[str, Any]:
 
 def format_time(seconds: float) -> str:
     """A metav1.Time: RFC 3339 in UTC, whole seconds."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(seconds)))
+    return _formatted(int(seconds))
+
+
+@lru_cache(64)  # many things happen within a second
+def _formatted(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def format_micro_time(seconds: float) -> str:

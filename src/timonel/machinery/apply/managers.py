@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import orjson
@@ -160,7 +161,12 @@ def is_reset(entries: list[Any] | None) -> bool:
 
 
 def time_of(now: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(int(now)))
+    return _formatted(int(now))
+
+
+@lru_cache(64)  # many things happen within a second
+def _formatted(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
 
 
 def put(managed: Managed, manager: Manager, owned: Owned) -> Managed:

@@ -14,7 +14,7 @@ from timonel.scheduler.framework import MAX_SCORE, State
 from timonel.scheduler.nodes import CPU, MEMORY, Ints, Nodes
 from timonel.scheduler.podinfo import is_scalar
 
-FEW = 4  # rows of which numbers are quicker than columns
+FEW = 8  # rows of which numbers are quicker than columns
 
 
 class NodeResourcesBalancedAllocation:

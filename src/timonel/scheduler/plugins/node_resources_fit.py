@@ -22,7 +22,8 @@ MOST_CUSTOM_SCORE = 10  # of a shape's points
 
 PLAIN = ((CPU, 1), (MEMORY, 1))
 
-FEW = 4  # rows of which numbers are quicker than columns
+FULL = "Too many pods"
+FEW = 8  # rows of which numbers are quicker than columns
 
 Weights = Sequence[tuple[str, int]]
 
@@ -49,10 +50,11 @@ class NodeResourcesFit:
         asked = [(r, amount) for r, amount in state.info.requests.items() if not self._is_ignored(r)]
         nodes = state.nodes
         columns = [nodes.resources[PODS], *(nodes.column_of(r) for r, _ in asked)]
-        if len(rows) <= FEW:
-            wanted = [(columns[0], 1), *zip(columns[1:], (amount for _, amount in asked), strict=True)]
-            if all(_has_room(nodes, row, wanted) for row in rows.tolist()):
-                return
+        if len(rows) <= FEW and not extendedresources.could_be(state.info):
+            amounts = [1, *(amount for _, amount in asked)]
+            reasons = [FULL, *(f"Insufficient {resource}" for resource, _ in asked)]
+            yield from _refusals_of_few(nodes, rows, zip(reasons, columns, amounts, strict=True))
+            return
         capacity = nodes.allocatable[rows[:, None], columns]
         short = capacity - nodes.requested[rows[:, None], columns] < [1, *(amount for _, amount in asked)]
         if not short.any():
@@ -60,7 +62,7 @@ class NodeResourcesFit:
         for number, (resource, _) in enumerate(asked, 1):
             if short[:, number].any() and resource in extendedresources.mapped(state):
                 short[:, number] &= capacity[:, number] > 0  # where there is none, devices may stand for it
-        yield Refusal(short[:, 0], "Too many pods", resolvable=True)
+        yield Refusal(short[:, 0], FULL, resolvable=True)
         for number, (resource, amount) in enumerate(asked, 1):
             lacking = short[:, number]
             hopeless = capacity[:, number] < amount
@@ -115,10 +117,17 @@ def _allocatable(node: Object) -> dict[str, int]:
     return {resource: amount_of(resource, text) for resource, text in told.items()}
 
 
-def _has_room(nodes: Nodes, row: int, wanted: Iterable[tuple[int, int]]) -> bool:
-    """`wanted` are columns and amounts."""
-    capacity, used = nodes.allocatable[row].tolist(), nodes.requested[row].tolist()
-    return all(capacity[column] - used[column] >= amount for column, amount in wanted)
+def _refusals_of_few(nodes: Nodes, rows: Ints, wanted: Iterable[tuple[str, int, int]]) -> Iterable[Refusal]:
+    """As above, of numbers instead of columns; `wanted` are reasons, columns and amounts."""
+    there = [(nodes.allocatable[row].tolist(), nodes.requested[row].tolist()) for row in rows.tolist()]
+    for reason, column, amount in wanted:
+        lacking = [capacity[column] - used[column] < amount for capacity, used in there]
+        if True not in lacking:
+            continue
+        hopeless = [reason != FULL and capacity[column] < amount for capacity, _ in there]
+        pairs = list(zip(lacking, hopeless, strict=True))
+        yield Refusal(np.array([short and not never for short, never in pairs]), reason, resolvable=True)
+        yield Refusal(np.array([short and never for short, never in pairs]), reason)
 
 
 def _plain(state: State, rows: Ints) -> Ints:
