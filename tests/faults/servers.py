@@ -56,7 +56,8 @@ class Answer:
 class Connection:
     """One kept-alive connection. Any error of the socket is an OSError or HTTPException of the caller's."""
 
-    def __init__(self, port: int, authority: Path, timeout: float = 10) -> None:
+    def __init__(self, port: int, authority: Path, timeout: float = 10, *, token: str = TOKEN) -> None:
+        self._token = token
         context = ssl.create_default_context(cafile=str(authority))
         self._connection = http.client.HTTPSConnection("127.0.0.1", port, timeout=timeout, context=context)
 
@@ -69,7 +70,7 @@ class Connection:
     def open(
         self, method: str, path: str, body: bytes | None = None, content_type: str = JSON
     ) -> http.client.HTTPResponse:
-        headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": content_type}
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": content_type}
         self._connection.request(method, path, body, headers)
         return self._connection.getresponse()
 
@@ -79,16 +80,26 @@ class Connection:
         answer = self.open(method, path, raw, content_type)
         text = answer.read()
         headers = {k.lower(): v for k, v in answer.headers.items()}
-        return Answer(answer.status, json.loads(text), headers)
+        is_json = headers.get("content-type", JSON).startswith(
+            JSON
+        )  # what is said on behalf of others may be text
+        return Answer(answer.status, json.loads(text) if is_json else text.decode(), headers)
 
 
 class ServerProcess:
     """A cluster in a folder of its own."""
 
     def __init__(
-        self, data_dir: Path, *, name: str = "faulty", components: str = "api", store: str = ""
+        self,
+        data_dir: Path,
+        *,
+        name: str = "faulty",
+        components: str = "api",
+        store: str = "",
+        options: tuple[str, ...] = (),
     ) -> None:
-        """`store` is where etcd is; empty: a file."""
+        """`store` is where etcd is; empty: a file. `options` are more of `timonel up`."""
+        self._options = options
         self.data_dir, self.name, self._components, self._store = data_dir, name, components, store
         self.folder = data_dir / name
 
@@ -96,7 +107,7 @@ class ServerProcess:
         done = timonel(
             "up", *self.where, "--runtime", "simulated", "--components", self._components,
             "--token", TOKEN, *(() if (self.folder / "cluster.json").exists() else ("--port", "0")),
-            *(("--etcd-servers", self._store) if self._store else ()),
+            *(("--etcd-servers", self._store) if self._store else ()), *self._options,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout
 
@@ -117,8 +128,8 @@ class ServerProcess:
     def log(self) -> str:
         return (self.folder / "server.log").read_text()
 
-    def connect(self, timeout: float = 10) -> Connection:
-        return Connection(self.port, self.folder / "pki" / "ca.crt", timeout)
+    def connect(self, timeout: float = 10, *, token: str = TOKEN) -> Connection:
+        return Connection(self.port, self.folder / "pki" / "ca.crt", timeout, token=token)
 
     def send(self, method: str, path: str, body: Any = None, content_type: str = JSON) -> Answer:
         with self.connect() as connection:
