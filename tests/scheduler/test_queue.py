@@ -140,8 +140,13 @@ async def test_back_off_doubles_up_to_ten_seconds(
     assert queue.counts()["backoff"] == 0
 
 
-async def test_what_brings_pods_where_is_counted(queue: SchedulingQueue) -> None:
-    queue.gate(pod_info(pod("gated")))
+def gates(info: PodInfo) -> str:
+    return "SchedulingGates" if info.spec.get("schedulingGates") else ""
+
+
+async def test_what_brings_pods_where_is_counted() -> None:
+    queue = SchedulingQueue(SystemClock(), PrioritySort().rank, gated_by=gates)
+    queue.add(pod_info(pod("gated", schedulingGates=[{"name": "example.com/wait"}])))
     queue.add(pod_info(pod("p")))
     queue.set_aside(await queue.pop(), ["Fit"])
     queue.moved(lambda queued: True, event="AssignedPodDelete")
@@ -174,3 +179,38 @@ async def test_a_pod_that_was_held_waits_from_when_it_was_refused(queue: Schedul
     queue.let_go(queued.info.uid)
 
     assert queue.counts()["active"] == 1  # its back-off was over by then
+
+
+async def test_who_is_kept_out_is_asked_about_again_when_that_plugins_events_happen() -> None:
+    kept_out = {"a", "b"}
+    queue = SchedulingQueue(
+        SystemClock(), PrioritySort().rank, gated_by=lambda info: "Quota" if info.key.name in kept_out else ""
+    )
+    for name in ("a", "b", "c"):
+        queue.add(info(name))
+    assert queue.counts()["gated"] == 2
+    kept_out.remove("a")
+    queue.moved(always, event="NodeAdd", interested=["Fit"])
+    assert queue.counts()["gated"] == 2
+    queue.moved(always, event="NodeAdd", interested=["Quota"])
+    assert queue.counts() == {"active": 2, "backoff": 0, "unschedulable": 0, "gated": 1}
+
+    kept_out.clear()
+    queue.update(info("b"))
+    assert queue.counts()["active"] == 3
+
+
+async def test_a_pod_may_be_kept_out_after_it_was_tried() -> None:
+    kept_out: set[str] = set()
+    queue = SchedulingQueue(
+        SystemClock(), PrioritySort().rank, gated_by=lambda info: "Quota" if info.key.name in kept_out else ""
+    )
+    queue.add(info("p"))
+    queue.set_aside(await queue.pop(), ["Fit"])
+    kept_out.add("p")
+    await asyncio.sleep(2)
+    queue.moved(always)
+    assert queue.counts() == {"active": 0, "backoff": 0, "unschedulable": 0, "gated": 1}
+    queue.remove(info("p").uid)
+
+    assert not queue.counts()["gated"]

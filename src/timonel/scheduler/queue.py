@@ -30,6 +30,7 @@ ADDED, FAILED = "UnscheduledPodAdd", "ScheduleAttemptFailure"
 BACKED_OFF, POPPED, FORCED, FLUSHED = (
     "BackoffComplete", "PopFromBackoffQ", "ForceActivate", "UnschedulableTimeout",
 )  # fmt: skip
+CHANGED = "UnscheduledPodUpdate"
 VICTIM_GONE = "AssignedPodDelete"
 PARTS = {"erring": "backoff", "aside": "unschedulable", "held": "unschedulable"}
 
@@ -62,7 +63,11 @@ class SchedulingQueue:
         *,
         first_backoff: float = FIRST_BACKOFF,
         longest_backoff: float = LONGEST_BACKOFF,
+        gated_by: Callable[[PodInfo], str] = lambda info: "",
     ) -> None:
+        """`gated_by` names the plugin that does not let a pod be tried yet; empty where none does."""
+        self._gated_by = gated_by
+        self._gated: dict[str, dict[str, Queued]] = {}  # by that plugin, by uid
         self._clock, self._rank = clock, rank
         self._first, self._longest = first_backoff, longest_backoff
         self.incoming = Counters()  # by part and by what moved a pod there
@@ -106,17 +111,13 @@ class SchedulingQueue:
     def add(self, info: PodInfo) -> None:
         self._activate(Queued(info, self._clock.now()), ADDED)
 
-    def gate(self, info: PodInfo) -> None:
-        """Keep, but do not look at it until it is added."""
-        self._forget(info.uid)
-        self._pods[info.uid] = Queued(info, self._clock.now(), state="gated")
-        self.incoming["unschedulable", ADDED] += 1
-
     def update(self, info: PodInfo) -> None:
-        """The pod changed while it waits; what it asks for may have changed with it."""
+        """The pod changed while it waits; what it asks for may have changed with it, and what keeps it out."""
         queued = self._pods.get(info.uid)
         if queued is not None:
             queued.info = info
+            if queued.state == "gated" and self._gated_by(info) not in queued.plugins:
+                self._activate(queued, CHANGED)
 
     def remove(self, uid: str) -> None:
         self._forget(uid)
@@ -213,8 +214,16 @@ class SchedulingQueue:
 
     # ---- something happens in the cluster
 
-    def moved(self, helps: Helps, uid: str = "", event: str = "") -> None:
-        """An event; `helps` says whether it may help a pod. `uid` where it concerns one pod alone."""
+    def moved(self, helps: Helps, uid: str = "", event: str = "", interested: Iterable[str] = ()) -> None:
+        """An event; `helps` says whether it may help a pod. `uid` where it concerns one pod alone.
+
+        Of the pods that are not let in yet, it is for those that the plugins keep out that are `interested`.
+        """
+        if self._gated and not uid:
+            for plugin in interested:
+                for kept_out in list(self._gated.get(plugin, {}).values()):
+                    if helps(kept_out):
+                        self._activate(kept_out, event)
         if uid:
             queued = self._pods.get(uid)
             concerned = [queued] if queued is not None else []
@@ -255,6 +264,10 @@ class SchedulingQueue:
 
     def _activate(self, queued: Queued, event: str) -> None:
         self._leave(queued)
+        gated_by = self._gated_by(queued.info)
+        if gated_by:
+            self._gate(queued, gated_by, event)
+            return
         self.incoming["active", event] += 1
         queued.state = "active"
         queued.turn += 1
@@ -263,7 +276,19 @@ class SchedulingQueue:
         heapq.heappush(self._active, (rank, next(self._numbers), queued.turn, queued))
         self._wake.set()
 
+    def _gate(self, queued: Queued, plugin: str, event: str) -> None:
+        """Keep it, and do not look at it."""
+        if queued.state != "gated":
+            self.incoming["unschedulable", event] += 1
+        queued.state, queued.plugins = "gated", frozenset({plugin})
+        queued.turn += 1
+        self._pods[queued.info.uid] = queued
+        self._gated.setdefault(plugin, {})[queued.info.uid] = queued
+
     def _leave(self, queued: Queued) -> None:
+        if queued.state == "gated":
+            for kept_out in self._gated.values():
+                kept_out.pop(queued.info.uid, None)
         self._aside.pop(queued.info.uid, None)
         self._held.pop(queued.info.uid, None)
         if queued.timer is not None:

@@ -72,6 +72,7 @@ class Scheduler:
             self.profiles[self.name].sort.rank,
             first_backoff=settings.first_backoff,
             longest_backoff=settings.longest_backoff,
+            gated_by=self._gated_by,
         )
         self.measures.incoming = self.queue.incoming
         self.recorder = PatientRecorder(transport, clock, self.name, busy=self._is_busy)
@@ -178,7 +179,8 @@ class Scheduler:
                 for name, may_help in plugins
             )
 
-        self.queue.moved(helps, uid, label_of(event, old, new))
+        names = {name for plugins in interested.values() for name, _ in plugins}
+        self.queue.moved(helps, uid, label_of(event, old, new), names)
 
     def profile_of(self, info: PodInfo) -> str:
         found: str = info.spec.get("schedulerName") or DEFAULT_NAME
@@ -275,8 +277,8 @@ class Scheduler:
             self.nodes.nominate(info, nominated)
         elif before and not nominated:
             self.nodes.withdraw(uid)
-        if old is None or (uid in self.queue and _is_gated(old) != _is_gated(new)):
-            self._enqueue(info)
+        if old is None:
+            self.queue.add(info)
         elif uid in self.queue:
             self.queue.update(info)
             if (
@@ -286,12 +288,17 @@ class Scheduler:
             ):
                 self._happened("pod-changed", old, new, uid)
 
-    def _enqueue(self, info: PodInfo) -> None:
+    def _gated_by(self, info: PodInfo) -> str:
+        """The plugin that does not let a pod be tried yet."""
         profile = self.profiles[self.profile_of(info)]
-        if any(plugin.pre_enqueue(info.pod) is not None for plugin in profile.pre_enqueue):
-            self.queue.gate(info)
-        else:
-            self.queue.add(info)
+        for plugin in profile.pre_enqueue:
+            try:
+                if plugin.pre_enqueue(info.pod) is not None:
+                    return profile.name_of(plugin)
+            except Exception:  # of any plugin: as if it had refused
+                logger.exception("A plugin failed before a pod was queued", extra={"pod": str(info.key)})
+                return profile.name_of(plugin)
+        return ""
 
     def _place(self, uid: str, node: str, info: PodInfo) -> None:
         before = self._placed.get(uid)
@@ -521,7 +528,3 @@ def _looks_alike(old: Object, new: Object) -> bool:
 
 def _started(pod: Object) -> Any:
     return (pod.get("status") or {}).get("startTime")
-
-
-def _is_gated(pod: Object) -> bool:
-    return bool(pod["spec"].get("schedulingGates"))
