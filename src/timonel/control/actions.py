@@ -20,6 +20,7 @@ class Told:
 
     reason: str
     text: str
+    about: Object | None = None  # None: the reconciled object
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,15 @@ class Create:
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """PUT of a whole object, with its resourceVersion; `subresource` is "", "status", "scale" or "finalize"."""
+    """PUT of a whole object, with its resourceVersion; `subresource` is "", "status", "scale" or "finalize".
+
+    `failed`: what to record when it is refused for another reason than that somebody else was faster.
+    """
 
     resource: str
     obj: Object
     subresource: str = ""
+    failed: Told | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from timonel.client.transport import Unreachable
 from timonel.control import actions as a
 from timonel.machinery.errors import (
     AlreadyExists,
+    Conflict,
     NotFound,
     StatusError,
     is_namespace_terminating,
@@ -112,9 +113,7 @@ class Executor:
             case a.Create():
                 return await self._create(owner, action)
             case a.Update():
-                found = await self._client.update(action.resource, action.obj, subresource=action.subresource)
-                self._wrote(action.resource, found)
-                return found
+                return await self._update(owner, action)
             case a.Patch():
                 return await self._patch(action)
             case a.Delete():
@@ -156,8 +155,8 @@ class Executor:
                 self._recorder.record(owner, "Warning", "FailedCreate", f"Error creating: {exc.message}")
             told = action.failed
             passing = is_namespace_terminating(exc) or isinstance(exc, AlreadyExists)
-            if told is not None and owner is not None and not passing:
-                self._recorder.record(owner, "Warning", told.reason, told.text + exc.message)
+            if told is not None and not passing:
+                self._complain(owner, told, exc)
             raise
         if action.event and owner is not None:
             what = self._index.find(action.resource).kind.lower()
@@ -167,6 +166,21 @@ class Executor:
             self._recorder.record(owner, "Normal", action.made.reason, action.made.text)
         self._wrote(action.resource, made)
         return made
+
+    async def _update(self, owner: Object | None, action: a.Update) -> Object:
+        try:
+            found = await self._client.update(action.resource, action.obj, subresource=action.subresource)
+        except StatusError as exc:
+            if action.failed is not None and not isinstance(exc, Conflict | NotFound):
+                self._complain(owner, action.failed, exc)
+            raise
+        self._wrote(action.resource, found)
+        return found
+
+    def _complain(self, owner: Object | None, told: a.Told, error: StatusError) -> None:
+        about = told.about or owner
+        if about is not None:
+            self._recorder.record(about, "Warning", told.reason, told.text + error.message)
 
     async def _patch(self, action: a.Patch) -> Object | None:
         try:

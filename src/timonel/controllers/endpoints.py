@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from timonel.control.actions import Create, Delete, Plan, Update
+from timonel.control.actions import Create, Delete, Plan, Told, Update
 from timonel.control.declare import Cache, ControllerType, Watch, selecting
 from timonel.objects import pods, services
 from timonel.objects.indexing import BySelector
@@ -61,7 +61,9 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
         if noted:
             meta["annotations"] = noted
         new = {"apiVersion": "v1", "kind": "Endpoints", "metadata": meta}
-        return Plan((Create(RESOURCE, {**new, **({"subsets": subsets} if subsets else {})}),))
+        made = {**new, **({"subsets": subsets} if subsets else {})}
+        told = f"Failed to create endpoint for service {key_of(desired)}: "
+        return Plan((Create(RESOURCE, made, failed=Told("FailedToCreateEndpoint", told, about=made)),))
     noted = dict(current["metadata"].get("annotations") or {})
     noted.pop(OVER_CAPACITY, None)
     if over:
@@ -75,7 +77,10 @@ def reconcile(desired: Object, observed: Observed) -> Plan:
     if not noted:
         del meta["annotations"]
     body = {k: v for k, v in current.items() if k != "subsets"}
-    return Plan((Update(RESOURCE, {**body, "metadata": meta, **({"subsets": subsets} if subsets else {})}),))
+    changed = {**body, "metadata": meta, **({"subsets": subsets} if subsets else {})}
+    told = f"Failed to update endpoint {key_of(desired)}: "
+    failed = Told("FailedToUpdateEndpoint", told, about={"apiVersion": "v1", "kind": "Endpoints", **current})
+    return Plan((Update(RESOURCE, changed, failed=failed),))
 
 
 def _mentioned(behind: Iterable[Object], new: Iterable[Subset], old: Iterable[Subset]) -> list[Object]:

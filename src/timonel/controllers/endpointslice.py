@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from timonel.control.actions import Action, Create, Delete, Plan, Update
+from timonel.control.actions import Action, Create, Delete, Plan, Told, Update
 from timonel.control.declare import Cache, ControllerType, Watch, nobody, selecting
 from timonel.objects import pods, services
 from timonel.objects.indexing import BySelector
@@ -122,9 +122,17 @@ def _stamped(desired: Object, observed: Observed, action: Action) -> Action:
     )
     meta = {k: v for k, v in action.obj["metadata"].items() if k != "annotations"}
     noted = services.with_trigger(annotations_of(action.obj), at)
-    return replace(
-        action, obj={**action.obj, "metadata": {**meta, **({"annotations": noted} if noted else {})}}
+    obj = {**action.obj, "metadata": {**meta, **({"annotations": noted} if noted else {})}}
+    return replace(action, obj=obj, failed=_failed(desired, action))
+
+
+def _failed(desired: Object, action: Create | Update) -> Told:
+    which = "create" if isinstance(action, Create) else f"update {action.obj['metadata']['name']}"
+    service = str(key_of(desired))
+    text = (
+        f"Error updating Endpoint Slices for Service {service}: failed to {which} EndpointSlice for Service"
     )
+    return Told("FailedToUpdateEndpointSlices", f"{text} {service}: ")
 
 
 def _signature(ports: Iterable[services.Port]) -> str:
