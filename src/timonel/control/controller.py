@@ -32,7 +32,7 @@ WORTH_A_REST = 0.001  # seconds; deciding about most objects is quicker
 # Nobody counts them, owns by them or waits for their end, and there are more of them than of anything else. Upstream:
 # pkg/quota/v1/install/registry.go (DefaultIgnoredResources)
 UNFOLLOWED = frozenset({"events", "events.events.k8s.io"})
-REST = 10.0  # times as long as a decision took, its key rests, so that a flood of events costs a tenth of the time
+REST = 10.0  # times as long as a pass took to think, its key rests, so that a flood of events costs a tenth of the time
 LONGEST_REST = 1.0
 
 
@@ -161,7 +161,8 @@ class Controller:
                 observed = await self._inquirer.complete(desired, observed)
                 started = self._clock.monotonic()
             plan = self.what.reconcile(desired, observed)
-            self._rest(key, self._clock.monotonic() - started)
+            spent = self._clock.monotonic() - started
+            self._rest(key, spent)
             outcome = await self._apply(key, desired, plan)
             if self.what.memory is not None:
                 left = self.what.memory.remember(desired, observed, outcome)
@@ -170,7 +171,10 @@ class Controller:
                 else:
                     self._memories[key] = uid_of(desired), left
             if self.what.status is not None:
-                await self._update_status(key, desired, self.what.status(desired, observed, outcome))
+                started = self._clock.monotonic()
+                status = self.what.status(desired, observed, outcome)
+                self._rest(key, spent + self._clock.monotonic() - started)
+                await self._update_status(key, desired, status)
         if outcome.error is not None:
             raise outcome.error
         return plan.requeue_after
