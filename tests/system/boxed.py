@@ -50,8 +50,8 @@ class Node:
     def __init__(self, directory: Path, api: FakeApi, runtime: Runtime, clock: SystemClock) -> None:
         self.directory, self.api, self.runtime, self.clock = directory, api, runtime, clock
 
-    def agent(self) -> NodeAgent:
-        config = NodeConfig("n1", ADDRESS, self.directory / "n", "10.244.1.0/24", ("10.96.0.10",))
+    def agent(self, **settings: Any) -> NodeAgent:
+        config = NodeConfig("n1", ADDRESS, self.directory / "n", "10.244.1.0/24", ("10.96.0.10",), **settings)
         return NodeAgent(config, self.api, self.runtime, self.clock)
 
     def status(self, name: str) -> dict[str, Any]:

@@ -14,8 +14,10 @@ import pytest
 
 from tests.node.builders import container
 from tests.node.fake_driver import FakeDriver
+from tests.node.fake_plugin import RESOURCE, FakePlugin
 from tests.system.boxed import Node, real_time, shell
 from timonel.aio.lifecycle import running
+from timonel.node import cpus
 from timonel.node.volumes import mounts as system
 from timonel.objects import pods as podlib
 
@@ -335,3 +337,44 @@ async def test_a_volume_of_a_csi_driver(node: Node, tmp_path: Path) -> None:
         "NodeUnpublishVolume",
         "NodeUnstageVolume",
     ]
+
+
+async def test_devices_and_processors_of_its_own(node: Node, tmp_path: Path) -> None:
+    def sized(**more: str) -> dict[str, Any]:
+        amounts = {"cpu": "1", "memory": "32Mi", **more}
+        return {"resources": {"requests": amounts, "limits": amounts}}
+
+    (tmp_path / "dongles").write_text("plugged in\n")
+    plugin = FakePlugin(("d1",), tmp_path / "dongles")
+    allowed = "grep Cpus_allowed_list /proc/self/status"
+    look = f"cat /dongles; echo $DONGLES; head -c 3 /dev/dongle | wc -c; {allowed}; exec sleep 1000"
+    own = shell(look, "own", container=sized(**{RESOURCE: "1"}))
+    own["status"]["qosClass"] = "Guaranteed"
+    one = {RESOURCE: "1"}
+    greedy = shell("sleep 9", "greedy", container={"resources": {"requests": one, "limits": one}})
+    online = sorted(os.sched_getaffinity(0))
+    async with (
+        running(node.agent(cpu_policy="static", reserved={"cpu": 1000})),
+        plugin.serving(node.directory / "n" / "device-plugins"),
+    ):
+        node.api.put("pods", shell("exec sleep 1000", "shared"))
+        await node.until("shared", '"running"')
+        await asyncio.sleep(0.3)
+        node.api.put("pods", own)
+        await node.until("own", '"running"')
+        await asyncio.sleep(0.3)
+        told = node.log("own").split("\n")
+        before = await node.run("shared", "sh", "-c", allowed)
+        node.api.put("pods", greedy)
+        await node.until("greedy", "UnexpectedAdmissionError")
+        await node.delete("greedy")
+        await node.delete("own")
+        await asyncio.sleep(0.3)
+        after = await node.run("shared", "sh", "-c", allowed)
+        await node.delete("shared")
+
+    assert told[:3] == ["plugged in", "d1", "3"]
+    mine = cpus.parsed(told[3].split()[1])
+    assert len(mine) == 1
+    assert cpus.parsed(before.split()[1]) == set(online) - mine
+    assert cpus.parsed(after.split()[1]) == set(online)

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from timonel.node import podresources
-from timonel.node.podspec import CPU_PERIOD, cpu_quota, cpu_shares, qos_of
+from timonel.node.podspec import CPU_PERIOD, cpu_quota, cpu_shares, page_of, qos_of
 from timonel.objects.meta import Object
 
 ROOT = Path("/sys/fs/cgroup")
@@ -28,7 +28,7 @@ def settings(pod: Object) -> dict[str, dict[str, str]]:
         found["memory"] = {"memory.limit_in_bytes": str(bounds["memory"])}
     for name, size in bounds.items():
         if name.startswith("hugepages-"):
-            page = _page(name)
+            page = page_of(name)
             found.setdefault("hugetlb", {})[f"hugetlb.{page}.limit_in_bytes"] = str(size)
     return found
 
@@ -39,7 +39,7 @@ def unified_settings(pod: Object) -> dict[str, str]:
     found = {"cpu.weight": str(weight(_shares(pod)))}
     found["cpu.max"] = f"{quota or 'max'} {CPU_PERIOD}"
     found["memory.max"] = str(bounds.get("memory") or "max")
-    found |= {f"hugetlb.{_page(n)}.max": str(b) for n, b in bounds.items() if n.startswith("hugepages-")}
+    found |= {f"hugetlb.{page_of(n)}.max": str(b) for n, b in bounds.items() if n.startswith("hugepages-")}
     return found
 
 
@@ -58,11 +58,6 @@ def _shares(pod: Object) -> int:
     if qos_of(pod) == "BestEffort":
         return cpu_shares(0)
     return cpu_shares(podresources.requests(pod).get("cpu", 0))
-
-
-def _page(resource: str) -> str:
-    """hugepages-2Mi is 2MB to the kernel."""
-    return resource.removeprefix("hugepages-").removesuffix("i") + "B"
 
 
 def create(parent: str, pod: Object, *, pids: int = 0, root: Path = ROOT) -> None:

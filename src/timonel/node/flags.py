@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from timonel.node import pressure
+from timonel.machinery.quantity import QuantityError
+from timonel.node import cpus, podresources, pressure
 
 SYSCTLS, LABELS, MAX_PODS, TAINTS = (
     "allowed-unsafe-sysctls",
@@ -17,8 +18,12 @@ SYSCTLS, LABELS, MAX_PODS, TAINTS = (
     "max-pods",
     "register-with-taints",
 )
-MANIFESTS = "pod-manifest-path"
-KNOWN = frozenset((*pressure.FLAGS, SYSCTLS, LABELS, MAX_PODS, TAINTS, MANIFESTS))
+MANIFESTS, PIDS = "pod-manifest-path", "pod-max-pids"
+CPU_POLICY, RESERVED_CPUS = "cpu-manager-policy", "reserved-cpus"
+RESERVED = ("kube-reserved", "system-reserved")
+KNOWN = frozenset((*pressure.FLAGS, SYSCTLS, LABELS, MAX_PODS, TAINTS, MANIFESTS, PIDS, CPU_POLICY, RESERVED_CPUS,
+                   *RESERVED))  # fmt: skip
+POLICIES = ("none", "static")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
 
@@ -35,10 +40,55 @@ def changes(flags: Mapping[str, str]) -> dict[str, Any]:
         if not flags[MAX_PODS].isascii() or not flags[MAX_PODS].isdigit():
             raise ValueError(f"invalid argument {flags[MAX_PODS]!r} for --{MAX_PODS}: not a number of pods")
         found["max_pods"] = int(flags[MAX_PODS])
+    if PIDS in flags:
+        found["pids_limit"] = max(_number(flags[PIDS], PIDS), 0)
+    found |= _processors(flags)
     if MANIFESTS in flags:
         found["static_pods"] = Path(flags[MANIFESTS])
     if TAINTS in flags:
         found["taints"] = tuple(_taint(part) for part in _parts(flags[TAINTS]))
+    return found
+
+
+def _number(text: str, flag: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"invalid argument {text!r} for --{flag}: not a number") from None
+
+
+def _processors(flags: Mapping[str, str]) -> dict[str, Any]:
+    """What is kept from pods, and whether some get processors alone."""
+    found: dict[str, Any] = {}
+    reserved = dict[str, int]()
+    for flag in RESERVED:
+        for part in _parts(flags.get(flag, "")):
+            name, separator, amount = part.partition("=")
+            if not separator or name not in ("cpu", "memory", "ephemeral-storage", "pid"):
+                raise ValueError(f"--{flag}: cannot reserve {part!r}")
+            try:
+                reserved[name] = reserved.get(name, 0) + podresources.amount(amount, name)
+            except QuantityError as e:
+                raise ValueError(f"--{flag}: {part}: {e}") from e
+    if RESERVED_CPUS in flags:
+        try:
+            found["reserved_cpus"] = cpus.parsed(flags[RESERVED_CPUS])
+        except ValueError:
+            raise ValueError(
+                f"--{RESERVED_CPUS}: {flags[RESERVED_CPUS]!r} is no list of processors"
+            ) from None
+        reserved["cpu"] = 1000 * len(found["reserved_cpus"])
+    if flags.get(CPU_POLICY, "none") not in POLICIES:
+        raise ValueError(f"unknown policy: {flags[CPU_POLICY]!r} for --{CPU_POLICY}")
+    if flags.get(CPU_POLICY) == "static" and not reserved.get("cpu"):
+        raise ValueError(
+            f"--{CPU_POLICY}=static needs processors that are reserved: --{RESERVED_CPUS}, --kube-reserved or "
+            "--system-reserved"
+        )
+    if CPU_POLICY in flags:
+        found["cpu_policy"] = flags[CPU_POLICY]
+    if reserved:
+        found["reserved"] = reserved
     return found
 
 

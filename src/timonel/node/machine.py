@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 from timonel.node.admission import Abilities
+from timonel.node.cpus import CpuPool
 from timonel.node.cri.runtime import Dns
 from timonel.node.nodestatus import Machine
 from timonel.node.podspec import parse_resolv_conf
@@ -45,6 +46,18 @@ def abilities() -> Abilities:
         app_armor=_text("/sys/module/apparmor/parameters/enabled", "N") == "Y",
         selinux=_text("/sys/fs/selinux/enforce", "") in ("0", "1"),
     )
+
+
+def cpu_pool(reserved: frozenset[int]) -> CpuPool:
+    """The processors of this machine; the first one is reserved if none is named."""
+    online = sorted(os.sched_getaffinity(0))
+    cores = {}
+    for cpu in online:
+        topology = f"/sys/devices/system/cpu/cpu{cpu}/topology/core_id"
+        package = _text(f"/sys/devices/system/cpu/cpu{cpu}/topology/physical_package_id", "0")
+        core = _text(topology, str(cpu))
+        cores[cpu] = int(package) * 100_000 + int(core)
+    return CpuPool(online, reserved or frozenset(online[:1]), cores)
 
 
 def host_dns() -> Dns:

@@ -6,6 +6,7 @@ Upstream: pkg/kubelet/nodestatus/setters.go, kubelet_node_status.go.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from typing import Any
 
 from timonel.node.cri.runtime import Condition, Image
@@ -48,6 +49,7 @@ class Identity:
     taints: Sequence[Mapping[str, str]]
     pod_cidr: str
     provider_id: str
+    reserved: Mapping[str, int] = field(default_factory=dict)  # thousandths of cpu, else whole units
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class Observed:
         frozenset()
     )  # conditions that are true: MemoryPressure, DiskPressure, PIDPressure
     volumes_in_use: Sequence[str] = ()  # of CSI drivers
+    devices: Mapping[str, tuple[int, int] | None] = field(default_factory=dict)
+    # resource of a device plugin -> how many there are and are well; None: its plugin is gone for good
 
 
 def new_node(identity: Identity, machine: Machine) -> Object:
@@ -114,11 +118,16 @@ def capacity(identity: Identity, machine: Machine) -> dict[str, str]:
 
 
 def allocatable(identity: Identity, machine: Machine) -> dict[str, str]:
-    """Capacity less what hard eviction keeps free."""
+    """Capacity less what is reserved and what hard eviction keeps free."""
+    reserved = identity.reserved
+    milli = max(machine.cpus * 1000 - reserved.get("cpu", 0), 0)
+    memory = machine.memory - MEMORY_RESERVED - reserved.get("memory", 0)
+    disk = int(machine.disk * (1 - DISK_RESERVED)) - reserved.get("ephemeral-storage", 0)
     return {
         **capacity(identity, machine),
-        "ephemeral-storage": str(int(machine.disk * (1 - DISK_RESERVED))),
-        "memory": _kibi(max(machine.memory - MEMORY_RESERVED, 0)),
+        "cpu": f"{milli}m" if milli % 1000 else str(milli // 1000),
+        "ephemeral-storage": str(max(disk, 0)),
+        "memory": _kibi(max(memory, 0)),
     }
 
 
@@ -131,14 +140,16 @@ def extended(status_: Mapping[str, Any]) -> dict[str, str]:
 
 
 def status(identity: Identity, seen: Observed, old: Mapping[str, Any]) -> dict[str, Any]:
-    machine, others = seen.machine, extended(old)
+    machine = seen.machine
+    advertised = {name: n for name, n in extended(old).items() if name not in seen.devices}
+    there = {name: counts for name, counts in seen.devices.items() if counts is not None}
     return {
         "addresses": [
             {"type": "InternalIP", "address": identity.ip},
             {"type": "Hostname", "address": identity.name},
         ],
-        "allocatable": allocatable(identity, machine) | others,
-        "capacity": capacity(identity, machine) | others,
+        "allocatable": allocatable(identity, machine) | advertised | {n: str(c[1]) for n, c in there.items()},
+        "capacity": capacity(identity, machine) | advertised | {n: str(c[0]) for n, c in there.items()},
         "conditions": conditions(seen, old.get("conditions") or ()),
         **_volumes_in_use(seen, old),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": identity.port}},

@@ -13,10 +13,12 @@ from collections.abc import Mapping, Sequence
 
 from timonel.aio.clock import Clock, upkeep
 from timonel.client.transport import Resource
-from timonel.node import admission, manifests, resizing, staticpods
+from timonel.node import admission, cpus, manifests, resizing, staticpods
+from timonel.node.cpus import CpuPool
 from timonel.node.cri.errors import RuntimeFailure
-from timonel.node.cri.runtime import Container, ContainerState, Sandbox
+from timonel.node.cri.runtime import Container, ContainerState, Resources, Sandbox
 from timonel.node.follow import Changed, Replaced, follow
+from timonel.node.plugins import devices
 from timonel.node.podrunner import Ending, PodRunner, Surroundings
 from timonel.node.podruntime import GRACE, POD_UID, PodRuntime, pod_runtime
 from timonel.node.preparation import Preparation, Workshop
@@ -32,6 +34,7 @@ logger = logging.getLogger(__name__)
 RELIST = 60.0
 ORPHAN_RETRY = 5.0
 REMEMBERED_EXITS = 512
+UNEXPECTED = "UnexpectedAdmissionError"
 
 
 class Pods:
@@ -160,6 +163,7 @@ class Pods:
         holder.append(PodRunner(pod, runtime, self._around, preparation))
         runner = holder[0]
         preparation.open()
+        self._restore(runner.uid, runtime)
         if not runtime.containers:
             self._admit(runner)
         self._runners[runner.uid] = runner
@@ -183,6 +187,48 @@ class Pods:
             message = refusal.message.removeprefix("Pod was rejected: ")
             self._around.records.record(runner.pod, "Warning", refusal.reason, message)
             runner.end(Ending(refusal.reason, refusal.message))
+            return
+        self._assign(runner)
+
+    def _assign(self, runner: PodRunner) -> None:
+        """Devices and processors of its own, which the pod has from its admission to its end."""
+        shop = self._shop
+        try:
+            if shop.devices is not None:
+                shop.devices.assign(runner.pod)
+            if shop.cpus is not None:
+                before = shop.cpus.shared
+                shop.cpus.assign(runner.pod)
+                if shop.cpus.shared != before:
+                    self.spread()
+        except (devices.NotEnough, cpus.NotEnough) as e:
+            self._around.records.record(runner.pod, "Warning", UNEXPECTED, str(e))
+            runner.end(Ending(UNEXPECTED, f"{admission.REJECTED}{e}"))
+
+    def _restore(self, uid: str, runtime: PodRuntime) -> None:
+        """What containers have that an earlier life of the agent left running."""
+        for c in runtime.containers:
+            if self._shop.devices is not None and devices.DEVICES in c.annotations:
+                self._shop.devices.restore(uid, c.name, c.annotations[devices.DEVICES])
+            if self._shop.cpus is not None and cpus.CPUS in c.annotations:
+                self._shop.cpus.restore(uid, c.name, c.annotations[cpus.CPUS])
+
+    def spread(self) -> None:
+        """The processors that containers share are others now: tell those that run."""
+        if self._group is not None and self._shop.cpus is not None:
+            self._group.create_task(self._spread(self._shop.cpus), name="shared processors")
+
+    async def _spread(self, pool: CpuPool) -> None:
+        shared = Resources(cpuset=cpus.written(pool.shared))
+        for runner in list(self._runners.values()):
+            for c in runner.runtime.containers:
+                if c.state is ContainerState.RUNNING and pool.of(runner.uid, c.name) is None:
+                    try:
+                        await self._around.runtime.update_resources(c.id, shared)
+                    except RuntimeFailure as e:
+                        logger.info(
+                            "Could not move a container to other processors", extra={"error": e.message}
+                        )
 
     def _consider_resize(self, runner: PodRunner) -> None:
         """Give a pod what its spec asks for now, if that is not what it has and the node can."""

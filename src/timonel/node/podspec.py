@@ -7,7 +7,7 @@ pkg/kubelet/network/dns, pkg/kubelet/qos/policy.go.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from typing import Any
 
 from timonel.node import amounts, environment
@@ -56,6 +56,7 @@ class NodeFacts:
     log_root: str
     seccomp_root: str
     memory_capacity: int
+    pids_limit: int = 0  # of each pod; 0 is none
 
 
 # ---- sandbox
@@ -251,6 +252,8 @@ class ContainerParts:
     devices: tuple[Device, ...] = ()
     image_facts: Image | None = None
     target: str = ""  # the container whose processes it shares, by id
+    cpuset: str = ""  # the processors that it may use; empty: all
+    annotations: Mapping[str, str] = field(default_factory=dict)
 
 
 def container_config(
@@ -280,12 +283,12 @@ def container_config(
         mounts=parts.mounts,
         devices=parts.devices,
         labels=container_labels(pod, container),
-        annotations=container_annotations(pod, container, parts.attempt),
+        annotations={**container_annotations(pod, container, parts.attempt), **parts.annotations},
         log_path=f"{container['name']}/{parts.attempt}.log",
         stdin=bool(container.get("stdin")),
         stdin_once=bool(container.get("stdinOnce")),
         tty=bool(container.get("tty")),
-        resources=resources_of(pod, container, node.memory_capacity),
+        resources=replace(resources_of(pod, container, node.memory_capacity), cpuset=parts.cpuset),
         namespaces=_container_namespaces(spec, parts.target),
         run_as_user=user,
         run_as_username=username,
@@ -333,7 +336,17 @@ def resources_of(pod: Object, container: Mapping[str, Any], memory_capacity: int
         cpu_quota=cpu_quota(cpu_limit),
         memory_limit=amounts.whole(limits.get("memory")),
         oom_score_adj=oom_score_adj(pod, container, memory_capacity),
+        hugepages=tuple(
+            (page_of(name), amounts.whole(str(size)))
+            for name, size in limits.items()
+            if name.startswith("hugepages-")
+        ),
     )
+
+
+def page_of(resource: str) -> str:
+    """hugepages-2Mi is 2MB to the kernel."""
+    return resource.removeprefix("hugepages-").removesuffix("i") + "B"
 
 
 def cpu_shares(milli: int) -> int:

@@ -17,12 +17,15 @@ from timonel.aio.clock import Clock
 from timonel.aio.threads import Threads
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import NotFound, StatusError
-from timonel.node import cgroups, envfile, environment, manifests, podspec
+from timonel.node import cgroups, cpus, envfile, environment, manifests, podspec
 from timonel.node.admission import Abilities
+from timonel.node.cpus import CpuPool
 from timonel.node.cri.runtime import Container, Device, Image, Mount, Runtime, Sandbox
 from timonel.node.environment import ConfigError, Sources
 from timonel.node.follow import Watched
 from timonel.node.images import ImageManager
+from timonel.node.plugins.devices import NO_GEAR, DeviceManager, Gear
+from timonel.node.plugins.rpc import PluginFailed
 from timonel.node.podruntime import POD_UID, PodRuntime
 from timonel.node.podspec import ContainerParts, NodeFacts
 from timonel.node.references import References, references
@@ -63,6 +66,9 @@ class Workshop:
     abilities: Abilities
     services_known: asyncio.Event
     csi: CsiVolumes | None = None
+    devices: DeviceManager | None = None
+    cpus: CpuPool | None = None  # None: all containers may use all processors
+    spread: Callable[[], None] = lambda: None  # the processors that containers share are others now
     pressures: Callable[[], frozenset[str]] = frozenset  # the node's conditions of that kind
 
     async def clear(self, uid: str, runtime: PodRuntime) -> None:
@@ -133,7 +139,9 @@ class Preparation:
         shop, pod = self._shop, self._current()
         config = podspec.sandbox_config(pod, attempt, shop.node)
         if shop.room is not None:
-            await shop.threads.run(self._make_directories, pod, config.cgroup_parent, config.log_directory)
+            await shop.threads.run(
+                self._make_directories, pod, config.cgroup_parent, config.log_directory, shop.node.pids_limit
+            )
         sandbox_id = await shop.runtime.run_sandbox(config, await self._runtime_handler(pod))
         return await shop.runtime.sandbox_status(sandbox_id)
 
@@ -158,9 +166,9 @@ class Preparation:
         return str(found["handler"])
 
     @staticmethod
-    def _make_directories(pod: Object, cgroup: str, logs: str) -> None:
+    def _make_directories(pod: Object, cgroup: str, logs: str, pids: int) -> None:
         Path(logs).mkdir(0o755, parents=True, exist_ok=True)
-        cgroups.create(cgroup, pod)
+        cgroups.create(cgroup, pod, pids=pids)
 
     async def reread(self, known: PodRuntime) -> PodRuntime:
         """Everything the runtime has of the pod, read anew."""
@@ -256,7 +264,18 @@ class Preparation:
                 devices = container_devices(spec, self._volumes.paths)
             except OSError as e:
                 raise VolumeError(str(e)) from e
-        parts = ContainerParts(attempt, image.id, env, mounts, devices, image, target)
+        gear = await self._gear(pod, spec)
+        parts = ContainerParts(
+            attempt,
+            image.id,
+            {**gear.env, **env},
+            (*mounts, *gear.mounts),
+            (*devices, *gear.devices),
+            image,
+            target,
+            self._cpuset(pod, spec),
+            {**gear.annotations, **self._cpu_annotation(pod, spec)},
+        )
         config = podspec.container_config(pod, spec, parts, shop.node)
         return await shop.runtime.create_container(
             sandbox.id, config, podspec.sandbox_config(pod, sandbox.attempt, shop.node)
@@ -271,6 +290,24 @@ class Preparation:
             text = await self._shop.threads.run(read_below, place, path, envfile.SIZE_LIMIT)
             found[volume, path] = None if text is None else envfile.parse(text)
         return found
+
+    async def _gear(self, pod: Object, spec: Mapping[str, Any]) -> Gear:
+        if self._shop.devices is None:
+            return NO_GEAR
+        try:
+            return await self._shop.devices.gear(uid_of(pod), spec["name"])
+        except PluginFailed as e:
+            raise ConfigError(str(e)) from e
+
+    def _cpuset(self, pod: Object, spec: Mapping[str, Any]) -> str:
+        pool = self._shop.cpus
+        if pool is None:
+            return ""
+        return cpus.written(pool.of(uid_of(pod), spec["name"]) or pool.shared)
+
+    def _cpu_annotation(self, pod: Object, spec: Mapping[str, Any]) -> dict[str, str]:
+        own = self._shop.cpus.of(uid_of(pod), spec["name"]) if self._shop.cpus is not None else None
+        return {cpus.CPUS: cpus.written(own)} if own else {}
 
     def _mounts(
         self, pod: Object, spec: Mapping[str, Any], env: Mapping[str, str], ips: Sequence[str], attempt: int
@@ -314,6 +351,11 @@ class Preparation:
         if self._volumes is not None:
             await self._volumes.tear_down()
         self._volumes_ready.clear()
+        uid = uid_of(self._current())
+        if self._shop.devices is not None:
+            self._shop.devices.release(uid)
+        if self._shop.cpus is not None and self._shop.cpus.release(uid):
+            self._shop.spread()
 
     async def remove(self, runtime: PodRuntime) -> None:
         """Every trace of the pod on this node."""

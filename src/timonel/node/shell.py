@@ -19,6 +19,7 @@ from timonel.client.events import EventRecorder
 from timonel.client.transport import Resource, Transport
 from timonel.node import api, diskusage, machine, nodestatus, pressure
 from timonel.node.access import Reviews
+from timonel.node.cpus import CpuPool
 from timonel.node.cri.errors import RuntimeFailure
 from timonel.node.cri.runtime import Dns, Runtime, Version
 from timonel.node.eviction import Evictions
@@ -31,6 +32,8 @@ from timonel.node.localpath import LocalPathProvisioner
 from timonel.node.nearby import NearbyServer
 from timonel.node.nodestatus import Identity, Machine, Observed
 from timonel.node.plugins.csi import CsiDrivers
+from timonel.node.plugins.devices import DeviceManager
+from timonel.node.plugins.podresources import PodResources
 from timonel.node.plugins.registry import PluginRegistry
 from timonel.node.podrunner import Surroundings
 from timonel.node.pods import Pods
@@ -72,6 +75,10 @@ class NodeConfig:
     max_pods: int = 110
     provider_id: str = ""
     allowed_unsafe_sysctls: tuple[str, ...] = ()
+    cpu_policy: str = "none"  # static: processors of their own for those who ask for whole ones
+    reserved_cpus: frozenset[int] = frozenset()
+    reserved: Mapping[str, int] = field(default_factory=dict)  # thousandths of cpu, else whole units
+    pids_limit: int = 0  # of each pod; 0 is none
     static_pods: Path | None = None  # the folder of manifests; None: `manifests` in the node's directory
     eviction: pressure.Settings = field(default_factory=lambda: pressure.settings({}))
     is_simulated: bool = False
@@ -109,6 +116,8 @@ class NodeAgent:
         self._machine: Machine | None = config.machine
         self._evictions: Evictions | None = None
         self._csi: CsiVolumes | None = None
+        self._devices: DeviceManager | None = None
+        self._cpus: CpuPool | None = None
 
     async def run(self, ready: asyncio.Event) -> None:
         threads = Threads(f"node-{self._config.name}", 2)
@@ -151,6 +160,10 @@ class NodeAgent:
             self._csi = CsiVolumes(
                 self._transport, drivers, clock, threads, node=config.name, root=self._as_kubelet()
             )
+            self._devices = DeviceManager(config.directory / "device-plugins", clock)
+            await threads.run(self._devices.open)
+            if config.cpu_policy == "static":
+                self._cpus = machine.cpu_pool(config.reserved_cpus)
         shop = Workshop(
             clock=clock,
             transport=self._transport,
@@ -168,6 +181,9 @@ class NodeAgent:
             services_known=self._services_known,
             pressures=self._pressures,
             csi=self._csi,
+            devices=self._devices,
+            cpus=self._cpus,
+            spread=lambda: pods_box[0].spread(),
         )
         folder = ManifestFolder(self._manifests(), config.name, clock, threads)
         mirrors = Mirrors(self._transport, clock, statuses, lambda: heartbeat.node or None)
@@ -183,10 +199,22 @@ class NodeAgent:
             await heartbeat.register()
             group.create_task(heartbeat.run(), name="heartbeat")
             if not config.is_simulated:
+                assert self._devices is not None
                 registry = PluginRegistry(
-                    config.directory / "plugins_registry", clock, threads, {"CSIPlugin": drivers}
+                    config.directory / "plugins_registry",
+                    clock,
+                    threads,
+                    {"CSIPlugin": drivers, "DevicePlugin": self._devices},
                 )
                 group.create_task(registry.run(), name="plugins")
+                group.create_task(self._devices.run(), name="device plugins")
+                lister = PodResources(
+                    config.directory / "pod-resources" / "kubelet.sock",
+                    self._devices,
+                    self._cpus,
+                    lambda: [r.pod for r in pods.runners() if r.holds_resources],
+                )
+                group.create_task(lister.run(), name="pod resources")
                 provisioner = LocalPathProvisioner(
                     self._storage, clock, recorder, {config.name}, config.directory / "volumes"
                 )
@@ -253,7 +281,7 @@ class NodeAgent:
 
     def _make_directories(self) -> None:
         directory = self._config.directory
-        for name in ("pods", "logs", "volumes", "seccomp", "manifests"):
+        for name in ("pods", "logs", "volumes", "seccomp", "manifests", "pod-resources"):
             (directory / name).mkdir(parents=True, exist_ok=True)
         (directory / "pods").chmod(0o711)
 
@@ -279,7 +307,14 @@ class NodeAgent:
         in_use = await self._csi.in_use() if self._csi is not None else ()
         version = str(self._version)
         return Observed(
-            self._clock.now(), found, version, conditions, images, self._pressures(), volumes_in_use=in_use
+            self._clock.now(),
+            found,
+            version,
+            conditions,
+            images,
+            self._pressures(),
+            volumes_in_use=in_use,
+            devices=self._devices.counts() if self._devices is not None else {},
         )
 
     def _pressures(self) -> frozenset[str]:
@@ -305,6 +340,7 @@ class NodeAgent:
             taints=c.taints,
             pod_cidr=c.pod_cidr,
             provider_id=c.provider_id,
+            reserved=c.reserved,
         )
 
     def _facts(self, found: Machine) -> NodeFacts:
@@ -319,6 +355,7 @@ class NodeAgent:
             log_root=str(c.directory / "logs"),
             seccomp_root=str(c.directory / "seccomp"),
             memory_capacity=found.memory,
+            pids_limit=c.pids_limit,
         )
 
     async def _follow_services(self) -> None:

@@ -100,6 +100,8 @@ def resources(r: Resources) -> Any:
         cpu_shares=r.cpu_shares,
         memory_limit_in_bytes=r.memory_limit,
         oom_score_adj=r.oom_score_adj,
+        cpuset_cpus=r.cpuset,
+        hugepage_limits=[pb.HugepageLimit(page_size=size, limit=limit) for size, limit in r.hugepages],
     )
 
 

@@ -112,6 +112,8 @@ class Resources:
     cpu_quota: int = 0
     memory_limit: int = 0
     oom_score_adj: int = 0
+    cpuset: str = ""  # the processors it may use; empty: all
+    hugepages: tuple[tuple[str, int], ...] = ()  # (2MB, bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,310 @@
+"""Device plugins, processors of one's own, and who tells of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+import pytest_asyncio
+
+from tests.node.builders import container, pod
+from tests.node.fake_plugin import RESOURCE, FakePlugin
+from timonel.aio.clock import SystemClock
+from timonel.node import cpus, flags, nodestatus
+from timonel.node.cpus import CpuPool
+from timonel.node.cri.runtime import Device, Mount
+from timonel.node.nodestatus import Identity, Machine, Observed
+from timonel.node.plugins.devices import DEVICES, NO_GEAR, DeviceManager, NotEnough
+from timonel.node.plugins.pb import podresources_pb2 as pb
+from timonel.node.plugins.podresources import PodResources
+from timonel.objects.meta import Object
+
+GUARANTEED = {"phase": "Pending", "qosClass": "Guaranteed"}
+
+
+def exact(cpu: str, name: str = "main", **fields: Any) -> dict[str, Any]:
+    amounts = {"cpu": cpu, "memory": "1Mi"}
+    return container(name, resources={"requests": amounts, "limits": amounts}, **fields)
+
+
+# ---- processors
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("0", {0}), ("0-2,5", {0, 1, 2, 5}), ("3,1", {1, 3}), ("0-3,2", {0, 1, 2, 3})]
+)
+def test_lists_of_processors(text: str, found: set[int]) -> None:
+    assert cpus.parsed(text) == found
+    assert cpus.parsed(cpus.written(found)) == found
+
+
+def test_processors_are_written_as_the_kernel_does() -> None:
+    assert cpus.written({0, 1, 2, 5, 7, 8}) == "0-2,5,7-8"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "entitled"),
+    [
+        (pod(exact("2"), status=GUARANTEED), [("main", 2)]),
+        (pod(exact("1500m"), status=GUARANTEED), []),
+        (pod(exact("2"), status={"qosClass": "Burstable"}), []),
+        (
+            pod(exact("1"), initContainers=[exact("4", "i"), exact("1", "s", restartPolicy="Always")],
+                status=GUARANTEED),
+            [("s", 1), ("main", 1)],
+        ),
+    ],
+)  # fmt: skip
+def test_who_is_to_have_processors_alone(wanted: Object, entitled: list[tuple[str, int]]) -> None:
+    assert cpus.entitled(wanted) == entitled
+
+
+def pool() -> CpuPool:
+    """Four cores of two threads each; the first thread is reserved."""
+    return CpuPool(range(8), {0}, {cpu: cpu // 2 for cpu in range(8)})
+
+
+def test_cores_are_given_whole_and_come_back() -> None:
+    shares = pool()
+    shares.assign(pod(exact("2"), uid="a", status=GUARANTEED))
+    shares.assign(pod(exact("1"), uid="b", status=GUARANTEED))
+    before = shares.shared
+
+    assert shares.of("a", "main") == frozenset({2, 3})
+    assert shares.of("b", "main") == frozenset({1})  # of a core that is broken anyway
+    assert before == {0, 4, 5, 6, 7}
+    assert shares.release("a")
+    assert not shares.release("a")
+    assert shares.shared == {0, 2, 3, 4, 5, 6, 7}
+
+
+def test_there_are_only_so_many_processors() -> None:
+    shares = pool()
+    with pytest.raises(cpus.NotEnough) as failure:
+        shares.assign(pod(exact("5", "one"), exact("3", "two"), status=GUARANTEED))
+
+    assert "requested=3, available=2" in str(failure.value)
+    assert shares.shared == set(range(8))
+
+
+def test_what_a_found_container_has_is_known_again() -> None:
+    shares = pool()
+    shares.restore("a", "main", "2-3")
+    shares.assign(pod(exact("2"), uid="a", status=GUARANTEED))
+
+    assert shares.of("a", "main") == frozenset({2, 3})
+
+
+@pytest.mark.parametrize(
+    ("given", "changes"),
+    [
+        (
+            {"cpu-manager-policy": "static", "reserved-cpus": "0-1"},
+            {"cpu_policy": "static", "reserved_cpus": {0, 1}, "reserved": {"cpu": 2000}},
+        ),
+        (
+            {"kube-reserved": "cpu=100m,memory=1Gi", "system-reserved": "cpu=200m"},
+            {"reserved": {"cpu": 300, "memory": 1 << 30}},
+        ),
+        ({"pod-max-pids": "100"}, {"pids_limit": 100}),
+        ({"pod-manifest-path": "/m"}, {"static_pods": Path("/m")}),
+    ],
+)
+def test_flags_of_resources(given: dict[str, str], changes: dict[str, Any]) -> None:
+    assert flags.changes(given) == changes
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"cpu-manager-policy": "static"},
+        {"cpu-manager-policy": "dynamic"},
+        {"reserved-cpus": "a"},
+        {"kube-reserved": "cpu"},
+        {"kube-reserved": "cpu=x"},
+        {"system-reserved": "gpu=1"},
+        {"pod-max-pids": "many"},
+    ],
+)
+def test_flags_that_make_no_sense(given: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match=r"\S"):
+        flags.changes(given)
+
+
+# ---- the node's status
+
+MACHINE = Machine(
+    4, 8 << 30, 4 << 30, 100 << 30, 50 << 30, 32768, 200, "m", "s", "b", "6.1", "Debian", "amd64"
+)
+
+
+def told(devices: dict[str, Any], old: Object, **reserved: int) -> Object:
+    identity = Identity("n", "10.0.0.1", 0, 110, {}, {}, (), "", "", reserved)
+    return nodestatus.status(identity, Observed(0.0, MACHINE, "x", [], devices=devices), old)
+
+
+def test_devices_are_capacity_until_their_plugin_is_gone_for_good() -> None:
+    old = {"capacity": {RESOURCE: "9", "example.com/other": "1"}}
+    there, gone = told({RESOURCE: (4, 3)}, old), told({RESOURCE: None}, old)
+
+    assert (there["capacity"][RESOURCE], there["allocatable"][RESOURCE]) == ("4", "3")
+    assert RESOURCE not in gone["capacity"]
+    assert gone["capacity"]["example.com/other"] == "1"
+
+
+def test_what_is_reserved_cannot_be_allocated() -> None:
+    found = told({}, {}, cpu=500, memory=1 << 30)
+
+    assert (found["capacity"]["cpu"], found["allocatable"]["cpu"]) == ("4", "3500m")
+    assert found["allocatable"]["memory"] == f"{(7 << 20) - (100 << 10)}Ki"
+
+
+# ---- plugins
+
+real_time = pytest.mark.looptime(False)
+
+
+def with_dongles(count: int, uid: str = "a", **fields: Any) -> Object:
+    limits = {RESOURCE: str(count)}
+    return pod(container(resources={"limits": limits, "requests": limits}), uid=uid, **fields)
+
+
+class Bench:
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.manager = DeviceManager(directory, SystemClock())
+        self.manager.open()
+        self.plugin = FakePlugin(("d1", "d2", "d3"), directory / "dongles")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        async with asyncio.TaskGroup() as group:
+            task = group.create_task(self.manager.run())
+            async with self.plugin.serving(self.directory):
+                await self.until(lambda: self.manager.counts().get(RESOURCE) == (3, 3))
+                yield
+            task.cancel()
+
+    @staticmethod
+    async def until(check: Callable[[], bool]) -> None:
+        for _ in range(200):
+            if check():
+                return
+            await asyncio.sleep(0.02)
+        pytest.fail("it never came")
+
+
+@pytest_asyncio.fixture
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
+    found = Bench(tmp_path)
+    async with found.running():
+        yield found
+
+
+@real_time
+async def test_a_container_gets_its_devices(bench: Bench) -> None:
+    bench.manager.assign(with_dongles(2))
+    gear = await bench.manager.gear("a", "main")
+
+    assert gear.env == {"DONGLES": "d1,d2"}
+    assert gear.mounts == (Mount("/dongles", str(bench.directory / "dongles"), True),)
+    assert gear.devices == (Device("/dev/dongle", "/dev/zero", "r"),)
+    assert json.loads(gear.annotations[DEVICES]) == {RESOURCE: ["d1", "d2"]}
+    assert bench.plugin.started == [["d1", "d2"]]
+    assert await bench.manager.gear("other", "main") == NO_GEAR
+
+
+@real_time
+async def test_devices_are_given_once_and_come_back(bench: Bench) -> None:
+    bench.manager.assign(with_dongles(2))
+    with pytest.raises(NotEnough) as failure:
+        bench.manager.assign(with_dongles(2, "b"))
+    bench.manager.release("a")
+    bench.manager.assign(with_dongles(3, "b"))
+
+    assert str(failure.value) == (
+        f"Allocate failed due to requested number of devices unavailable for {RESOURCE}. "
+        "Requested: 2, Available: 1, which is unexpected"
+    )
+    assert bench.manager.of("b", "main") == {RESOURCE: ["d1", "d2", "d3"]}
+
+
+@real_time
+async def test_what_init_containers_had_is_used_again(bench: Bench) -> None:
+    limits = {"limits": {RESOURCE: "2"}}
+    bench.manager.assign(with_dongles(3, initContainers=[container("i", resources=limits)]))
+
+    assert bench.manager.of("a", "i") == {RESOURCE: ["d1", "d2"]}
+    assert bench.manager.of("a", "main") == {RESOURCE: ["d1", "d2", "d3"]}
+
+
+@real_time
+async def test_sick_devices_are_not_given(bench: Bench) -> None:
+    bench.plugin.say(d1="Unhealthy")
+    await bench.until(lambda: bench.manager.counts()[RESOURCE] == (3, 2))
+    bench.manager.assign(with_dongles(1))
+
+    assert bench.manager.of("a", "main") == {RESOURCE: ["d2"]}
+
+
+@real_time
+async def test_a_plugin_that_goes_leaves_nothing_to_be_given(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    async with bench.running():
+        bench.manager.assign(with_dongles(1))
+    again = DeviceManager(tmp_path, SystemClock())
+    again.open()
+    again.restore("a", "main", json.dumps({RESOURCE: ["d1"]}))
+
+    assert bench.manager.counts() == {RESOURCE: (3, 0)}
+    assert again.counts() == {RESOURCE: (0, 0)}
+    assert again.of("a", "main") == {RESOURCE: ["d1"]}
+    with pytest.raises(NotEnough):
+        again.assign(with_dongles(1, "b"))
+
+
+@real_time
+async def test_who_has_what_can_be_asked(bench: Bench) -> None:
+    processors = pool()
+    wanted = pod(
+        exact("1"), with_dongles(1)["spec"]["containers"][0] | {"name": "two"}, uid="a", status=GUARANTEED
+    )
+    bench.manager.assign(wanted)
+    processors.assign(wanted)
+    socket = bench.directory / "resources.sock"
+    lister = PodResources(socket, bench.manager, processors, lambda: [wanted])
+    async with asyncio.TaskGroup() as group:
+        task = group.create_task(lister.run())
+        async with grpc.aio.insecure_channel(f"unix:{socket}") as channel:
+
+            async def ask(method: str, request: Any, answer: Any) -> Any:
+                call = channel.unary_unary(
+                    f"/v1.PodResourcesLister/{method}",
+                    request_serializer=type(request).SerializeToString,
+                    response_deserializer=answer.FromString,
+                )
+                return await call(request, wait_for_ready=True, timeout=10)
+
+            listed = await ask("List", pb.ListPodResourcesRequest(), pb.ListPodResourcesResponse)
+            request = pb.GetPodResourcesRequest(pod_name="web", pod_namespace="default")
+            one = await ask("Get", request, pb.GetPodResourcesResponse)
+            all_ = await ask(
+                "GetAllocatableResources", pb.AllocatableResourcesRequest(), pb.AllocatableResourcesResponse
+            )
+            with pytest.raises(grpc.aio.AioRpcError):
+                await ask("Get", pb.GetPodResourcesRequest(pod_name="no"), pb.GetPodResourcesResponse)
+        task.cancel()
+
+    [found] = listed.pod_resources
+    assert found == one.pod_resources
+    main, two = found.containers
+    assert (list(main.cpu_ids), len(main.devices)) == ([1], 0)
+    assert (two.devices[0].resource_name, list(two.devices[0].device_ids)) == (RESOURCE, ["d1"])
+    assert list(all_.devices[0].device_ids) == ["d1", "d2", "d3"]
+    assert list(all_.cpu_ids) == [1, 2, 3, 4, 5, 6, 7]
