@@ -230,6 +230,27 @@ async def test_devices_stand_for_extended_resources(cluster: MemoryTransport) ->
         )
 
 
+async def test_devices_that_stood_for_a_resource_are_free_once_the_claim_is_gone(
+    cluster: MemoryTransport,
+) -> None:
+    await prepared(cluster)
+    await cluster.patch(CLASSES, Key("", "gpu"), {"spec": {"extendedResourceName": "example.com/gpu"}})
+    async with running(Scheduler(cluster, index=INDEX, clock=SystemClock())):
+        for name in "abc":
+            await cluster.create(PODS, asking(name, "example.com/gpu"))
+        await asyncio.sleep(5)
+        assert (await cluster.get(PODS, Key("shop", "c")))["spec"].get("nodeName") is None
+        claims = {c["metadata"]["ownerReferences"][0]["name"]: c for c in (await cluster.list(CLAIMS)).items}
+        key = Key("shop", claims["a"]["metadata"]["name"])
+
+        await cluster.delete(PODS, Key("shop", "a"))
+        await cluster.patch(CLAIMS, key, {"metadata": {"finalizers": None}})
+        await cluster.delete(CLAIMS, key)
+        await asyncio.sleep(3)
+
+        assert (await cluster.get(PODS, Key("shop", "c")))["spec"]["nodeName"] == "n1"
+
+
 async def test_a_node_that_offers_the_resource_itself_needs_no_claim(cluster: MemoryTransport) -> None:
     await prepared(cluster)
     await cluster.patch(CLASSES, Key("", "gpu"), {"spec": {"extendedResourceName": "example.com/gpu"}})

@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # CEL comes with them, which is not paid for by those who cla
 
 SLICES, CLASSES = (f"{name}.resource.k8s.io" for name in ("resourceslices", "deviceclasses"))
 MOST_CONSUMERS = 256
+UNSEEN_AT_MOST = 120.0  # seconds
 BINDING_TIMEOUT = 600.0  # seconds for drivers to make devices ready
 
 ELSEWHERE = "resourceclaim not available on the node"
@@ -81,6 +82,7 @@ class DynamicResources:
         self._cluster: Cluster | None = None
         self._pending: dict[str, Object] = {}  # uid of a claim: an allocation on its way to the API
         self._written: dict[str, Key] = {}  # those of them that the API has, but perhaps not our cache
+        self._unseen: dict[str, float] = {}  # claims that we made and the cache may not show before this time
 
     def attach(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -132,9 +134,15 @@ class DynamicResources:
         """Forget allocations that the cache shows by now."""
         for uid, key in list(self._written.items()):
             claim = state.reads.get(CLAIMS, key)
+            if claim is None and self._unseen.get(uid, 0.0) > self._now():
+                continue
             if claim is None or claim["metadata"]["uid"] != uid or claimlib.allocation_of(claim):
                 del self._written[uid]
+                self._unseen.pop(uid, None)
                 self._pending.pop(uid, None)
+
+    def _now(self) -> float:
+        return self._cluster.now() if self._cluster is not None else 0.0
 
     def filter(self, state: State, rows: Ints) -> Iterable[Refusal]:
         wanted: _Wanted = state.notes[self.name]
@@ -155,8 +163,7 @@ class DynamicResources:
 
     def _away(self, state: State, claim: Object, rows: Ints) -> Mask:
         """Nodes on which an allocated claim is of no use."""
-        now = self._cluster.now() if self._cluster is not None else 0.0
-        if claimlib.has_conditions(claim) and claimlib.is_stuck(claim, now, self._timeout):
+        if claimlib.has_conditions(claim) and claimlib.is_stuck(claim, self._now(), self._timeout):
             return np.ones(len(rows), dtype=np.bool_)
         selector = claimlib.allocation_of(claim).get("nodeSelector")
         if not selector:
@@ -263,6 +270,8 @@ class DynamicResources:
         cluster, created = self._cluster, wanted.created
         if created is not None and cluster is not None:
             wanted.created = None
+            for known in (self._pending, self._written, self._unseen):
+                known.pop(created["metadata"]["uid"], None)
             cluster.in_background(lambda: claimlib.delete(cluster, created))
 
     def has_to_pre_bind(self, state: State) -> bool:
@@ -283,11 +292,10 @@ class DynamicResources:
             bound.append(claim)
         row = wanted.reserved or _Row([])
         for claim, allocation in row.allocations:
-            uid = claim["metadata"]["uid"]
             if not claim["metadata"]["name"]:
                 claim = wanted.created = await self._create(cluster, claim)
             claim = await claimlib.write(cluster, claim, allocation, consumer)
-            self._written[uid] = key_of(claim)
+            self._written[claim["metadata"]["uid"]] = key_of(claim)
             if wanted.created is not None and key_of(claim) == key_of(wanted.created):
                 wanted.created = claim
                 await self._tell(cluster, state, claim, row.mappings)
@@ -305,7 +313,9 @@ class DynamicResources:
     async def _create(self, cluster: Cluster, claim: Object) -> Object:
         meta = {name: value for name, value in claim["metadata"].items() if name not in ("name", "uid")}
         created = await cluster.create(CLAIMS, {**claim, "metadata": meta})
-        self._pending[created["metadata"]["uid"]] = self._pending.pop(claim["metadata"]["uid"])
+        uid = created["metadata"]["uid"]
+        self._pending[uid] = self._pending.pop(claim["metadata"]["uid"])
+        self._unseen[uid] = cluster.now() + UNSEEN_AT_MOST
         return created
 
     async def _tell(self, cluster: Cluster, state: State, claim: Object, mappings: Sequence[Object]) -> None:
