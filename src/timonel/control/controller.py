@@ -106,7 +106,7 @@ class Controller:
         if self.what.counts_others:
             for obj in self._cache.list(self.resource):
                 self._wake(key_of(obj))
-        return self._handler(Watch(resource, wakes=self.what.others(resource)))
+        return self._handler(self.what.others(resource))
 
     def _went(self, resource: str, informer: Informer) -> None:
         del self._cache.informers[resource]

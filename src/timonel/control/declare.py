@@ -169,7 +169,7 @@ class ControllerType(Generic[Seen]):
     component: str = ""  # the source of its Events, where upstream's differs from `name`
     # whom a change of a namespaced resource wakes that `watches` does not name, by the resource: custom ones and those
     # of other servers come and go. Only their metadata is known
-    others: Callable[[str], Wakes] | None = None
+    others: Callable[[str], Watch] | None = None
     counts_others: bool = False  # every object is woken when there are others
     longest_backoff: float = 1000.0  # seconds between two passes that fail, at most
     # what must be asked of the cluster beside the cache, between `observe` and `reconcile`

@@ -11,11 +11,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from timonel.control.actions import Content, ContentRemains, DeleteContent, Outcome, Plan, Status, Update
-from timonel.control.declare import Cache, ControllerType, Wakes, Watch
+from timonel.control.declare import Cache, ControllerType, Watch
 from timonel.objects.meta import Key, Object, format_time, is_deleting
 from timonel.records import dataclass
 
 FINALIZER = "kubernetes"
+MOMENT = 0.5  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,17 +107,18 @@ def _its_dying_namespace(obj: Object, cache: Cache) -> Iterable[Key]:
     return (key,) if namespace is not None and is_deleting(namespace) else ()
 
 
-def _of_others(resource: str) -> Wakes:
-    return _its_dying_namespace
+def _content(resource: str) -> Watch:
+    """Much may go in a moment: one look is for all of it."""
+    return Watch(resource, wakes=_its_dying_namespace, delay=MOMENT)
 
 
 NAMESPACE = ControllerType(
     name="namespace-controller",
-    watches=(Watch("namespaces"), Watch("pods", wakes=_its_dying_namespace)),
+    watches=(Watch("namespaces"), _content("pods")),
     observe=observe,
     reconcile=reconcile,
     status=status,
     workers=10,
-    others=_of_others,
+    others=_content,
     longest_backoff=60.0,
 )

@@ -98,6 +98,10 @@ def _given_back(resource: str) -> Wakes:
     return wakes
 
 
+def _other(resource: str) -> Watch:
+    return Watch(resource, wakes=_given_back(resource))
+
+
 RESOURCEQUOTA = ControllerType(
     name="resourcequota-controller",
     watches=(
@@ -108,6 +112,6 @@ RESOURCEQUOTA = ControllerType(
     observe=observe,
     reconcile=reconcile,
     status=status,
-    others=_given_back,
+    others=_other,
     counts_others=True,
 )
