@@ -72,6 +72,16 @@ async def test_a_binding_places_the_pod_and_says_so() -> None:
     assert [(c["type"], c["status"]) for c in found["status"]["conditions"]] == [("PodScheduled", "True")]
 
 
+async def test_after_a_binding_no_node_is_expected_any_more() -> None:
+    world = World()
+    world.reader.put("pods", {**pod(), "status": {"nominatedNodeName": "n"}})
+    await world.bind(binding())
+
+    found = world.reader.get("pods", "shop", "p")
+    assert found is not None
+    assert "nominatedNodeName" not in found["status"]
+
+
 @pytest.mark.parametrize(
     ("state", "obj", "message"),
     [
