@@ -76,6 +76,7 @@ class Decision:
 
 def observe(desired: Object, cache: Cache) -> Observed:
     namespace, target = desired["metadata"]["namespace"], desired["spec"]["scaleTargetRef"]
+    # Differs from upstream, which also sees that two targets select the same pods: others' scales are not asked for.
     others = cache.by(RESOURCE, _by_aim, (namespace, *_aim(target)))
     rivals = [str(key_of(other)) for other in others if not is_deleting(other)]
     return Observed(
