@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -268,3 +269,13 @@ def test_an_ephemeral_container_runs_once_whatever_the_others_do() -> None:
     assert compute(debugged, runtime(ran("i")), NOW).start == (Start("debug", 0),)
     assert compute(debugged, runtime(ran("i"), ran("debug", EXITED)), NOW).start == ()
     assert compute(debugged, PodRuntime(), NOW) == PodActions(new_sandbox=0)
+
+
+def test_a_container_with_another_image_does_not_wait_for_the_old_one_s_back_off() -> None:
+    spec = container()
+    ended = replace(ran(state=EXITED, code=1, finished=195.0), annotations={HASH: spec_hash(spec)})
+    view = View(200.0, backoffs={"main": Backoff(300, 150.0)})
+    changed = compute(pod(container(image="new")), runtime(ended), view)
+
+    assert compute(pod(spec), runtime(ended), view).waits == {"main": 300}
+    assert changed.start == (Start("main", 1),)

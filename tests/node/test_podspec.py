@@ -14,6 +14,7 @@ from timonel.node.podspec import (
     dns_config,
     etc_hosts,
     hostname_of,
+    oom_score_adj,
     parse_resolv_conf,
     resources_of,
     sandbox_config,
@@ -196,3 +197,14 @@ def test_a_full_name_has_to_fit_into_the_kernel() -> None:
         sandbox_config(pod(subdomain="s" * 60, setHostnameAsFQDN=True), 0, NODE)
 
     assert str(refused.value).endswith("is too long (64 characters is the max, 90 characters requested)")
+
+
+def test_a_sidecar_goes_no_sooner_than_those_it_serves() -> None:
+    def sized(name: str, memory: str, **fields: Any) -> dict[str, Any]:
+        return container(name, resources={"requests": {"memory": memory}}, **fields)
+
+    side = sized("side", "1Mi", restartPolicy="Always")
+    served = pod(sized("main", "512Mi"), initContainers=[side], status={"qosClass": "Burstable"})
+
+    assert oom_score_adj(served, served["spec"]["containers"][0], 1 << 30) == 500
+    assert oom_score_adj(served, side, 1 << 30) == 500

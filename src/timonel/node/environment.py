@@ -200,7 +200,8 @@ def resource_value(
     *,
     default: Mapping[str, Any] | None = None,
 ) -> str:
-    """The amount divided by the divisor, rounded up. A limit that is not set is what the node can allocate."""
+    """The amount divided by the divisor, rounded up. A limit that is not set is the pod's, or what the node can
+    allocate."""
     container = default
     if ref.get("containerName"):
         every = (*pod["spec"]["containers"], *(pod["spec"].get("initContainers") or ()))
@@ -211,7 +212,8 @@ def resource_value(
     resources = container.get("resources") or {}
     amount = (resources.get(side) or {}).get(name)
     if amount is None and side == "limits":
-        amount = allocatable.get(name)
+        whole = (pod["spec"].get("resources") or {}).get("limits") or {}
+        amount = whole.get(name, allocatable.get(name))
     divisor = ref.get("divisor") or "1"
     return amounts.divided(amount or "0", "1" if divisor == "0" else divisor)
 

@@ -17,6 +17,9 @@ KUBELET_VERSION = "v1.36.2+timonel"
 IMAGES_LIMIT = 50
 MEMORY_RESERVED = 100 << 20  # hard eviction threshold: memory.available<100Mi
 DISK_RESERVED = 0.10  # nodefs.available<10%
+# Recursive read-only mounts are made by the node itself, whatever the runtime can do.
+_FEATURES = {"recursiveReadOnlyMounts": True, "userNamespaces": False}
+RUNTIME_HANDLERS = [{"name": name, "features": _FEATURES} for name in ("", "runc")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,7 @@ class Observed:
         frozenset()
     )  # conditions that are true: MemoryPressure, DiskPressure, PIDPressure
     volumes_in_use: Sequence[str] = ()  # of CSI drivers
+    tells_handlers: bool = False  # a runtime that has handlers
     devices: Mapping[str, tuple[int, int] | None] = field(default_factory=dict)
     # resource of a device plugin -> how many there are and are well; None: its plugin is gone for good
 
@@ -152,6 +156,7 @@ def status(identity: Identity, seen: Observed, old: Mapping[str, Any]) -> dict[s
         "capacity": capacity(identity, machine) | advertised | {n: str(c[0]) for n, c in there.items()},
         "conditions": conditions(seen, old.get("conditions") or ()),
         **_volumes_in_use(seen, old),
+        **({"runtimeHandlers": RUNTIME_HANDLERS} if seen.tells_handlers else {}),
         "daemonEndpoints": {"kubeletEndpoint": {"Port": identity.port}},
         "images": [_image(i) for i in sorted(seen.images, key=lambda i: -i.size)[:IMAGES_LIMIT]],
         "nodeInfo": {

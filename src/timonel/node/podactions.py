@@ -290,7 +290,7 @@ def _one(pod: Object, c: ContainerSpec, runtime: PodRuntime, view: View, *, init
     assert latest is not None
     if not should_restart(pod, c, latest, init=init):
         return
-    if latest.state is ContainerState.EXITED:
+    if latest.state is ContainerState.EXITED and is_same_spec(latest, c):  # what was changed starts at once
         until = backoff.waits_until(view.backoffs.get(name), latest.finished_at, view.now)
         if until is not None:
             yield (name, view.backoffs[name].delay, until)
@@ -298,11 +298,16 @@ def _one(pod: Object, c: ContainerSpec, runtime: PodRuntime, view: View, *, init
     yield Start(name, attempt)
 
 
+def is_same_spec(found: Container, c: ContainerSpec) -> bool:
+    """Whether a container was made from this name and image."""
+    known = found.annotations.get(HASH)
+    return known is None or known == spec_hash(c)
+
+
 def _kill_if_wrong(pod: Object, c: ContainerSpec, found: Container, view: View) -> Iterator[Kill]:
     name = c["name"]
     probe = view.failed.get(found.id, "")
-    known = found.annotations.get(HASH)
-    if known is not None and known != spec_hash(c):
+    if not is_same_spec(found, c):
         message = f"Container {name} definition changed"
     elif probe:
         message = f"Container {name} failed {probe} probe"

@@ -452,7 +452,9 @@ class PodRunner:
         name = start.name
         spec = self._spec(name)
         latest = self.runtime.latest(name)
-        if latest is not None and latest.state is ContainerState.EXITED:
+        if latest is not None and not podactions.is_same_spec(latest, spec):
+            self._backoffs.pop(name, None)
+        elif latest is not None and latest.state is ContainerState.EXITED:
             now = self._clock.now()
             self._backoffs[name] = backoff.advance(self._backoffs.get(name), latest.finished_at, now)
         records = self._around.records

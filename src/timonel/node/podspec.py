@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any
 
-from timonel.node import amounts, environment
+from timonel.node import amounts, environment, podresources
 from timonel.node.cri.runtime import (
     ContainerConfig,
     Device,
@@ -366,9 +366,15 @@ def oom_score_adj(pod: Object, container: Mapping[str, Any], memory_capacity: in
         return -997
     if qos == "BestEffort":
         return 1000
-    requested = amounts.whole(((container.get("resources") or {}).get("requests") or {}).get("memory"))
-    adjusted = 1000 - 1000 * requested // max(memory_capacity, 1)
-    return max(min(adjusted, 999), 3)
+    adjusted = _burstable_score(container, memory_capacity)
+    if podresources.is_sidecar(container):  # it goes no sooner than those that it serves
+        adjusted = min(adjusted, *(_burstable_score(c, memory_capacity) for c in pod["spec"]["containers"]))
+    return adjusted
+
+
+def _burstable_score(container: Mapping[str, Any], memory_capacity: int) -> int:
+    requested = podresources.own(container, "requests").get("memory", 0)
+    return max(min(1000 - 1000 * requested // max(memory_capacity, 1), 999), 3)
 
 
 def _security(container: Mapping[str, Any]) -> Mapping[str, Any]:

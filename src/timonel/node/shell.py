@@ -315,6 +315,7 @@ class NodeAgent:
             self._pressures(),
             volumes_in_use=in_use,
             devices=self._devices.counts() if self._devices is not None else {},
+            tells_handlers=not self._config.is_simulated,
         )
 
     def _pressures(self) -> frozenset[str]:
