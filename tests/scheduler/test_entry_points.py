@@ -194,3 +194,5 @@ async def test_what_breaks_costs_its_pod_an_attempt_and_is_told(
         (condition,) = (await cluster.get(PODS, Key("shop", "bad")))["status"]["conditions"]
         assert (condition["reason"], condition["message"]) == ("SchedulerError", words)
         assert scheduler.queue.counts()["backoff"] == 1
+        told_by = {e["reason"]: e["source"]["component"] for e in (await cluster.list(EVENTS)).items}
+        assert told_by == {"FailedScheduling": "broken", "Scheduled": "default-scheduler"}

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 from timonel.client.events import EventRecorder
 from timonel.client.rest import Client
 from timonel.client.transport import Unreachable
 from timonel.machinery.errors import NotFound, StatusError
+from timonel.objects.meta import Object
 from timonel.scheduler.framework import Nomination
 from timonel.scheduler.measures import Measures
 from timonel.scheduler.nodes import Nodes
@@ -38,13 +40,13 @@ class Evictions:
         statuses: Statuses,
         queue: SchedulingQueue,
         nodes: Nodes,
-        recorder: EventRecorder,
+        recorder_of: Callable[[Object], EventRecorder],
         permitting: dict[str, asyncio.Task[None]],
         measures: Measures,
     ) -> None:
         self._measures = measures
         self._client, self._statuses, self._queue, self._nodes = client, statuses, queue, nodes
-        self._recorder, self._permitting = recorder, permitting
+        self._recorder_of, self._permitting = recorder_of, permitting
         self._leaving: dict[
             str, set[str]
         ] = {}  # by the uid of a pod that preempts: victims not seen to go yet
@@ -114,7 +116,7 @@ class Evictions:
             if await self._client.delete("pods", victim.key, uid=victim.uid) is None:
                 self.seen_to_go(victim.uid)
                 return
-        self._recorder.record(
+        self._recorder_of(info.pod).record(
             victim.pod, "Normal", "Preempted", f"Preempted by pod {info.uid} on node {node}"
         )
 

@@ -75,7 +75,9 @@ class Scheduler:
             gated_by=self._gated_by,
         )
         self.measures.incoming = self.queue.incoming
-        self.recorder = PatientRecorder(transport, clock, self.name, busy=self._is_busy)
+        self._recorders = {
+            name: PatientRecorder(transport, clock, name, busy=self._is_busy) for name in self.profiles
+        }  # a profile tells things under its own name
         self._client, self._clock = Client(transport, index), clock
         self._owns_informers = informers is None
         self._informers = informers or InformerFactory(transport, clock, index)
@@ -90,7 +92,7 @@ class Scheduler:
             self._statuses,
             self.queue,
             self.nodes,
-            self.recorder,
+            self.recorder_of,
             self._permitting,
             self.measures,
         )
@@ -136,7 +138,8 @@ class Scheduler:
             self._group = group
             if self._owns_informers:
                 group.create_task(self._informers.run(asyncio.Event()), name=self._informers.name)
-            group.create_task(self.recorder.run(asyncio.Event()), name=self.recorder.name)
+            for recorder in self._recorders.values():
+                group.create_task(recorder.run(asyncio.Event()), name=recorder.name)
             for informer in self._cache.informers.values():
                 await informer.synced.wait()
             known = [(r, h) for r, h in handlers.items() if r in self._cache.informers]
@@ -183,8 +186,14 @@ class Scheduler:
         self.queue.moved(helps, uid, label_of(event, old, new), names)
 
     def profile_of(self, info: PodInfo) -> str:
-        found: str = info.spec.get("schedulerName") or DEFAULT_NAME
+        return self._profile_named_by(info.pod)
+
+    def _profile_named_by(self, pod: Object) -> str:
+        found: str = pod["spec"].get("schedulerName") or DEFAULT_NAME
         return found if found in self.profiles else self.name
+
+    def recorder_of(self, pod: Object) -> PatientRecorder:
+        return self._recorders[self._profile_named_by(pod)]
 
     def _node_changed(self, old: Object | None, new: Object | None) -> None:
         if new is None:
@@ -267,7 +276,7 @@ class Scheduler:
         if is_deleting(new):
             if old is None or self.queue.will_try(uid):
                 text = f"skip schedule deleting pod: {key_of(new)}"
-                self.recorder.record(new, "Warning", "FailedScheduling", text)
+                self.recorder_of(new).record(new, "Warning", "FailedScheduling", text)
             self.queue.remove(uid)
             self.nodes.withdraw(uid)
             return
@@ -376,7 +385,8 @@ class Scheduler:
         self.measures.attempt(SCHEDULED, profile.scheduler_name, since)
         self.measures.bound(queued.attempts, self._clock.monotonic() - queued.tried_at)
         self.measures.after_flush += queued.was_flushed
-        self.recorder.record(info.pod, "Normal", "Scheduled", f"Successfully assigned {info.key} to {node}")
+        text = f"Successfully assigned {info.key} to {node}"
+        self.recorder_of(info.pod).record(info.pod, "Normal", "Scheduled", text)
         self._binding.post_bind(profile, state, node)
 
     def _released(self) -> None:
@@ -425,7 +435,7 @@ class Scheduler:
             if pod is None:
                 return
             expected = isinstance(exc, cycle.Unschedulable | Rejected)
-            self.recorder.record(pod, "Warning", "FailedScheduling", str(exc))
+            self.recorder_of(pod).record(pod, "Warning", "FailedScheduling", str(exc))
             reason = "Unschedulable" if expected else "SchedulerError"
             wanted = {"type": "PodScheduled", "status": "False", "reason": reason, "message": str(exc)}
             await self._statuses.update(pod, wanted, nomination)
@@ -456,7 +466,7 @@ class Scheduler:
         return self._clock.now()
 
     def record(self, pod: Object, kind: str, reason: str, message: str) -> None:
-        self.recorder.record(pod, kind, reason, message)
+        self.recorder_of(pod).record(pod, kind, reason, message)
 
     def in_background(self, work: Work) -> None:
         assert self._group is not None
