@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from tests.node.builders import container, pod
-from timonel.node import cgroups, containerd, imagegc, logrotation, oci
+from timonel.node import cgroups, containerd, imagegc, loglinks, logrotation, oci
 from timonel.node.admission import admit, requested
-from timonel.node.cri.runtime import Condition, Image
+from timonel.node.cri.runtime import Condition, ContainerConfig, Image
 from timonel.node.imagenames import credentials, is_valid, normalized
 from timonel.node.logs import Formatter, Query, parse, select, tail_offset
 from timonel.node.nodestatus import Machine, Observed, conditions
@@ -282,3 +282,22 @@ def test_a_long_log_is_put_aside_and_the_oldest_ones_go(tmp_path: Path) -> None:
         "0.log.20260104-000000",
         "0.log.20260110-000000",
     ]
+
+
+def test_logs_are_linked_by_the_names_that_collectors_know(tmp_path: Path) -> None:
+    logs = tmp_path / "logs"
+    file = logs / "default_web_1111-2222" / "main" / "0.log"
+    file.parent.mkdir(parents=True)
+    file.write_text("line\n")
+    config = ContainerConfig("main", 0, "image", log_path="main/0.log")
+    loglinks.add(str(logs), pod(), config, "abc")
+    loglinks.add(str(logs), pod(), config, "abc")
+    [link] = (tmp_path / "log-links").iterdir()
+    read = link.read_text()
+    loglinks.tidy(str(logs), pod())
+    is_kept = link.is_symlink()
+    file.unlink()
+    loglinks.tidy(str(logs), pod())
+
+    assert (link.name, read, is_kept) == ("web_default_main-abc.log", "line\n", True)
+    assert not link.is_symlink()

@@ -94,7 +94,7 @@ class Node:
     def traces(self) -> set[str]:
         """What pods have left on the machine: directories, mounts, cgroups, network namespaces, addresses."""
         home = self.directory / "n"
-        found = {str(path) for name in ("pods", "logs") for path in (home / name).glob("*")}
+        found = {str(path) for name in ("pods", "logs", "log-links") for path in (home / name).glob("*")}
         found |= {str(path) for path in mounts.mounts_below(self.directory) if "rootfs" in path.parts}
         found |= {str(path) for path in mounts.mounts_below(home)}
         found |= {str(path) for path in mounts.mounts_below(self.directory) if "netns" in path.parts}

@@ -16,7 +16,7 @@ MS_BIND, MS_REC, MS_PRIVATE, MS_SHARED = 0x1000, 0x4000, 1 << 18, 1 << 20
 
 # A stub resolver on the machine's loopback is out of reach from a box; systemd keeps the real list beside it.
 RESOLV_CONF, BEHIND_STUB = "/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"
-KUBELET = "/var/lib/kubelet"
+KUBELET = (("/var/lib/kubelet", ""), ("/var/log/pods", "logs"), ("/var/log/containers", "log-links"))
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str = "") -> None:
@@ -38,12 +38,15 @@ def resolvers() -> str:
 
 
 def show_as_kubelet(folder: str) -> None:
-    """The node's folder where CSI drivers and device plugins look for a kubelet's: they name that path themselves."""
-    try:
-        os.makedirs(KUBELET, exist_ok=True)
-        mount(folder, KUBELET, "", MS_BIND)
-    except OSError as e:  # such plugins cannot be used then; all else works
-        print(f"{KUBELET} is not this node's: {e}", file=sys.stderr)
+    """The node's folder where a kubelet's is looked for: drivers, plugins and collectors of logs name these paths."""
+    for place, part in KUBELET:
+        source = os.path.join(folder, part)
+        try:
+            os.makedirs(source, exist_ok=True)
+            os.makedirs(place, exist_ok=True)
+            mount(source, place, "", MS_BIND)
+        except OSError as e:  # such plugins cannot be used then; all else works
+            print(f"{place} is not this node's: {e}", file=sys.stderr)
 
 
 def main(name: str, ready: int, folder: str) -> None:

@@ -17,7 +17,7 @@ from timonel.aio.clock import Clock
 from timonel.aio.threads import Threads
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import NotFound, StatusError
-from timonel.node import cgroups, cpus, envfile, environment, manifests, podspec
+from timonel.node import cgroups, cpus, envfile, environment, loglinks, manifests, podspec
 from timonel.node.admission import Abilities
 from timonel.node.cpus import CpuPool
 from timonel.node.cri.runtime import Container, Device, Image, Mount, Runtime, Sandbox
@@ -78,6 +78,8 @@ class Workshop:
         for sandbox in runtime.sandboxes:
             logs = f"{self.node.log_root}/{sandbox.namespace}_{sandbox.name}_{uid}"
             await self.threads.run(shutil.rmtree, logs, ignore_errors=True)
+            named = {"metadata": {"name": sandbox.name, "namespace": sandbox.namespace}}
+            await self.threads.run(loglinks.tidy, self.node.log_root, named)
         root = self.room / uid
         await PodVolumes(root, self.threads, self.csi).tear_down()
         await self.threads.run(shutil.rmtree, root, ignore_errors=True)
@@ -277,9 +279,12 @@ class Preparation:
             {**gear.annotations, **self._cpu_annotation(pod, spec)},
         )
         config = podspec.container_config(pod, spec, parts, shop.node)
-        return await shop.runtime.create_container(
+        made = await shop.runtime.create_container(
             sandbox.id, config, podspec.sandbox_config(pod, sandbox.attempt, shop.node)
         )
+        if shop.room is not None:
+            await shop.threads.run(loglinks.add, shop.node.log_root, pod, config, made)
+        return made
 
     async def _env_files(self, spec: Mapping[str, Any]) -> dict[tuple[str, str], Mapping[str, str] | None]:
         found = dict[tuple[str, str], Mapping[str, str] | None]()
@@ -343,6 +348,7 @@ class Preparation:
     async def remove_log(self, container: Container) -> None:
         if self._root is not None and container.log_path:
             await self._shop.threads.run(Path(container.log_path).unlink, missing_ok=True)
+            await self._shop.threads.run(loglinks.tidy, self._shop.node.log_root, self._current())
 
     # ---- the end
 
@@ -373,6 +379,7 @@ class Preparation:
     def _remove_directories(self, cgroup: str, logs: str) -> None:
         cgroups.remove(cgroup)
         shutil.rmtree(logs, ignore_errors=True)
+        loglinks.tidy(self._shop.node.log_root, self._current())
         if self._root is not None:
             mounts.clear(self._root)  # what lives elsewhere must not be behind it when it is deleted
             shutil.rmtree(self._root, ignore_errors=True)
