@@ -9,7 +9,7 @@ Upstream  pkg/controller/disruption/disruption.go
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from timonel.control.actions import Action, Outcome, Patch, Plan, Record, Status
@@ -236,9 +236,15 @@ BUDGETS = ControllerType(
     status=status,
     inquiry=Inquiry(questions=lambda desired, seen: seen.asked.values(), told=told),
 )
+
+
+def _if_marked(pod: Object, cache: Cache) -> Iterable[Key]:
+    return (key_of(pod),) if stale_at(pod) is not None else ()
+
+
 STALE = ControllerType(
     name="disruption-controller",
-    watches=(Watch("pods"),),
+    watches=(Watch("pods", wakes=_if_marked),),
     observe=lambda pod, cache: cache.now(),
     reconcile=recall,
 )

@@ -116,6 +116,14 @@ def _its_pods_if_left(node: Object, cache: Cache) -> Iterable[Key]:
     return [key_of(p) for p in cache.by("pods", by_node, node["metadata"]["name"])]
 
 
+def _if_left(pod: Object, cache: Cache) -> Iterable[Key]:
+    """Most pods are on nodes that are there: of those nobody need think each time they change."""
+    node = pods.node_of(pod)
+    there = cache.get("nodes", Key("", node)) if node else None
+    is_left = is_out_of_service(there) if there is not None else bool(node) or is_deleting(pod)
+    return (key_of(pod),) if is_left else ()
+
+
 def _if_too_many(pod: Object, cache: Cache) -> Iterable[Key]:
     has_ended = pods.is_terminal(pod) and cache.count("pods") > TERMINATED_THRESHOLD
     return (SINGLETON,) if has_ended else ()
@@ -123,7 +131,7 @@ def _if_too_many(pod: Object, cache: Cache) -> Iterable[Key]:
 
 FORSAKEN = ControllerType(
     name="pod-garbage-collector",
-    watches=(Watch("pods"), Watch("nodes", wakes=_its_pods_if_left)),
+    watches=(Watch("pods", wakes=_if_left), Watch("nodes", wakes=_its_pods_if_left)),
     observe=observe,
     reconcile=reconcile,
 )
