@@ -1,6 +1,6 @@
 """The node agent on real containers: containerd of its own, in namespaces of its own.
 
-The tests themselves are in `in_box.py` and `in_box_pods.py`, which nothing but this runs: their names hide them from
+The tests themselves are in the files `in_box*.py`, which nothing but this runs: their names hide them from
 the collection.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 FOLDER = Path(__file__).parent
-TESTS = [FOLDER / name for name in ("in_box.py", "in_box_pods.py")]
+TESTS = [FOLDER / name for name in ("in_box.py", "in_box_pods.py", "in_box_faults.py")]
 ADDRESS = "172.30.0.1"
 ENTER = (
     "unshare --net --mount --uts --ipc --pid --fork --kill-child --mount-proc --propagation unchanged sh -c "

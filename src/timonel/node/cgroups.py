@@ -7,6 +7,9 @@ Upstream: pkg/kubelet/cm/helpers_linux.go (ResourceConfigForPod), pod_container_
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from timonel.node.podspec import CPU_PERIOD, cpu_quota, cpu_shares, page_of, qos
 from timonel.objects.meta import Object
 
 ROOT = Path("/sys/fs/cgroup")
+KILL_TRIES, KILL_PAUSE = 10, 0.05
 
 
 def settings(pod: Object) -> dict[str, dict[str, str]]:
@@ -127,7 +131,16 @@ def _write(directory: Path, files: Mapping[str, str]) -> None:
 
 
 def remove(parent: str) -> None:
-    """From every hierarchy. What still has processes stays (and is removed with the pod's next clean-up)."""
+    """From every hierarchy. Processes that the runtime has lost sight of are killed; a group that has some still then
+    stays (and is removed with the pod's next clean-up)."""
+    for _ in range(KILL_TRIES):
+        left = {pid for hierarchy in _hierarchies() for pid in _processes(hierarchy / parent.lstrip("/"))}
+        if not left:
+            break
+        for pid in left:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        threading.Event().wait(KILL_PAUSE)
     for hierarchy in _hierarchies():
         directory = hierarchy / parent.lstrip("/")
         if not directory.is_dir():
@@ -136,6 +149,15 @@ def remove(parent: str) -> None:
             if child.is_dir():
                 _rmdir(child)
         _rmdir(directory)
+
+
+def _processes(directory: Path) -> set[int]:
+    """In this group and below, but for those of other PID namespaces, which have no number here."""
+    found = set[int]()
+    for file in directory.rglob("cgroup.procs") if directory.is_dir() else ():
+        with contextlib.suppress(OSError):
+            found |= {int(word) for word in file.read_text().split() if word != "0"}
+    return found
 
 
 def pods_of(root: str) -> set[str]:

@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Any
+from typing import Any, TypeVar
 
 from timonel.aio.clock import Clock, Timer, wait_until
 from timonel.client.events import EventRecorder
@@ -46,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 RETRY = 1.0  # first delay after a failure that nothing else will wake us from
 CONFIG_RETRY = 10.0
+T = TypeVar("T")
 RESIZE = ":resize"  # the operation's name
 
 
@@ -81,6 +82,14 @@ def _is_ahead(until: float, now: float) -> bool:
     return now < until <= now + backoff.LIMIT
 
 
+async def _outcome(call: Coroutine[Any, Any, T]) -> T | Exception:
+    """A failure is an outcome: it is for whoever asked, if that is still somebody."""
+    try:
+        return await call
+    except Exception as e:
+        return e
+
+
 class PodRunner:
     """`run` lives as long as the pod matters here: until its object is gone and nothing is left of it."""
 
@@ -92,6 +101,7 @@ class PodRunner:
         self.resize = PodResize(self, pod, around, preparation, is_new=not runtime.containers)
         self.pod = self.resize.effective(pod)  # with the resources that it was given
         self._preparation = preparation
+        preparation.to_its_end = self._to_its_end
         self._worker = podworker.Worker()
         self._wake = asyncio.Event()
         self._wake.set()
@@ -99,6 +109,7 @@ class PodRunner:
         self._due = 0.0
         self._group: asyncio.TaskGroup | None = None
         self._operations: dict[str, asyncio.Task[None]] = {}
+        self._calls: set[asyncio.Task[Any]] = set()  # that go on when their operation is cancelled
         self._kill: asyncio.Task[None] | None = None
         self._references_new = asyncio.Event()
         self._refresh_again = False
@@ -389,11 +400,15 @@ class PodRunner:
                 logger.exception("Operation failed", extra={"pod": self.uid, "what": name})
                 self._retry_at[name] = self._clock.now() + CONFIG_RETRY
                 await self.sight.take_stock(name)
-            finally:
-                self._operations.pop(name, None)
-                self._wake.set()
 
-        self._operations[name] = self._group.create_task(operation(), name=f"{self.uid} {name}")
+        def done(_: asyncio.Task[None]) -> None:  # also of one that was cancelled before it began
+            work.close()
+            self._operations.pop(name, None)
+            self._wake.set()
+
+        task = self._group.create_task(operation(), name=f"{self.uid} {name}")
+        self._operations[name] = task
+        task.add_done_callback(done)
 
     def spawn_background(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         """A task that lives as long as the pod, unless it is cancelled before."""
@@ -469,7 +484,7 @@ class PodRunner:
         sandbox = self.runtime.sandbox
         assert sandbox is not None
         try:
-            await self._around.runtime.start_container(container_id)
+            await self._to_its_end(self._around.runtime.start_container(container_id))
         except RuntimeFailure as e:
             self._waiting[name] = ("RunContainerError", e.message)
             records.record(self.pod, "Warning", "Failed", f"Error: {e.message}", container=name)
@@ -511,6 +526,18 @@ class PodRunner:
             raise RuntimeFailure("the sandbox is gone")
         target = self._target(spec)
         return await self._preparation.create_container(sandbox, spec, attempt, image, target)
+
+    async def _to_its_end(self, call: Coroutine[Any, Any, T]) -> T:
+        """A call that must not break off in the middle, since the runtime would lose sight of what it has begun: when
+        the operation is cancelled it goes on, and whoever ends the pod waits for it."""
+        assert self._group is not None
+        task = self._group.create_task(_outcome(call), name=f"{self.uid} call of the runtime")
+        self._calls.add(task)
+        task.add_done_callback(self._calls.discard)
+        outcome = await asyncio.shield(task)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     def _target(self, spec: Mapping[str, Any]) -> str:
         """The id of the container that an ephemeral one looks into, if it names one."""
@@ -587,6 +614,8 @@ class PodRunner:
         self._kill = self._group.create_task(self._kill_pod(grace), name=f"{self.uid} kill")
 
     async def _kill_pod(self, grace: float) -> None:
+        if self._calls:
+            await asyncio.wait(self._calls)
         await self._ending.stop_all(grace)
         self._probes.close()
         self._worker, orders = podworker.step(self._worker, podworker.ContainersGone())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,13 @@ def _leftovers(room: Path, cgroup_root: str) -> set[str]:
     return cgroups.pods_of(cgroup_root) | {entry.name for entry in room.iterdir()}
 
 
+async def _awaited(call: Coroutine[Any, Any, str]) -> str:
+    return await call
+
+
 class Preparation:
+    """`to_its_end` awaits a call of the runtime that must not break off in the middle; the runner sets it."""
+
     def __init__(self, shop: Workshop, pod: Callable[[], Object]) -> None:
         self._shop = shop
         self._current = pod
@@ -105,6 +111,7 @@ class Preparation:
         self._root: Path | None = None
         self._volumes: PodVolumes | None = None
         self._held: References | None = None
+        self.to_its_end: Callable[[Coroutine[Any, Any, str]], Awaitable[str]] = _awaited
 
     def open(self) -> None:
         """Once the pod is known: find its place, and watch what it refers to."""
@@ -144,7 +151,8 @@ class Preparation:
             await shop.threads.run(
                 self._make_directories, pod, config.cgroup_parent, config.log_directory, shop.node.pids_limit
             )
-        sandbox_id = await shop.runtime.run_sandbox(config, await self._runtime_handler(pod))
+        handler = await self._runtime_handler(pod)
+        sandbox_id = await self.to_its_end(shop.runtime.run_sandbox(config, handler))
         return await shop.runtime.sandbox_status(sandbox_id)
 
     async def resize_group(self, before: Object, after: Object, *, done: bool) -> None:
@@ -279,9 +287,8 @@ class Preparation:
             {**gear.annotations, **self._cpu_annotation(pod, spec)},
         )
         config = podspec.container_config(pod, spec, parts, shop.node)
-        made = await shop.runtime.create_container(
-            sandbox.id, config, podspec.sandbox_config(pod, sandbox.attempt, shop.node)
-        )
+        within = podspec.sandbox_config(pod, sandbox.attempt, shop.node)
+        made = await self.to_its_end(shop.runtime.create_container(sandbox.id, config, within))
         if shop.room is not None:
             await shop.threads.run(loglinks.add, shop.node.log_root, pod, config, made)
         return made
