@@ -7,6 +7,7 @@ and waits for what it needs; cancelling stops it all and leaves the containers r
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -48,8 +49,12 @@ async def run_agent(config: AgentConfig) -> None:
         _transport(config, "dns", clock) as for_dns,
     ):
         routing, naming = (InformerFactory(t, clock, builtin()) for t in (for_proxy, for_dns))
+        agent = NodeAgent(
+            _node_config(config), node, Containerd(_socket(config), clock), clock, storage=storage
+        )
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, agent.shut_down)
         services: list[Service] = [
-            NodeAgent(_node_config(config), node, Containerd(_socket(config), clock), clock, storage=storage),
+            agent,
             Proxy(
                 informers=routing,
                 network=Network(config.proxy_table, config.cluster_cidr),

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from timonel.aio.clock import Clock
+from timonel.aio.clock import Clock, wait_until
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import AlreadyExists, Conflict, NotFound, StatusError
 from timonel.node import nodestatus
@@ -46,11 +46,16 @@ class Heartbeat:
         self._observe = observe
         self._sent_at = 0.0
         self._node: Object = {}
+        self._news = asyncio.Event()
 
     @property
     def node(self) -> Object:
         """The Node as last seen."""
         return self._node
+
+    def tell(self) -> None:
+        """Something about the node is new: say it now."""
+        self._news.set()
 
     async def register(self) -> None:
         """Until it succeeds: the Node exists with our labels and status."""
@@ -102,7 +107,8 @@ class Heartbeat:
 
     async def _report_for_ever(self) -> None:
         while True:
-            await self._clock.sleep(STATUS_CHECK if self._is_ready() else UNREADY_CHECK)
+            await wait_until(self._clock, self._news, STATUS_CHECK if self._is_ready() else UNREADY_CHECK)
+            self._news.clear()
             try:
                 await self._send(await self._observe())
             except NotFound:

@@ -32,7 +32,8 @@ def doomed(
     wanted: int,
     age: float = MINIMUM_AGE,
 ) -> list[Image]:
-    """The longest unused first, until `wanted` bytes are free. Never one in use, the sandbox's own, or one younger than `age` seconds."""
+    """The longest unused first, until `wanted` bytes are free. Never one in use, the sandbox's own, or one younger than
+    `age` seconds."""
     candidates = [
         image
         for image in images

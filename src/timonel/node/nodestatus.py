@@ -67,6 +67,7 @@ class Observed:
     )  # conditions that are true: MemoryPressure, DiskPressure, PIDPressure
     volumes_in_use: Sequence[str] = ()  # of CSI drivers
     tells_handlers: bool = False  # a runtime that has handlers
+    problem: str = ""  # of the node's own, for which it is not ready
     devices: Mapping[str, tuple[int, int] | None] = field(default_factory=dict)
     # resource of a device plugin -> how many there are and are well; None: its plugin is gone for good
 
@@ -233,6 +234,8 @@ def _ready(seen: Observed) -> dict[str, Any]:
                     else (f"container runtime not ready: {condition.type}")
                 )
                 problems.append(f"{what}=false reason:{condition.reason} message:{condition.message}")
+    if seen.problem:
+        problems.append(seen.problem)
     if problems:
         message = problems[0] if len(problems) == 1 else f"[{', '.join(problems)}]"
         return {"type": "Ready", "status": "False", "reason": "KubeletNotReady", "message": message}

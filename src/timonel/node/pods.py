@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from timonel.aio.clock import Clock, upkeep
 from timonel.client.transport import Resource
-from timonel.node import admission, cpus, manifests, resizing, staticpods
+from timonel.node import admission, cpus, manifests, resizing, shutdown, staticpods
 from timonel.node.cpus import CpuPool
 from timonel.node.cri.errors import RuntimeFailure
 from timonel.node.cri.runtime import Container, ContainerState, Resources, Sandbox
@@ -175,6 +175,9 @@ class Pods:
         phase = (runner.pod.get("status") or {}).get("phase", "Pending")
         if phase not in ("Pending", "Unknown"):
             return
+        if self._shop.is_closing():
+            self._refuse(runner, admission.Refusal(shutdown.REFUSED, shutdown.WHY_REFUSED))
+            return
         allocatable = self._shop.allocatable()
         pressures = self._shop.pressures()
         is_easy = admission.fits_anywhere(runner.pod) and not pressures
@@ -184,11 +187,14 @@ class Pods:
         while refusal is not None and self._make_room(runner, refusal):
             refusal = self._refusal(runner, allocatable)
         if refusal is not None:
-            message = refusal.message.removeprefix("Pod was rejected: ")
-            self._around.records.record(runner.pod, "Warning", refusal.reason, message)
-            runner.end(Ending(refusal.reason, refusal.message))
+            self._refuse(runner, refusal)
             return
         self._assign(runner)
+
+    def _refuse(self, runner: PodRunner, refusal: admission.Refusal) -> None:
+        message = refusal.message.removeprefix(admission.REJECTED)
+        self._around.records.record(runner.pod, "Warning", refusal.reason, message)
+        runner.end(Ending(refusal.reason, refusal.message))
 
     def _assign(self, runner: PodRunner) -> None:
         """Devices and processors of its own, which the pod has from its admission to its end."""

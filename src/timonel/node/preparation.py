@@ -70,6 +70,7 @@ class Workshop:
     cpus: CpuPool | None = None  # None: all containers may use all processors
     spread: Callable[[], None] = lambda: None  # the processors that containers share are others now
     pressures: Callable[[], frozenset[str]] = frozenset  # the node's conditions of that kind
+    is_closing: Callable[[], bool] = bool  # the machine is going to shut down
 
     async def clear(self, uid: str, runtime: PodRuntime) -> None:
         """Remove the directories of a pod of which only the runtime still knew."""

@@ -17,7 +17,7 @@ from timonel.aio.clock import Clock, outside, upkeep
 from timonel.aio.threads import Threads
 from timonel.client.events import EventRecorder
 from timonel.client.transport import Resource, Transport
-from timonel.node import api, diskusage, machine, nodestatus, pressure
+from timonel.node import api, diskusage, logind, machine, nodestatus, pressure, shutdown
 from timonel.node.access import Reviews
 from timonel.node.cpus import CpuPool
 from timonel.node.cri.errors import RuntimeFailure
@@ -40,6 +40,7 @@ from timonel.node.pods import Pods
 from timonel.node.podspec import NodeFacts
 from timonel.node.preparation import Workshop
 from timonel.node.probes import HopefulProber, NetworkProber
+from timonel.node.shutdown import Period, Shutdown
 from timonel.node.staticpods import ManifestFolder, Mirrors
 from timonel.node.statuswriter import StatusWriter
 from timonel.node.tokens import Tokens
@@ -81,6 +82,7 @@ class NodeConfig:
     pids_limit: int = 0  # of each pod; 0 is none
     static_pods: Path | None = None  # the folder of manifests; None: `manifests` in the node's directory
     eviction: pressure.Settings = field(default_factory=lambda: pressure.settings({}))
+    shutdown: tuple[Period, ...] = ()  # none: pods go down with the machine
     is_simulated: bool = False
     machine: Machine | None = None
 
@@ -118,6 +120,12 @@ class NodeAgent:
         self._csi: CsiVolumes | None = None
         self._devices: DeviceManager | None = None
         self._cpus: CpuPool | None = None
+        self._shutdown: Shutdown | None = None
+
+    def shut_down(self) -> None:
+        """The machine is going down: pods end within their times, if any are configured."""
+        if self._shutdown is not None:
+            self._shutdown.begin()
 
     async def run(self, ready: asyncio.Event) -> None:
         threads = Threads(f"node-{self._config.name}", 2)
@@ -184,6 +192,7 @@ class NodeAgent:
             devices=self._devices,
             cpus=self._cpus,
             spread=lambda: pods_box[0].spread(),
+            is_closing=lambda: self._shutdown is not None and self._shutdown.is_under_way,
         )
         folder = ManifestFolder(self._manifests(), config.name, clock, threads)
         mirrors = Mirrors(self._transport, clock, statuses, lambda: heartbeat.node or None)
@@ -198,6 +207,12 @@ class NodeAgent:
             group.create_task(pods.run(taken_up), name="pods")  # static pods wait for nobody
             await heartbeat.register()
             group.create_task(heartbeat.run(), name="heartbeat")
+            ending = self._shutdown = Shutdown(
+                config.shutdown, clock, recorder, pods.runners, lambda: heartbeat.node, heartbeat.tell
+            )
+            group.create_task(ending.run(), name="shutdown")
+            if config.shutdown and not config.is_simulated and logind.is_there():
+                group.create_task(logind.Logind(ending, clock).run(), name="logind")
             if not config.is_simulated:
                 assert self._devices is not None
                 registry = PluginRegistry(
@@ -316,7 +331,12 @@ class NodeAgent:
             volumes_in_use=in_use,
             devices=self._devices.counts() if self._devices is not None else {},
             tells_handlers=not self._config.is_simulated,
+            problem=self._problem(),
         )
+
+    def _problem(self) -> str:
+        is_closing = self._shutdown is not None and self._shutdown.is_under_way
+        return shutdown.NOT_READY if is_closing else ""
 
     def _pressures(self) -> frozenset[str]:
         return self._evictions.conditions if self._evictions is not None else frozenset()
