@@ -20,6 +20,7 @@ from timonel.distro.cluster import ADMIN, Cluster, Secrets
 from timonel.distro.config import ClusterConfig
 from timonel.distro.simulated import Simulation, first_nodes
 from timonel.machinery.errors import Conflict, StatusError, TooManyRequests
+from timonel.node.localpath import PROVISIONER
 from timonel.node.simulation.stages import Stages, read
 from timonel.objects.meta import Key, Object
 from timonel.store.memory import MemoryStore
@@ -161,6 +162,38 @@ async def test_a_job_ends_and_what_crashes_is_tried_again() -> None:
             return bad.get("failed") == 2 and good.get("succeeded") == 1
 
         await world.until(are_over, within=300)
+
+
+async def test_claims_get_volumes_where_their_pods_go_and_lose_them() -> None:
+    storage_class = {
+        "metadata": {"name": "standard"},
+        "provisioner": PROVISIONER,
+        "volumeBindingMode": "WaitForFirstConsumer",
+    }
+    claim = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+    async with simulated(5) as (world, _, _):
+        await world.client.create("storageclasses.storage.k8s.io", storage_class)
+        await world.create(
+            "persistentvolumeclaims",
+            {"metadata": {"name": "data"}, "spec": {**claim, "storageClassName": "standard"}},
+        )
+        volumes = [{"name": "data", "persistentVolumeClaim": {"claimName": "data"}}]
+        pod = template(volumes=volumes) | {"metadata": {"name": "web", "labels": {"app": "web"}}}
+        await world.create("pods", pod)
+
+        await world.until(world.ready_pods)
+        (volume,) = await world.all("persistentvolumes", "")
+        (running,) = await world.ready_pods()
+        terms = volume["spec"]["nodeAffinity"]["required"]["nodeSelectorTerms"]
+        assert terms[0]["matchExpressions"][0]["values"] == [running["spec"]["nodeName"]]
+
+        await world.delete("pods", "web")
+        await world.delete("persistentvolumeclaims", "data")
+
+        async def are_gone() -> bool:
+            return not await world.all("persistentvolumes", "")
+
+        await world.until(are_gone)
 
 
 async def test_a_node_that_is_switched_off_is_given_up_and_comes_back() -> None:

@@ -414,3 +414,14 @@ def test_a_large_zone_is_emptied_slowly() -> None:
 
     assert zones.outlook(everyone[0], everyone, START) == zones.Outlook(pace=zones.SLOW_PACE)
     assert zones.outlook(everyone[3], everyone, START).wait == 3 * zones.SLOW_PACE
+
+
+def test_the_heartbeat_of_a_node_without_a_range_is_no_news() -> None:
+    (_, of_nodes) = node_ipam(["10.42.0.0/20"]).watches
+    before, after = node("a"), node("a")
+    after["status"] = {"conditions": [{"type": "Ready", "lastHeartbeatTime": "2026-11-25T00:00:00Z"}]}
+    with_range = node("a") | {"spec": {"podCIDRs": ["10.42.0.0/24"]}}
+
+    assert of_nodes.matters is not None
+    assert not of_nodes.matters(before, after)
+    assert of_nodes.matters(before, with_range)

@@ -50,6 +50,11 @@ def _everyone(node: Object, cache: Cache) -> Iterable[Key]:
     return () if is_settled else (SINGLETON,)
 
 
+def _matters(old: Object, new: Object) -> bool:
+    """What a node says of itself does not: where all ranges are taken, its heartbeats would be told of that each."""
+    return _ranges(old) != _ranges(new) or is_deleting(old) != is_deleting(new)
+
+
 def observe(desired: Object, cache: Cache) -> Sequence[Object]:
     return cache.list("nodes")
 
@@ -90,7 +95,7 @@ def node_ipam(
     return ControllerType(
         name="node-controller",
         component="cidrAllocator",
-        watches=(Watch("namespaces", wakes=nobody), Watch("nodes", wakes=_everyone)),
+        watches=(Watch("namespaces", wakes=nobody), Watch("nodes", wakes=_everyone, matters=_matters)),
         observe=observe,
         reconcile=reconcile,
         workers=1,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,6 +77,7 @@ class Simulation:
         transport = through(cluster.transport_for(user, keeps=False))
         self.engine = NodeSimulator(transport, cluster.clock, make=make, stages=stages)
         self._door = NodeDoor(self.engine, cluster.clock)
+        self._storage = SimulatedStorage(cluster, self.engine.nodes)
         self._nearby = cluster.nearby_nodes
         self.engine.listeners.append(self._changed)
 
@@ -87,7 +88,7 @@ class Simulation:
             self._nearby.pop(node, None)
 
     async def run(self, ready: asyncio.Event) -> None:
-        async with running_together(self._door, self.engine):
+        async with running_together(self._door, self.engine, self._storage):
             ready.set()
             await asyncio.Event().wait()
 
@@ -108,7 +109,7 @@ def first_nodes(config: ClusterConfig) -> list[Object]:
 def simulated_nodes(cluster: Cluster, numbers: Sequence[int]) -> list[Service]:
     """Nodes with an agent each, and what they share."""
     names = [node_name(cluster.config, number) for number in numbers]
-    return [SimulatedStorage(cluster, names), *(simulated_node(cluster, number) for number in numbers)]
+    return [SimulatedStorage(cluster, frozenset(names)), *(simulated_node(cluster, number) for number in numbers)]
 
 
 def simulated_node(cluster: Cluster, number: int) -> NodeAgent:
@@ -138,16 +139,16 @@ def simulated_node(cluster: Cluster, number: int) -> NodeAgent:
 
 
 class SimulatedStorage:
-    """Volumes of claims that were scheduled to `nodes`; nothing is made on the disk."""
+    """Volumes of claims that were scheduled to `nodes`, whichever these are by then; nothing is made on the disk."""
 
     name = "simulated storage"
 
-    def __init__(self, cluster: Cluster, nodes: Iterable[str]) -> None:
+    def __init__(self, cluster: Cluster, nodes: Container[str]) -> None:
         user = User(f"system:serviceaccount:kube-system:{PROVISIONER}", SERVICE_ACCOUNTS)
         transport = cluster.transport_for(user)
         self._recorder = EventRecorder(transport, cluster.clock, PROVISIONER)
         self._provisioner = LocalPathProvisioner(
-            transport, cluster.clock, self._recorder, frozenset(nodes), Path("/simulated"), on_disk=False
+            transport, cluster.clock, self._recorder, nodes, Path("/simulated"), on_disk=False
         )
 
     async def run(self, ready: asyncio.Event) -> None:
