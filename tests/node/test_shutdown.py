@@ -15,10 +15,11 @@ from tests.node.fake_api import FakeApi
 from tests.node.test_agent import MACHINE, LoopClock, status
 from timonel.aio.clock import SystemClock
 from timonel.aio.lifecycle import running
-from timonel.node import flags, logind, shutdown
+from timonel.node import flags, logind, shutdown, shutdownplan
 from timonel.node.cri.simulated import SimulatedRuntime
 from timonel.node.shell import NodeAgent, NodeConfig
-from timonel.node.shutdown import Period, Shutdown
+from timonel.node.shutdown import Shutdown
+from timonel.node.shutdownplan import Period
 
 CRITICAL = 2_000_000_000
 
@@ -64,7 +65,7 @@ def test_the_less_important_end_first_and_nobody_is_left_out() -> None:
         pod(name=str(p), uid=str(p), priority=p) for p in (CRITICAL + 1000, 5000, 1000, 999, -5, CRITICAL)
     ]
 
-    found = shutdown.groups(periods, pods)
+    found = shutdownplan.groups(periods, pods)
 
     assert [(p.priority, [x["metadata"]["name"] for x in group]) for p, group in found] == [
         (0, ["999", "-5"]),
@@ -75,7 +76,7 @@ def test_the_less_important_end_first_and_nobody_is_left_out() -> None:
 
 @pytest.mark.parametrize(("own", "seconds", "found"), [(30, 10, 10), (3, 10, 3), (0, 10, 0)])
 def test_no_pod_gets_more_time_than_it_asks_for(own: int, seconds: int, found: int) -> None:
-    assert shutdown.grace(pod(terminationGracePeriodSeconds=own), Period(0, seconds)) == found
+    assert shutdownplan.grace(pod(terminationGracePeriodSeconds=own), Period(0, seconds)) == found
 
 
 class Node:
@@ -126,7 +127,7 @@ async def test_a_node_that_shuts_down_says_so_ends_its_pods_and_takes_no_others(
     assert between["phase"] == "Running"  # those it comes after have their time
     for name in ("plain", "vital"):
         ended = status(node.api, name)
-        assert (ended["reason"], ended["message"]) == (shutdown.REASON, shutdown.MESSAGE)
+        assert (ended["reason"], ended["message"]) == (shutdownplan.REASON, shutdownplan.MESSAGE)
         disruption = next(c for c in ended["conditions"] if c["type"] == "DisruptionTarget")
         assert (disruption["status"], disruption["reason"]) == ("True", "TerminationByKubelet")
     late = status(node.api, "late")

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from timonel.aio.clock import Clock, upkeep
 from timonel.client.transport import Resource
-from timonel.node import admission, cpus, manifests, resizing, shutdown, staticpods
+from timonel.node import admission, cpus, manifests, resizing, shutdownplan, staticpods
 from timonel.node.cpus import CpuPool
 from timonel.node.cri.errors import RuntimeFailure
 from timonel.node.cri.runtime import Container, ContainerState, Resources, Sandbox
@@ -176,7 +176,7 @@ class Pods:
         if phase not in ("Pending", "Unknown"):
             return
         if self._shop.is_closing():
-            self._refuse(runner, admission.Refusal(shutdown.REFUSED, shutdown.WHY_REFUSED))
+            self._refuse(runner, admission.Refusal(shutdownplan.REFUSED, shutdownplan.WHY_REFUSED))
             return
         allocatable = self._shop.allocatable()
         pressures = self._shop.pressures()

@@ -17,7 +17,7 @@ from timonel.aio.clock import Clock, outside, upkeep
 from timonel.aio.threads import Threads
 from timonel.client.events import EventRecorder
 from timonel.client.transport import Resource, Transport
-from timonel.node import api, diskusage, logind, machine, nodestatus, pressure, shutdown
+from timonel.node import api, diskusage, logind, machine, nodestatus, pressure, shutdownplan
 from timonel.node.access import Reviews
 from timonel.node.cpus import CpuPool
 from timonel.node.cri.errors import RuntimeFailure
@@ -40,7 +40,8 @@ from timonel.node.pods import Pods
 from timonel.node.podspec import NodeFacts
 from timonel.node.preparation import Workshop
 from timonel.node.probes import HopefulProber, NetworkProber
-from timonel.node.shutdown import Period, Shutdown
+from timonel.node.shutdown import Shutdown
+from timonel.node.shutdownplan import Period
 from timonel.node.staticpods import ManifestFolder, Mirrors
 from timonel.node.statuswriter import StatusWriter
 from timonel.node.tokens import Tokens
@@ -336,7 +337,7 @@ class NodeAgent:
 
     def _problem(self) -> str:
         is_closing = self._shutdown is not None and self._shutdown.is_under_way
-        return shutdown.NOT_READY if is_closing else ""
+        return shutdownplan.NOT_READY if is_closing else ""
 
     def _pressures(self) -> frozenset[str]:
         return self._evictions.conditions if self._evictions is not None else frozenset()

@@ -49,7 +49,7 @@ class PodResources:
                 if (meta["name"], meta["namespace"]) == (request.pod_name, request.pod_namespace):
                     return pb.GetPodResourcesResponse(pod_resources=self._of(pod))
             why = f"pod {request.pod_name} in namespace {request.pod_namespace} not found"
-            await context.abort(grpc.StatusCode.NOT_FOUND, why)
+            return await context.abort(grpc.StatusCode.NOT_FOUND, why)
 
         def method(handler: Any, request: Any) -> Any:
             return grpc.unary_unary_rpc_method_handler(
