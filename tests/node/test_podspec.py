@@ -208,3 +208,13 @@ def test_a_sidecar_goes_no_sooner_than_those_it_serves() -> None:
 
     assert oom_score_adj(served, served["spec"]["containers"][0], 1 << 30) == 500
     assert oom_score_adj(served, side, 1 << 30) == 500
+
+
+def test_the_pod_s_own_resources_bound_containers_that_have_no_bound() -> None:
+    whole = {"requests": {"memory": "512Mi"}, "limits": {"cpu": "2", "memory": "512Mi"}}
+    own = container("own", resources={"limits": {"cpu": "500m"}, "requests": {"memory": "256Mi"}})
+    bounded = pod(container(), own, resources=whole, status={"qosClass": "Burstable"})
+    first, second = (resources_of(bounded, c, 1 << 30) for c in bounded["spec"]["containers"])
+
+    assert (first.cpu_quota, first.memory_limit, first.oom_score_adj) == (200_000, 512 << 20, 875)
+    assert (second.cpu_quota, second.memory_limit, second.oom_score_adj) == (50_000, 512 << 20, 625)

@@ -33,7 +33,7 @@ def own(owner: Mapping[str, Any], side: str) -> Amounts:
 def requests(pod: Object) -> Amounts:
     """What the node must have free for the pod."""
     spec = pod["spec"]
-    found = _together(spec, "requests") | own(spec, "requests")
+    found = together(spec, "requests") | own(spec, "requests")
     for name, text in (spec.get("overhead") or {}).items():
         found[name] = found.get(name, 0) + amount(str(text), name)
     return found
@@ -44,14 +44,15 @@ def limits(pod: Object) -> Amounts:
     spec = pod["spec"]
     containers = [*spec["containers"], *(spec.get("initContainers") or ())]
     bounded = set.intersection(*({n for n, a in own(c, "limits").items() if a} for c in containers))
-    found = {n: a for n, a in _together(spec, "limits").items() if n in bounded} | own(spec, "limits")
+    found = {n: a for n, a in together(spec, "limits").items() if n in bounded} | own(spec, "limits")
     for name, text in (spec.get("overhead") or {}).items():
         if name in found:
             found[name] += amount(str(text), name)
     return found
 
 
-def _together(spec: Mapping[str, Any], side: str) -> Amounts:
+def together(spec: Mapping[str, Any], side: str) -> Amounts:
+    """Of all containers, as they run one after another and beside each other."""
     beside, highest = Amounts(), Amounts()
     for c in spec.get("initContainers") or ():
         wanted = _sum((beside, own(c, side)))

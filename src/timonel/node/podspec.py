@@ -329,6 +329,10 @@ def verify_run_as_non_root(pod: Object, container: Mapping[str, Any], image: Ima
 def resources_of(pod: Object, container: Mapping[str, Any], memory_capacity: int) -> Resources:
     resources = container.get("resources") or {}
     requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
+    whole = (pod["spec"].get("resources") or {}).get(
+        "limits"
+    ) or {}  # bounds each container that has no bound
+    limits = {**{name: whole[name] for name in ("cpu", "memory") if name in whole}, **limits}
     cpu_request, cpu_limit = amounts.milli(requests.get("cpu")), amounts.milli(limits.get("cpu"))
     return Resources(
         cpu_shares=cpu_shares(cpu_request or cpu_limit),
@@ -366,14 +370,25 @@ def oom_score_adj(pod: Object, container: Mapping[str, Any], memory_capacity: in
         return -997
     if qos == "BestEffort":
         return 1000
-    adjusted = _burstable_score(container, memory_capacity)
+    share = _share_of_pod(pod["spec"])
+    adjusted = _burstable_score(container, share, memory_capacity)
     if podresources.is_sidecar(container):  # it goes no sooner than those that it serves
-        adjusted = min(adjusted, *(_burstable_score(c, memory_capacity) for c in pod["spec"]["containers"]))
+        others = pod["spec"]["containers"]
+        adjusted = min(adjusted, *(_burstable_score(c, share, memory_capacity) for c in others))
     return adjusted
 
 
-def _burstable_score(container: Mapping[str, Any], memory_capacity: int) -> int:
-    requested = podresources.own(container, "requests").get("memory", 0)
+def _share_of_pod(spec: Mapping[str, Any]) -> int:
+    """What each container has of the memory that the pod requests as a whole, beyond its containers' requests."""
+    whole = podresources.own(spec, "requests").get("memory", 0)
+    if not whole:
+        return 0
+    of_containers = podresources.together(spec, "requests").get("memory", 0)
+    return (whole - of_containers) // (len(spec["containers"]) + len(spec.get("initContainers") or ()))
+
+
+def _burstable_score(container: Mapping[str, Any], share: int, memory_capacity: int) -> int:
+    requested = podresources.own(container, "requests").get("memory", 0) + share
     return max(min(1000 - 1000 * requested // max(memory_capacity, 1), 999), 3)
 
 

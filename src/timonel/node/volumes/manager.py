@@ -8,7 +8,7 @@ in a worker thread. Secrets and tokens live on a tmpfs. Everything is below the 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from timonel.node.volumes import (
     empty_dir,
     host_path,
     mounts,
+    nfs,
     ownership,
     persistent_claim,
     projected,
@@ -45,6 +46,20 @@ def read_only(pod: Object) -> frozenset[str]:
         or "image" in volume
         or any((volume.get(kind) or {}).get("readOnly") for kind in ("persistentVolumeClaim", "nfs", "csi"))
     )
+
+
+def _of_nfs(
+    context: Context, volume: Mapping[str, Any]
+) -> tuple[str, Mapping[str, Any], Sequence[str]] | None:
+    """The name of its place, the source and mount options."""
+    if "nfs" in volume:
+        return volume["name"], volume["nfs"], ()
+    if "persistentVolumeClaim" not in volume and "ephemeral" not in volume:
+        return None
+    pv = persistent_claim.volume_of(context, volume)
+    if "nfs" not in pv["spec"]:
+        return None
+    return str(pv["metadata"]["name"]), pv["spec"]["nfs"], pv["spec"].get("mountOptions") or ()
 
 
 def _of_csi(context: Context, volume: Mapping[str, Any]) -> csi.Wanted | None:
@@ -74,6 +89,7 @@ class PodVolumes:
     async def set_up(self, context: Context) -> None:
         """All volumes of the pod; safe to repeat."""
         written = await self._compute(context)
+        await self._threads.run(self._make_root)
         published = await self._publish(context)
         self.paths = await self._threads.run(self._make, context, written, published)
 
@@ -89,10 +105,16 @@ class PodVolumes:
         await self._threads.run(self._remove)
 
     async def _publish(self, context: Context) -> dict[str, str]:
-        """Volumes of CSI drivers, by name: where they are."""
+        """Volumes that others provide, by name: where they are."""
         found = dict[str, str]()
         for volume in context.pod["spec"].get("volumes") or ():
             try:
+                if (remote := _of_nfs(context, volume)) is not None:
+                    name, source, options = remote
+                    path = self._root / "volumes" / "nfs" / name
+                    await nfs.set_up(path, source, options)
+                    found[volume["name"]] = str(path)
+                    continue
                 wanted = _of_csi(context, volume)
                 if wanted is None:
                     continue
@@ -129,11 +151,13 @@ class PodVolumes:
         kind = next((k for k in volume if k != "name"), "emptyDir")
         return self._root / "volumes" / kind / str(volume["name"])
 
+    def _make_root(self) -> None:
+        self._root.mkdir(0o711, parents=True, exist_ok=True)
+
     def _make(
         self, context: Context, written: Mapping[str, Files], published: Mapping[str, str]
     ) -> dict[str, str]:
         paths = dict(published)
-        self._root.mkdir(0o711, parents=True, exist_ok=True)
         for volume in context.pod["spec"].get("volumes") or ():
             name = volume["name"]
             if name in published:

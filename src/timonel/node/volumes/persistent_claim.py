@@ -44,5 +44,5 @@ def _path(pv: Mapping[str, Any]) -> str:
             raise VolumeError(f'path "{source["path"]}" does not exist')
         return str(source["path"])
     raise VolumeError(
-        f"no volume plugin matched PV {pv['metadata']['name']}: only csi, local and hostPath are known here"
+        f"no volume plugin matched PV {pv['metadata']['name']}: only csi, nfs, local and hostPath are known here"
     )
