@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -288,3 +289,19 @@ async def test_a_driver_that_fails_to_unpublish_is_asked_again(bench: Bench) -> 
     assert waits
     assert bench.driver.methods().count("NodeUnpublishVolume") == 2
     assert of_claim(PV, VOLUME).handle == "h1"
+
+
+async def test_a_block_volume_is_a_device_and_no_directory(bench: Bench) -> None:
+    bench.has_driver(attachRequired=False)
+    block = {**PV, "spec": {**PV["spec"], "volumeMode": "Block"}}
+    context = replace(bench.context(), claims={"c": (CLAIM, block)})
+    volumes = bench.pod_volumes()
+    await volumes.set_up(context)
+    await bench.pod_volumes().tear_down()
+
+    (_, stage), (_, publish), (_, unpublish), (_, unstage) = bench.driver.calls
+    devices = bench.root / "plugins" / "kubernetes.io" / "csi" / "volumeDevices"
+    assert volumes.paths["data"] == publish["target_path"] == unpublish["target_path"]
+    assert publish["target_path"] == str(devices / "publish" / "pv" / UID)
+    assert stage["staging_target_path"] == unstage["staging_target_path"] == str(devices / "staging" / "pv")
+    assert stage["volume_capability"].HasField("block")

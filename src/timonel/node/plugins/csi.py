@@ -34,6 +34,7 @@ class Access:
     fs_type: str = ""
     flags: tuple[str, ...] = ()
     group: str = ""
+    is_block: bool = False
 
 
 class CsiDriver:
@@ -145,6 +146,8 @@ def _capability(access: Access) -> Any:
         fs_type=access.fs_type, mount_flags=access.flags, volume_mount_group=access.group
     )
     mode = pb.VolumeCapability.AccessMode(mode=access.mode)
+    if access.is_block:
+        return pb.VolumeCapability(block=pb.VolumeCapability.BlockVolume(), access_mode=mode)
     return pb.VolumeCapability(mount=mount, access_mode=mode)
 
 

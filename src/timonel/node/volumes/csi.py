@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import json
 import logging
@@ -51,6 +52,18 @@ class Wanted:
     options: Sequence[str]
     is_ephemeral: bool
     read_only: bool
+    is_block: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What is noted of a volume of a pod: `place` is where. `staged` is empty for a driver that does not stage."""
+
+    place: Path
+    driver: str
+    handle: str
+    target: str
+    staged: str
 
 
 def of_claim(pv: Object, volume: Mapping[str, Any]) -> Wanted:
@@ -65,6 +78,7 @@ def of_claim(pv: Object, volume: Mapping[str, Any]) -> Wanted:
         options=spec.get("mountOptions") or (),
         is_ephemeral=False,
         read_only=bool(source.get("readOnly") or claim.get("readOnly")),
+        is_block=spec.get("volumeMode") == "Block",
     )
 
 
@@ -151,13 +165,15 @@ class CsiVolumes:
                 "not found in the list of registered CSI drivers"
             )
         place = self._root / "pods" / uid_of(pod) / "volumes" / KIND / wanted.spec_name
-        target = place / "mount"
-        if await self._threads.run(mounts.is_mounted, target):
+        target = (
+            self._devices / "publish" / wanted.spec_name / uid_of(pod) if wanted.is_block else place / "mount"
+        )
+        if await self._threads.run(_is_there, target):
             return str(target)
         try:
             settings = await self._settings(name)
             async with self._locks.setdefault(wanted.handle, asyncio.Lock()):
-                await self._publish(context, wanted, driver, settings, place)
+                await self._publish(context, wanted, driver, settings, place, target)
         except PluginFailed as e:
             raise VolumeError(str(e)) from e
         except (StatusError, Unreachable) as e:
@@ -179,6 +195,7 @@ class CsiVolumes:
         driver: CsiDriver,
         settings: Mapping[str, Any],
         place: Path,
+        target: Path,
     ) -> None:
         pod, source = context.pod, wanted.source
         lives = "Ephemeral" if wanted.is_ephemeral else "Persistent"
@@ -199,11 +216,12 @@ class CsiVolumes:
             source.get("fsType") or "",
             tuple(wanted.options),
             str(group) if by_driver else "",
+            wanted.is_block,
         )
         attributes = dict(source.get("volumeAttributes") or {})
         staged = ""
         if not wanted.is_ephemeral and await driver.can(STAGES):
-            staged = str(self.staging(driver.name, wanted.handle))
+            staged = str(self._staging(driver.name, wanted))
             await self._threads.run(_make_directory, Path(staged))
             secrets = await self._secret(source.get("nodeStageSecretRef"), "")
             await driver.stage(
@@ -212,10 +230,10 @@ class CsiVolumes:
         if settings.get("podInfoOnMount"):
             attributes |= pod_info(pod, is_ephemeral=wanted.is_ephemeral)
         attributes |= await self._tokens(context, settings)
-        await self._threads.run(_note, place, driver.name, wanted.handle)
+        await self._threads.run(_note, Published(place, driver.name, wanted.handle, str(target), staged))
         await driver.publish(
             wanted.handle,
-            str(place / "mount"),
+            str(target),
             access,
             staged=staged,
             read_only=wanted.read_only,
@@ -223,12 +241,20 @@ class CsiVolumes:
             secrets=await self._secret(source.get("nodePublishSecretRef"), pod["metadata"]["namespace"]),
             attributes=attributes,
         )
+        if wanted.is_block:
+            return
         if group is not None and owner_is_ours and not by_driver and not wanted.read_only:
             lazily = (pod["spec"].get("securityContext") or {}).get("fsGroupChangePolicy") == "OnRootMismatch"
-            await self._threads.run(_give, place / "mount", group, lazily)
+            await self._threads.run(_give, target, group, lazily)
 
-    def staging(self, driver: str, handle: str) -> Path:
-        digest = hashlib.sha256(handle.encode()).hexdigest()
+    @property
+    def _devices(self) -> Path:
+        return self._root / "plugins" / "kubernetes.io" / "csi" / "volumeDevices"
+
+    def _staging(self, driver: str, wanted: Wanted) -> Path:
+        if wanted.is_block:
+            return self._devices / "staging" / wanted.spec_name
+        digest = hashlib.sha256(wanted.handle.encode()).hexdigest()
         return self._root / "plugins" / "kubernetes.io" / "csi" / driver / digest / "globalmount"
 
     async def _attached(self, wanted: Wanted, driver: str) -> Mapping[str, str]:
@@ -269,24 +295,19 @@ class CsiVolumes:
     async def unpublish(self, uid: str) -> None:
         """All volumes of a pod. A driver that does not answer is asked again for a while; then its mounts are taken
         from it, since the pod could never go otherwise."""
-        for place, driver, handle in await self._threads.run(_noted, self._root / "pods" / uid):
-            async with self._locks.setdefault(handle, asyncio.Lock()):
-                await self._unpublish(place, driver, handle)
-            self._locks.pop(handle, None)
+        for found in await self._threads.run(_noted, self._root / "pods" / uid):
+            async with self._locks.setdefault(found.handle, asyncio.Lock()):
+                await self._unpublish(found)
+            self._locks.pop(found.handle, None)
 
-    async def _unpublish(self, place: Path, driver: str, handle: str) -> None:
-        target = str(place / "mount")
-        await self._insist(driver, f"unpublish of {handle}", lambda d: d.unpublish(handle, target))
-        await self._threads.run(_forget, place)
-        if handle not in await self._threads.run(_handles, self._root / "pods", driver):
-            await self._unstage(driver, handle)
-
-    async def _unstage(self, name: str, handle: str) -> None:
-        staged = self.staging(name, handle)
-        if not await self._threads.run(staged.is_dir):
-            return
-        await self._insist(name, f"unstage of {handle}", lambda d: d.unstage(handle, str(staged)))
-        await self._threads.run(_clear, staged)
+    async def _unpublish(self, found: Published) -> None:
+        handle, target, staged = found.handle, found.target, found.staged
+        await self._insist(found.driver, f"unpublish of {handle}", lambda d: d.unpublish(handle, target))
+        await self._threads.run(_forget, found)
+        others = await self._threads.run(_all_noted, self._root / "pods")
+        if staged and not any((o.driver, o.handle) == (found.driver, handle) for o in others):
+            await self._insist(found.driver, f"unstage of {handle}", lambda d: d.unstage(handle, staged))
+            await self._threads.run(_clear, Path(staged))
 
     async def _insist(self, name: str, what: str, call: Any) -> None:
         delay, until = RETRY, self._clock.monotonic() + GIVE_UP
@@ -310,7 +331,7 @@ class CsiVolumes:
     async def in_use(self) -> list[str]:
         """As the node's status names them."""
         found = await self._threads.run(_all_noted, self._root / "pods")
-        return sorted({unique_name(driver, handle) for _, driver, handle in found})
+        return sorted({unique_name(volume.driver, volume.handle) for volume in found})
 
 
 def _make_directory(path: Path) -> None:
@@ -321,42 +342,50 @@ def _give(path: Path, group: int, lazily: bool) -> None:
     ownership.give_to_group(path, group, only_if_root_differs=lazily)
 
 
-def _note(place: Path, driver: str, handle: str) -> None:
-    place.mkdir(0o750, parents=True, exist_ok=True)
-    fresh = place / f"{DATA}.new"
-    fresh.write_text(json.dumps({"driverName": driver, "volumeHandle": handle}))
-    os.replace(fresh, place / DATA)
+def _is_there(target: Path) -> bool:
+    return target.is_block_device() or mounts.is_mounted(target)
 
 
-def _noted(pod: Path) -> list[tuple[Path, str, str]]:
+def _note(published: Published) -> None:
+    published.place.mkdir(0o750, parents=True, exist_ok=True)
+    Path(published.target).parent.mkdir(0o750, parents=True, exist_ok=True)
+    fresh = published.place / f"{DATA}.new"
+    data = {
+        "driverName": published.driver,
+        "volumeHandle": published.handle,
+        "targetPath": published.target,
+        "stagingPath": published.staged,
+    }
+    fresh.write_text(json.dumps(data))
+    os.replace(fresh, published.place / DATA)
+
+
+def _noted(pod: Path) -> list[Published]:
     found = []
     for file in sorted((pod / "volumes" / KIND).glob(f"*/{DATA}")):
         try:
             data = json.loads(file.read_text())
-            found.append((file.parent, str(data["driverName"]), str(data["volumeHandle"])))
+            names = ("driverName", "volumeHandle", "targetPath", "stagingPath")
+            found.append(Published(file.parent, *(str(data[name]) for name in names)))
         except (OSError, ValueError, KeyError):
             continue  # half written by an agent that ended there: nothing was published yet
     return found
 
 
-def _all_noted(pods: Path) -> list[tuple[Path, str, str]]:
+def _all_noted(pods: Path) -> list[Published]:
     return [entry for pod in pods.iterdir() for entry in _noted(pod)] if pods.is_dir() else []
 
 
-def _handles(pods: Path, driver: str) -> set[str]:
-    return {handle for _, name, handle in _all_noted(pods) if name == driver}
-
-
-def _forget(place: Path) -> None:
-    (place / DATA).unlink(missing_ok=True)
-    _clear(place / "mount")
+def _forget(published: Published) -> None:
+    (published.place / DATA).unlink(missing_ok=True)
+    _clear(Path(published.target))
 
 
 def _clear(path: Path) -> None:
-    """Unmount what is left there, and remove the directory if it is empty then."""
+    """Unmount what is left there, and remove the directory or file if it is empty then."""
     mounts.clear(path)
-    if path.is_dir():
-        try:
+    with contextlib.suppress(OSError):
+        if path.is_dir():
             path.rmdir()
-        except OSError:
-            return
+        else:
+            path.unlink(missing_ok=True)

@@ -70,8 +70,6 @@ def _of_csi(context: Context, volume: Mapping[str, Any]) -> csi.Wanted | None:
     found = persistent_claim.volume_of(context, volume)
     if "csi" not in found["spec"]:
         return None
-    if found["spec"].get("volumeMode") == "Block":
-        raise VolumeError("block volumes of CSI drivers are not supported on this node")
     return csi.of_claim(found, volume)
 
 
