@@ -23,6 +23,8 @@ class FakePlugin:
         self.states = dict.fromkeys(ids, "Healthy")
         self.allocated: list[list[str]] = []
         self.started: list[list[str]] = []
+        self.prefers: list[str] = []  # what it would rather give, if anything
+        self.wishes: list[Any] = []
         self._file = file
         self._changed = asyncio.Event()
 
@@ -58,7 +60,9 @@ class FakePlugin:
 
     def _service(self) -> Any:
         async def options(request: Any, context: Any) -> Any:
-            return pb.DevicePluginOptions(pre_start_required=True)
+            return pb.DevicePluginOptions(
+                pre_start_required=True, get_preferred_allocation_available=bool(self.prefers)
+            )
 
         async def listed(request: Any, context: Any) -> AsyncIterator[Any]:
             while True:
@@ -77,6 +81,12 @@ class FakePlugin:
             )
             return pb.AllocateResponse(container_responses=[answer])
 
+        async def preferred(request: Any, context: Any) -> Any:
+            [wanted] = request.container_requests
+            self.wishes.append(wanted)
+            answer = pb.ContainerPreferredAllocationResponse(deviceIDs=self.prefers[: wanted.allocation_size])
+            return pb.PreferredAllocationResponse(container_responses=[answer])
+
         async def start(request: Any, context: Any) -> Any:
             self.started.append(list(request.devices_ids))
             return pb.PreStartContainerResponse()
@@ -84,6 +94,7 @@ class FakePlugin:
         methods = {
             "GetDevicePluginOptions": _unary(options, pb.Empty),
             "Allocate": _unary(allocate, pb.AllocateRequest),
+            "GetPreferredAllocation": _unary(preferred, pb.PreferredAllocationRequest),
             "PreStartContainer": _unary(start, pb.PreStartContainerRequest),
             "ListAndWatch": grpc.unary_stream_rpc_method_handler(
                 listed, request_deserializer=pb.Empty.FromString, response_serializer=_bytes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,9 +17,10 @@ import pytest_asyncio
 from tests.node.builders import container, pod
 from tests.node.fake_plugin import RESOURCE, FakePlugin
 from timonel.aio.clock import SystemClock
-from timonel.node import cpus, flags, nodestatus
+from timonel.node import cpus, flags, machine, nodestatus
 from timonel.node.cpus import CpuPool
 from timonel.node.cri.runtime import Device, Mount
+from timonel.node.ledger import Ledger
 from timonel.node.nodestatus import Identity, Machine, Observed
 from timonel.node.plugins.devices import DEVICES, NO_GEAR, DeviceManager, NotEnough
 from timonel.node.plugins.pb import podresources_pb2 as pb
@@ -91,6 +93,30 @@ def test_there_are_only_so_many_processors() -> None:
 
     assert "requested=3, available=2" in str(failure.value)
     assert shares.shared == set(range(8))
+
+
+def test_whoever_keeps_the_state_hears_of_each_change() -> None:
+    told = list[dict[tuple[str, str], str]]()
+    found = CpuPool(
+        range(8), {0}, {cpu: cpu // 2 for cpu in range(8)}, lambda given: told.append(dict(given))
+    )
+
+    found.assign(pod(exact("2"), uid="a", status=GUARANTEED))
+    found.assign(pod(exact("500m"), uid="b", status=GUARANTEED))
+    found.release("b")
+    found.release("a")
+
+    assert told == [{("a", "main"): "2-3"}, {}]
+
+
+def test_processors_that_were_given_are_known_after_a_restart(tmp_path: Path) -> None:
+    last = max(os.sched_getaffinity(0))
+    Ledger(tmp_path / "state").write({("a", "main"): str(last), ("b", "main"): "nonsense"})
+
+    found = machine.cpu_pool(frozenset(), tmp_path / "state")
+
+    assert found.of("a", "main") == frozenset({last})
+    assert found.holders() == {"a"}
 
 
 def test_what_a_found_container_has_is_known_again() -> None:
@@ -233,6 +259,67 @@ async def test_devices_are_given_once_and_come_back(bench: Bench) -> None:
         "Requested: 2, Available: 1, which is unexpected"
     )
     assert bench.manager.of("b", "main") == {RESOURCE: ["d1", "d2", "d3"]}
+
+
+@real_time
+@pytest.mark.parametrize(
+    ("prefers", "found"),
+    [
+        (["d3", "d1"], ["d1", "d3"]),
+        (["d3", "d9"], ["d1", "d2"]),  # one that is not there
+        (["d3"], ["d1", "d2"]),  # too few
+        (["d3", "d3"], ["d1", "d2"]),
+    ],
+)
+async def test_a_plugin_may_prefer_others_of_its_free_devices(
+    tmp_path: Path, prefers: list[str], found: list[str]
+) -> None:
+    bench = Bench(tmp_path)
+    bench.plugin.prefers = prefers
+    async with bench.running():
+        bench.manager.assign(with_dongles(2))
+        gear = await bench.manager.gear("a", "main")
+        await bench.manager.gear("a", "main")
+
+    assert bench.manager.of("a", "main") == {RESOURCE: found}
+    assert gear.env == {"DONGLES": ",".join(found)}
+    [wish] = bench.plugin.wishes  # asked once: a container that starts again keeps what it has
+    assert (list(wish.available_deviceIDs), wish.allocation_size) == (["d1", "d2", "d3"], 2)
+
+
+@real_time
+async def test_what_others_have_is_not_preferred(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    bench.plugin.prefers = ["d1"]
+    async with bench.running():
+        bench.manager.assign(with_dongles(1, "a"))
+        bench.manager.assign(with_dongles(1, "b"))
+        await bench.manager.gear("b", "main")
+
+    assert bench.manager.of("b", "main") == {RESOURCE: ["d2"]}
+
+
+@real_time
+async def test_who_has_what_outlives_the_agent_from_admission_on(tmp_path: Path) -> None:
+    bench = Bench(tmp_path)
+    async with bench.running():
+        bench.manager.assign(with_dongles(1))
+        bench.manager.assign(with_dongles(1, "b"))
+        bench.manager.release("b")
+    again = DeviceManager(tmp_path, SystemClock())
+    again.open()
+
+    assert again.holders() == {"a"}
+    assert again.of("a", "main") == {RESOURCE: ["d1"]}
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", '{"a": 1}', '{"a": {"main": 1}}'])
+def test_a_file_that_cannot_be_read_is_passed_over(tmp_path: Path, text: str) -> None:
+    (tmp_path / "allocations.json").write_text(text)
+    manager = DeviceManager(tmp_path, SystemClock())
+    manager.open()
+
+    assert manager.holders() == set()
 
 
 @real_time

@@ -6,7 +6,7 @@ the rest, among them the reserved ones, which nobody gets alone. Upstream: pkg/k
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from timonel.node import podresources
@@ -60,13 +60,20 @@ def parsed(text: str) -> frozenset[int]:
 
 class CpuPool:
     """Who has which processors. `siblings` maps each to its physical core: cores are given whole where that is
-    possible."""
+    possible. `keep` hears of each change: pod uid and container -> list of processors."""
 
-    def __init__(self, online: Sequence[int], reserved: Iterable[int], siblings: Mapping[int, int]) -> None:
+    def __init__(
+        self,
+        online: Sequence[int],
+        reserved: Iterable[int],
+        siblings: Mapping[int, int],
+        keep: Callable[[Mapping[tuple[str, str], str]], None] = lambda given: None,
+    ) -> None:
         self._online = frozenset(online)
         self._reserved = frozenset(reserved) & self._online
         self._core = {cpu: siblings.get(cpu, cpu) for cpu in self._online}
         self._given: dict[tuple[str, str], frozenset[int]] = {}
+        self._keep = keep
 
     @property
     def shared(self) -> frozenset[int]:
@@ -95,19 +102,30 @@ class CpuPool:
                     f"requested={count}, available={len(free)}, which is unexpected"
                 )
             self._given[(uid, name)] = self._take(free, count)
+        if self._given != before:
+            self._tell()
 
     def restore(self, uid: str, container: str, text: str) -> None:
         """A container that was found running has these."""
         cpus = parsed(text) & self._online
-        if cpus and cpus <= self.shared:
+        if (uid, container) not in self._given and cpus and cpus <= self.shared:
             self._given[(uid, container)] = cpus
 
-    def release(self, uid: str) -> bool:
+    def release(self, *uids: str) -> bool:
         """Whether anything came free."""
-        gone = [key for key in self._given if key[0] == uid]
+        gone = [key for key in self._given if key[0] in uids]
         for key in gone:
             del self._given[key]
+        if gone:
+            self._tell()
         return bool(gone)
+
+    def holders(self) -> set[str]:
+        """Uids of the pods that have some."""
+        return {uid for uid, _ in self._given}
+
+    def _tell(self) -> None:
+        self._keep({key: written(cpus) for key, cpus in self._given.items()})
 
     def _take(self, free: frozenset[int], count: int) -> frozenset[int]:
         """Whole cores first, then what is left of cores that are broken anyway."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from timonel.node.admission import Abilities
 from timonel.node.cpus import CpuPool
 from timonel.node.cri.runtime import Dns
+from timonel.node.ledger import Ledger
 from timonel.node.nodestatus import Machine
 from timonel.node.podspec import parse_resolv_conf
 
@@ -48,8 +50,9 @@ def abilities() -> Abilities:
     )
 
 
-def cpu_pool(reserved: frozenset[int]) -> CpuPool:
-    """The processors of this machine; the first one is reserved if none is named."""
+def cpu_pool(reserved: frozenset[int], state: Path) -> CpuPool:
+    """The processors of this machine; the first one is reserved if none is named. What an earlier agent gave is in
+    the file `state`."""
     online = sorted(os.sched_getaffinity(0))
     cores = {}
     for cpu in online:
@@ -57,7 +60,12 @@ def cpu_pool(reserved: frozenset[int]) -> CpuPool:
         package = _text(f"/sys/devices/system/cpu/cpu{cpu}/topology/physical_package_id", "0")
         core = _text(topology, str(cpu))
         cores[cpu] = int(package) * 100_000 + int(core)
-    return CpuPool(online, reserved or frozenset(online[:1]), cores)
+    ledger = Ledger(state)
+    pool = CpuPool(online, reserved or frozenset(online[:1]), cores, ledger.write)
+    for (uid, name), text in ledger.read().items():
+        with contextlib.suppress(ValueError):
+            pool.restore(uid, name, str(text))
+    return pool
 
 
 def host_dns() -> Dns:

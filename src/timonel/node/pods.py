@@ -116,6 +116,9 @@ class Pods:
         for pod in sorted(pods, key=lambda p: str(p["metadata"].get("creationTimestamp"))):
             self._present(pod)
         self._knows_pods = True
+        self._shop.take_back(
+            *(self._shop.holders() - self._runners.keys() - self._found.keys() - self._orphans)
+        )
         self._clear_orphans()
 
     def _change(self, news: Changed) -> None:

@@ -81,11 +81,24 @@ class Workshop:
             await self.threads.run(shutil.rmtree, logs, ignore_errors=True)
             named = {"metadata": {"name": sandbox.name, "namespace": sandbox.namespace}}
             await self.threads.run(loglinks.tidy, self.node.log_root, named)
+        self.take_back(uid)
         root = self.room / uid
         await PodVolumes(root, self.threads, self.csi).tear_down()
         await self.threads.run(shutil.rmtree, root, ignore_errors=True)
         for qos in ("", "/burstable", "/besteffort"):
             await self.threads.run(cgroups.remove, f"{self.node.cgroup_root}{qos}/pod{uid}")
+
+    def take_back(self, *uids: str) -> None:
+        """Devices and processors of pods that are over."""
+        if self.devices is not None:
+            self.devices.release(*uids)
+        if self.cpus is not None and self.cpus.release(*uids):
+            self.spread()
+
+    def holders(self) -> set[str]:
+        """Uids of the pods that have devices or processors of their own."""
+        found = self.devices.holders() if self.devices is not None else set[str]()
+        return found | self.cpus.holders() if self.cpus is not None else found
 
     async def leftovers(self) -> set[str]:
         """Uids of pods that have left something on the machine: directories or cgroups."""
@@ -365,11 +378,7 @@ class Preparation:
         if self._volumes is not None:
             await self._volumes.tear_down()
         self._volumes_ready.clear()
-        uid = uid_of(self._current())
-        if self._shop.devices is not None:
-            self._shop.devices.release(uid)
-        if self._shop.cpus is not None and self._shop.cpus.release(uid):
-            self._shop.spread()
+        self._shop.take_back(uid_of(self._current()))
 
     async def remove(self, runtime: PodRuntime) -> None:
         """Every trace of the pod on this node."""

@@ -54,6 +54,7 @@ logger = logging.getLogger(__name__)
 SERVICES = Resource("", "v1", "services", True)
 RUNTIME_RETRY = 0.1
 KUBELET = Path("/var/lib/kubelet")
+CPU_STATE = "cpu_manager_state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +173,7 @@ class NodeAgent:
             self._devices = DeviceManager(config.directory / "device-plugins", clock)
             await threads.run(self._devices.open)
             if config.cpu_policy == "static":
-                self._cpus = machine.cpu_pool(config.reserved_cpus)
+                self._cpus = machine.cpu_pool(config.reserved_cpus, config.directory / CPU_STATE)
         shop = Workshop(
             clock=clock,
             transport=self._transport,

@@ -1,7 +1,8 @@
 """Devices that plugins advertise (v1beta1): counted in the node's capacity, chosen for pods, put into containers.
 
-A plugin registers on our socket in `device-plugins` and is then listened to. Which devices a container has is written
-on the container (annotation), so that a restarted agent knows. Upstream: pkg/kubelet/cm/devicemanager.
+A plugin registers on our socket in `device-plugins` and is then listened to. Which devices a container has is kept in a
+file from its pod's admission on, and written on the container (annotation), so that a restarted agent knows.
+Upstream: pkg/kubelet/cm/devicemanager.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 from timonel.aio.clock import Clock
 from timonel.node import podresources
 from timonel.node.cri.runtime import Device, Mount
+from timonel.node.ledger import Ledger
 from timonel.node.plugins.registry import Refused
 from timonel.node.plugins.rpc import Plugin, PluginFailed
 from timonel.objects.meta import Object, uid_of
@@ -26,7 +28,7 @@ logger = logging.getLogger(__name__)
 VERSION = "v1beta1"
 HEALTHY = "Healthy"
 DEVICES = "timonel.dev/devices"  # annotation of a container: resource -> ids
-NAMES = "resources.json"
+NAMES, CHECKPOINT = "resources.json", "allocations.json"
 FORGET = 300.0  # seconds after which the resource of a plugin that is gone is no capacity any more
 
 Chosen = dict[str, list[str]]  # resource -> device ids
@@ -68,15 +70,19 @@ class DeviceManager:
         self._clock = clock
         self._resources: dict[str, Devices] = {}
         self._given: dict[tuple[str, str], Chosen] = {}  # (pod uid, container)
+        self._asked: set[tuple[tuple[str, str], str]] = set()  # plugins that had their say about a container
+        self._ledger = Ledger(directory / CHECKPOINT)
         self._group: asyncio.TaskGroup | None = None
         self._listeners: dict[str, asyncio.Task[None]] = {}
 
     def open(self) -> None:
-        """Make the directory, and read which resources there were."""
+        """Make the directory, and read which resources there were, and who has what."""
         self._directory.mkdir(0o750, parents=True, exist_ok=True)
         for name in _names(self._directory / NAMES):
             self._resources[name] = Devices(None)
             self._resources[name].gone_at = self._clock.now()
+        self._given = {key: value for key, value in self._ledger.read().items() if _is_choice(value)}
+        self._asked = {(key, name) for key, chosen in self._given.items() for name in chosen}
 
     async def run(self) -> None:
         """Serves the registration of plugins."""
@@ -113,7 +119,9 @@ class DeviceManager:
             await server.stop(None)
             for resource in self._resources.values():
                 if resource.plugin is not None:
-                    await resource.plugin.close()
+                    plugin, resource.plugin = resource.plugin, None
+                    self._is_gone(resource)
+                    await plugin.close()
 
     # ---- plugins
 
@@ -127,7 +135,9 @@ class DeviceManager:
 
         plugin = Plugin(endpoint, "v1beta1.DevicePlugin")
         try:
-            options = await plugin.call("GetDevicePluginOptions", pb.Empty(), pb.DevicePluginOptions, timeout=10)
+            options = await plugin.call(
+                "GetDevicePluginOptions", pb.Empty(), pb.DevicePluginOptions, timeout=10
+            )
         except PluginFailed:
             await plugin.close()
             raise
@@ -185,8 +195,11 @@ class DeviceManager:
         return found
 
     def known(self) -> dict[str, list[str]]:
-        """Resource -> its devices."""
-        return {name: sorted(known.healthy) for name, known in self._resources.items()}
+        """Resource -> its devices that are well."""
+        return {
+            name: sorted(i for i, ok in known.healthy.items() if ok)
+            for name, known in self._resources.items()
+        }
 
     # ---- pods
 
@@ -208,6 +221,8 @@ class DeviceManager:
         except NotEnough:
             self._given = before
             raise
+        if self._given != before:
+            self._ledger.write(self._given)
 
     def _choose(self, uid: str, container: Mapping[str, Any], reusable: Chosen) -> None:
         key = (uid, container["name"])
@@ -235,22 +250,29 @@ class DeviceManager:
 
     def restore(self, uid: str, container: str, text: str) -> None:
         """A container that was found has these."""
-        self._given[(uid, container)] = json.loads(text)
+        self._given.setdefault((uid, container), json.loads(text))
 
-    def release(self, uid: str) -> None:
-        for key in [key for key in self._given if key[0] == uid]:
-            del self._given[key]
+    def release(self, *uids: str) -> None:
+        gone = [key for key in self._given if key[0] in uids]
+        for key in gone:
+            self._asked -= {(key, name) for name in self._given.pop(key)}
+        if gone:
+            self._ledger.write(self._given)
+
+    def holders(self) -> set[str]:
+        """Uids of the pods that have devices."""
+        return {uid for uid, _ in self._given}
 
     def of(self, uid: str, container: str) -> Chosen:
         return self._given.get((uid, container), {})
 
     async def gear(self, uid: str, container: str) -> Gear:
         """What the plugins say that the container needs. Raises PluginFailed."""
-        chosen = self.of(uid, container)
-        if not chosen:
+        if not self.of(uid, container):
             return NO_GEAR
         from timonel.node.plugins.pb import devices_pb2 as pb
 
+        chosen = await self._preferred((uid, container))
         env, mounts, devices = dict[str, str](), list[Mount](), list[Device]()
         annotations = {DEVICES: json.dumps(chosen, sort_keys=True)}
         for name, ids in chosen.items():
@@ -262,12 +284,60 @@ class DeviceManager:
             for part in answer.container_responses:
                 env |= dict(part.envs)
                 mounts += [Mount(m.container_path, m.host_path, m.read_only) for m in part.mounts]
-                devices += [Device(d.container_path, d.host_path, d.permissions or "mrw") for d in part.devices]
+                devices += [
+                    Device(d.container_path, d.host_path, d.permissions or "mrw") for d in part.devices
+                ]
                 annotations |= dict(part.annotations)
             if known.wants_start:
                 start = pb.PreStartContainerRequest(devices_ids=ids)
                 await known.plugin.call("PreStartContainer", start, pb.PreStartContainerResponse, timeout=30)
         return Gear(env, tuple(mounts), tuple(devices), annotations)
+
+    async def _preferred(self, key: tuple[str, str]) -> Chosen:
+        """The container's devices: before its first start, its plugins may take others than ours, of those that are
+        free."""
+        from timonel.node.plugins.pb import devices_pb2 as pb
+
+        for name, ids in list(self._given[key].items()):
+            known = self._resources.get(name)
+            if known is None or known.plugin is None or not known.prefers or (key, name) in self._asked:
+                continue
+            others = self._held(name, but=key) - set(ids)
+            request = pb.PreferredAllocationRequest(
+                container_requests=[
+                    pb.ContainerPreferredAllocationRequest(
+                        available_deviceIDs=[i for i, ok in known.healthy.items() if ok and i not in others],
+                        must_include_deviceIDs=[i for i in ids if self._is_handed_down(key, name, i)],
+                        allocation_size=len(ids),
+                    )
+                ]
+            )
+            answer = await known.plugin.call(
+                "GetPreferredAllocation", request, pb.PreferredAllocationResponse
+            )
+            self._asked.add((key, name))
+            wanted = [i for part in answer.container_responses for i in part.deviceIDs]
+            free = {i for i, ok in known.healthy.items() if ok} - (self._held(name, but=key) - set(ids))
+            if key in self._given and len(set(wanted)) == len(ids) and free.issuperset(wanted):
+                self._given[key] = {**self._given[key], name: sorted(set(wanted))}
+                self._ledger.write(self._given)
+        return self._given.get(key, {})
+
+    def _held(self, name: str, *, but: tuple[str, str]) -> set[str]:
+        """What other containers have."""
+        return {i for key, chosen in self._given.items() if key != but for i in chosen.get(name, ())}
+
+    def _is_handed_down(self, key: tuple[str, str], name: str, device: str) -> bool:
+        """An init container of the pod had it before."""
+        return any(
+            device in chosen.get(name, ())
+            for other, chosen in self._given.items()
+            if other[0] == key[0] and other != key
+        )
+
+
+def _is_choice(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(ids, list) for ids in value.values())
 
 
 def _names(file: Path) -> list[str]:

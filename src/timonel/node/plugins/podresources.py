@@ -12,7 +12,7 @@ from typing import Any
 
 from timonel.node.cpus import CpuPool
 from timonel.node.plugins.devices import DeviceManager
-from timonel.node.references import containers_of
+from timonel.node.podresources import is_sidecar
 from timonel.objects.meta import Object, uid_of
 
 
@@ -79,7 +79,8 @@ class PodResources:
 
         meta, uid = pod["metadata"], uid_of(pod)
         containers = []
-        for c in containers_of(pod):
+        sidecars = [c for c in pod["spec"].get("initContainers") or () if is_sidecar(c)]
+        for c in (*sidecars, *pod["spec"]["containers"]):
             chosen = self._devices.of(uid, c["name"])
             own = self._cpus.of(uid, c["name"]) if self._cpus is not None else None
             devices = [pb.ContainerDevices(resource_name=n, device_ids=ids) for n, ids in chosen.items()]
