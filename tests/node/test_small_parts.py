@@ -18,6 +18,7 @@ from timonel.node import cgroups, containerd, imagegc, loglinks, logrotation, oc
 from timonel.node.admission import admit, requested
 from timonel.node.cri.runtime import Condition, ContainerConfig, Image
 from timonel.node.imagenames import credentials, is_valid, normalized
+from timonel.node.imagesettings import ImageSettings
 from timonel.node.logs import Formatter, Query, parse, select, tail_offset
 from timonel.node.nodestatus import Machine, Observed, conditions
 from timonel.node.probes import Tally
@@ -259,14 +260,14 @@ def test_files_of_a_volume_change_all_at_once(tmp_path: Path) -> None:
 def test_the_longest_unused_images_go_first() -> None:
     images = [Image(f"i{n}", (f"t{n}",), (), 100) for n in range(5)]
     used = {"i0": 900.0, "i1": 100.0, "i2": 200.0, "i3": 300.0, "i4": 50.0}
-    found = imagegc.doomed(images, used, {"i1"}, {"t4"}, now=1000.0, wanted=150)
+    found = imagegc.doomed(images, used, {"i1"}, {"t4"}, now=1000.0, wanted=150, age=120)
 
     assert [image.id for image in found] == ["i2", "i3"]
 
 
 @pytest.mark.parametrize(("available", "expected"), [(500, 0), (151, 0), (150, 50), (0, 200)])
 def test_images_go_only_when_the_disk_is_nearly_full(available: int, expected: int) -> None:
-    assert imagegc.bytes_to_free(1000, available) == expected
+    assert imagegc.bytes_to_free(1000, available, ImageSettings()) == expected
 
 
 def test_a_long_log_is_put_aside_and_the_oldest_ones_go(tmp_path: Path) -> None:

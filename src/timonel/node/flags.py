@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from timonel.machinery.quantity import QuantityError
-from timonel.node import cpus, podresources, pressure, shutdownplan
+from timonel.node import cpus, imagesettings, podresources, pressure, shutdownplan
 
 SYSCTLS, LABELS, MAX_PODS, TAINTS = (
     "allowed-unsafe-sysctls",
@@ -21,8 +21,8 @@ SYSCTLS, LABELS, MAX_PODS, TAINTS = (
 MANIFESTS, PIDS = "pod-manifest-path", "pod-max-pids"
 CPU_POLICY, RESERVED_CPUS = "cpu-manager-policy", "reserved-cpus"
 RESERVED = ("kube-reserved", "system-reserved")
-KNOWN = frozenset((*pressure.FLAGS, *shutdownplan.FLAGS, *RESERVED, SYSCTLS, LABELS, MAX_PODS, TAINTS, MANIFESTS, PIDS,
-                   CPU_POLICY, RESERVED_CPUS))  # fmt: skip
+KNOWN = frozenset((*pressure.FLAGS, *shutdownplan.FLAGS, *imagesettings.FLAGS, *RESERVED, SYSCTLS, LABELS, MAX_PODS,
+                   TAINTS, MANIFESTS, PIDS, CPU_POLICY, RESERVED_CPUS))  # fmt: skip
 POLICIES = ("none", "static")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
@@ -43,6 +43,8 @@ def changes(flags: Mapping[str, str]) -> dict[str, Any]:
     if PIDS in flags:
         found["pids_limit"] = max(_number(flags[PIDS], PIDS), 0)
     found |= _processors(flags)
+    if not imagesettings.FLAGS.isdisjoint(flags):
+        found["images"] = imagesettings.settings(flags)
     if not shutdownplan.FLAGS.isdisjoint(flags):
         found["shutdown"] = shutdownplan.periods(flags)
     if MANIFESTS in flags:

@@ -1,6 +1,6 @@
-"""Which images go when the disk fills up. Pure.
+"""Which images go when the disk fills up, and which for their age. Pure.
 
-Upstream: pkg/kubelet/images/image_gc_manager.go (high threshold 85 %, low 80 %, minimum age 2 minutes).
+Upstream: pkg/kubelet/images/image_gc_manager.go.
 """
 
 from __future__ import annotations
@@ -9,17 +9,15 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
 from timonel.node.cri.runtime import Image
-
-HIGH, LOW = 0.85, 0.80
-MINIMUM_AGE = 120.0
+from timonel.node.imagesettings import ImageSettings
 
 
-def bytes_to_free(capacity: int, available: int) -> int:
-    """0 while the disk is not fuller than the high threshold; then down to the low one."""
-    if capacity <= 0:
+def bytes_to_free(capacity: int, available: int, settings: ImageSettings) -> int:
+    """0 while the disk is not fuller than the high threshold, or that is 100; then down to the low one."""
+    if capacity <= 0 or settings.high == 100:
         return 0
     used = capacity - available
-    return max(used - int(capacity * LOW), 0) if used >= capacity * HIGH else 0
+    return max(used - capacity * settings.low // 100, 0) if used >= capacity * settings.high / 100 else 0
 
 
 def doomed(
@@ -30,7 +28,7 @@ def doomed(
     *,
     now: float,
     wanted: int,
-    age: float = MINIMUM_AGE,
+    age: float,
 ) -> list[Image]:
     """The longest unused first, until `wanted` bytes are free. Never one in use, the sandbox's own, or one younger than
     `age` seconds."""

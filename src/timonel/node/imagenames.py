@@ -54,14 +54,31 @@ def normalized(image: str) -> str:
 
 def credentials(image: str, secrets: Iterable[Object]) -> list[Auth]:
     """Those of the pull secrets that fit the image's registry, the most specific path first."""
-    host, rest = split_registry(image)
-    found = [
-        (len(path), auth)
-        for server, auth in _entries(secrets)
-        for wanted, path in [_server(server)]
-        if _host_matches(wanted, host) and f"{rest}/".startswith(f"{path}/" if path else "")
-    ]
+    return fitting(image, _entries(secrets))
+
+
+def fitting(image: str, entries: Iterable[tuple[str, Auth]]) -> list[Auth]:
+    """Those whose pattern (registry.example/path) fits the image, the most specific path first."""
+    found = [(len(_server(server)[1]), auth) for server, auth in entries if is_below(image, server)]
     return [auth for _, auth in sorted(found, key=lambda entry: -entry[0])]
+
+
+def is_below(image: str, server: str) -> bool:
+    """The image is in that registry, below its path if it has one. A * stands for one label of the host's name."""
+    host, rest = split_registry(image)
+    wanted, path = _server(server)
+    rest = repository(rest)
+    return _host_matches(wanted, host) and f"{rest}/".startswith(f"{path}/" if path else "")
+
+
+def repository(image: str) -> str:
+    """Without tag and digest."""
+    match = _REFERENCE.match(image)
+    return image if match is None else match["name"]
+
+
+def registry(image: str) -> str:
+    return image.partition("/")[0]
 
 
 def _entries(secrets: Iterable[Object]) -> Iterator[tuple[str, Auth]]:

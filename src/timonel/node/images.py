@@ -1,12 +1,14 @@
 """Images on the node: present, pulled or backed off, in upstream's words.
 
-One pull per image at a time; different images in parallel. Upstream: pkg/kubelet/images/image_manager.go.
+One pull per image at a time; different images in parallel, or so many at once, first come first served.
+Upstream: pkg/kubelet/images/image_manager.go, puller.go.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from timonel.aio.clock import Clock
@@ -28,8 +30,25 @@ class ImageError(Exception):
         self.retry_at = retry_at
 
 
+Credentials = Callable[[str, Object], Awaitable[list[Auth]]]
+
+
 class ImageManager:
-    def __init__(self, runtime: Images, clock: Clock, records: EventRecorder) -> None:
+    """`at_once` pulls at the most; 0 is no limit. `credentials` says what fits an image beside the pod's secrets."""
+
+    def __init__(
+        self,
+        runtime: Images,
+        clock: Clock,
+        records: EventRecorder,
+        *,
+        at_once: int = 0,
+        credentials: Credentials | None = None,
+    ) -> None:
+        self._turns: contextlib.AbstractAsyncContextManager[None] = (
+            asyncio.Semaphore(at_once) if at_once else contextlib.nullcontext()
+        )
+        self._credentials = credentials
         self._runtime = runtime
         self._clock = clock
         self._records = records
@@ -92,9 +111,9 @@ class ImageManager:
         asked = self._clock.monotonic()
         lock = self._locks.setdefault(full, asyncio.Lock())
         try:
-            async with lock:
+            async with lock, self._turns:
                 started = self._clock.monotonic()
-                await self._fetch(full, secrets)
+                await self._fetch(full, pod, secrets)
                 took = self._clock.monotonic() - started
             found = await self._runtime.image_status(full)
             if found is None:
@@ -120,10 +139,13 @@ class ImageManager:
         self._records.record(pod, "Normal", "Pulled", message, container=name)
         return found
 
-    async def _fetch(self, full: str, secrets: Sequence[Object]) -> str:
+    async def _fetch(self, full: str, pod: Object, secrets: Sequence[Object]) -> str:
         failure: RuntimeFailure | None = None
+        found = imagenames.credentials(full, secrets)
+        if self._credentials is not None:
+            found += await self._credentials(full, pod)
         anonymous: list[Auth | None] = [None]
-        for auth in [*imagenames.credentials(full, secrets)] or anonymous:
+        for auth in found or anonymous:
             try:
                 return await self._runtime.pull_image(full, auth)
             except RuntimeFailure as e:

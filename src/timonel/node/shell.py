@@ -17,9 +17,19 @@ from timonel.aio.clock import Clock, outside, upkeep
 from timonel.aio.threads import Threads
 from timonel.client.events import EventRecorder
 from timonel.client.transport import Resource, Transport
-from timonel.node import api, diskusage, logind, machine, nodestatus, pressure, shutdownplan
+from timonel.node import (
+    api,
+    credentialproviders,
+    diskusage,
+    logind,
+    machine,
+    nodestatus,
+    pressure,
+    shutdownplan,
+)
 from timonel.node.access import Reviews
 from timonel.node.cpus import CpuPool
+from timonel.node.credentialproviders import CredentialProviders
 from timonel.node.cri.errors import RuntimeFailure
 from timonel.node.cri.runtime import Dns, Runtime, Version
 from timonel.node.eviction import Evictions
@@ -27,7 +37,8 @@ from timonel.node.follow import Replaced, Watched, follow
 from timonel.node.heartbeat import Heartbeat
 from timonel.node.hooks import Hooks
 from timonel.node.housekeeping import Housekeeping
-from timonel.node.images import ImageManager
+from timonel.node.images import Credentials, ImageManager
+from timonel.node.imagesettings import ImageSettings
 from timonel.node.localpath import LocalPathProvisioner
 from timonel.node.nearby import NearbyServer
 from timonel.node.nodestatus import Identity, Machine, Observed
@@ -84,6 +95,7 @@ class NodeConfig:
     pids_limit: int = 0  # of each pod; 0 is none
     static_pods: Path | None = None  # the folder of manifests; None: `manifests` in the node's directory
     eviction: pressure.Settings = field(default_factory=lambda: pressure.settings({}))
+    images: ImageSettings = field(default_factory=ImageSettings)
     shutdown: tuple[Period, ...] = ()  # none: pods go down with the machine
     is_simulated: bool = False
     machine: Machine | None = None
@@ -174,13 +186,21 @@ class NodeAgent:
             await threads.run(self._devices.open)
             if config.cpu_policy == "static":
                 self._cpus = machine.cpu_pool(config.reserved_cpus, config.directory / CPU_STATE)
+        tokens = Tokens(self._transport, clock)
+        images = ImageManager(
+            self._runtime,
+            clock,
+            recorder,
+            at_once=config.images.pulls_at_once,
+            credentials=await self._credentials(tokens, threads),
+        )
         shop = Workshop(
             clock=clock,
             transport=self._transport,
             runtime=self._runtime,
-            images=ImageManager(self._runtime, clock, recorder),
+            images=images,
             watched=watched,
-            tokens=Tokens(self._transport, clock),
+            tokens=tokens,
             threads=threads,
             node=facts,
             room=None if config.is_simulated else config.directory / "pods",
@@ -242,6 +262,8 @@ class NodeAgent:
                     threads,
                     lambda: (r.runtime for r in pods.runners()),
                     self._read_machine,
+                    config.images,
+                    (recorder, lambda: heartbeat.node),
                 )
                 group.create_task(chores.run(), name="housekeeping")
                 self._evictions = Evictions(
@@ -265,6 +287,14 @@ class NodeAgent:
                 group.create_task(hosts.serve(handler), name="node api")
             recorder.record(heartbeat.node, "Normal", "Starting", "Starting kubelet.")
             ready.set()
+
+    async def _credentials(self, tokens: Tokens, threads: Threads) -> Credentials | None:
+        """For images, from programs that the administrator named, if any. Raises ValueError."""
+        config = self._config.images
+        if config.providers is None or config.programs is None:
+            return None
+        found = await threads.run(credentialproviders.read, config.providers, config.programs)
+        return CredentialProviders(found, config.programs, self._transport, tokens, self._clock).credentials
 
     def _as_kubelet(self) -> Path:
         """The node's directory under the name that plugins know it by, if it has that."""
