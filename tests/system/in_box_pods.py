@@ -378,3 +378,29 @@ async def test_devices_and_processors_of_its_own(node: Node, tmp_path: Path) -> 
     assert len(mine) == 1
     assert cpus.parsed(before.split()[1]) == set(online) - mine
     assert cpus.parsed(after.split()[1]) == set(online)
+
+
+async def test_an_image_s_files_as_a_volume(node: Node) -> None:
+    wanted = {"reference": "busybox", "pullPolicy": "IfNotPresent"}
+    volumes = [
+        {"name": "files", "image": wanted},
+        {"name": "none", "image": {"reference": "no/such:image", "pullPolicy": "Never"}},
+    ]
+    mounts = [
+        {"name": "files", "mountPath": "/image"},
+        {"name": "files", "mountPath": "/etc-of-it", "subPath": "etc"},
+    ]
+    fields = {"volumeMounts": mounts}
+    async with running(node.agent()):
+        node.api.put("pods", shell("exec sleep 1000", "shown", container=fields, volumes=volumes[:1]))
+        node.api.put("pods", shell("exec sleep 1000", "unseen", volumes=volumes[1:]))
+        await node.until("shown", '"running"')
+        read = await node.run("shown", "sh", "-c", "cat /image/etc/passwd /etc-of-it/passwd; touch /image/x")
+        await node.api.until(lambda: any(reason == "FailedMount" for reason, _ in node.api.events("unseen")))
+        events = node.api.events("unseen")
+        await node.delete("shown")
+        await node.delete("unseen")
+
+    assert read.count("root:x:0:0:root:/root:/bin/sh\n") == 2
+    assert "Read-only file system" in read
+    assert any("ErrImageNeverPull" in message for reason, message in events if reason == "FailedMount")

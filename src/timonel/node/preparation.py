@@ -34,6 +34,7 @@ from timonel.node.tokens import Tokens
 from timonel.node.volumes import mounts
 from timonel.node.volumes.container_mounts import container_devices, container_mounts
 from timonel.node.volumes.csi import CsiVolumes
+from timonel.node.volumes.image import ImageVolumes
 from timonel.node.volumes.manager import PodVolumes, read_only
 from timonel.node.volumes.source import Context, VolumeError
 from timonel.node.volumes.subpath import read_below
@@ -66,6 +67,7 @@ class Workshop:
     abilities: Abilities
     services_known: asyncio.Event
     csi: CsiVolumes | None = None
+    image_volumes: ImageVolumes | None = None
     devices: DeviceManager | None = None
     cpus: CpuPool | None = None  # None: all containers may use all processors
     spread: Callable[[], None] = lambda: None  # the processors that containers share are others now
@@ -83,7 +85,7 @@ class Workshop:
             await self.threads.run(loglinks.tidy, self.node.log_root, named)
         self.take_back(uid)
         root = self.room / uid
-        await PodVolumes(root, self.threads, self.csi).tear_down()
+        await PodVolumes(root, self.threads, self.csi, self.image_volumes).tear_down()
         await self.threads.run(shutil.rmtree, root, ignore_errors=True)
         for qos in ("", "/burstable", "/besteffort"):
             await self.threads.run(cgroups.remove, f"{self.node.cgroup_root}{qos}/pod{uid}")
@@ -133,7 +135,8 @@ class Preparation:
             self._volumes_ready.set()
         else:
             self._root = self._shop.room / uid_of(self._current())
-            self._volumes = PodVolumes(self._root, self._shop.threads, self._shop.csi)
+            shop = self._shop
+            self._volumes = PodVolumes(self._root, shop.threads, shop.csi, shop.image_volumes)
         self.hold()
 
     @property

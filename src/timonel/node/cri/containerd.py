@@ -6,7 +6,9 @@ One gRPC channel over a UNIX socket. Stopping or removing what does not exist is
 
 from __future__ import annotations
 
+import asyncio
 import math
+import shutil
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
@@ -50,6 +52,7 @@ class Containerd:
     def __init__(self, socket: str, clock: Clock) -> None:
         self._channel = grpc.aio.insecure_channel(f"unix:{socket}", options=_OPTIONS)
         self._clock = clock
+        self._socket = socket
         self._methods: dict[str, Any] = {}
 
     async def close(self) -> None:
@@ -215,6 +218,26 @@ class Containerd:
 
     async def list_images(self) -> Sequence[Image]:
         return [messages.image_of(m) for m in (await self._call("ListImages", pb.ListImagesRequest())).images]
+
+    async def mount_image(self, image: str, path: str) -> None:
+        # CRI can do it from containerd 2.1 on; containerd's own tool always could
+        await self._tool("images", "mount", image, path)
+
+    async def unmount_image(self, path: str) -> None:
+        await self._tool("images", "unmount", "--rm", path)
+
+    async def _tool(self, *arguments: str) -> None:
+        if shutil.which("ctr") is None:
+            raise errors.NotSupported("image volumes are not supported: this runtime is not containerd")
+        process = await asyncio.create_subprocess_exec(
+            "ctr", "--address", self._socket, "--namespace", "k8s.io", *arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        _, text = await process.communicate()
+        if process.returncode:
+            raise errors.RuntimeFailure(text.decode("utf-8", "replace").strip())
 
     async def remove_image(self, image: str) -> None:
         await self._call("RemoveImage", pb.RemoveImageRequest(image=pb.ImageSpec(image=image)))

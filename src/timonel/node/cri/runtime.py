@@ -336,6 +336,11 @@ class Images(Protocol):
 
     async def remove_image(self, image: str) -> None: ...
 
+    async def mount_image(self, image: str, path: str) -> None:
+        """Show the files of an image that is there, at a directory, read-only. NotSupported where that cannot be."""
+
+    async def unmount_image(self, path: str) -> None: ...
+
 
 class Runtime(Containers, Images, Protocol):
     """Both services of one runtime. The one who made it calls `close`."""

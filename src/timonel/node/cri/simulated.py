@@ -337,6 +337,12 @@ class SimulatedRuntime:
     async def remove_image(self, image: str) -> None:
         self._images = {name: i for name, i in self._images.items() if image not in (name, i.id)}
 
+    async def mount_image(self, image: str, path: str) -> None:
+        """Nothing is mounted on a simulated node."""
+
+    async def unmount_image(self, path: str) -> None:
+        """Nothing was mounted."""
+
 
 def _matches(labels: Mapping[str, str], wanted: Mapping[str, str] | None) -> bool:
     return not wanted or all(labels.get(k) == v for k, v in wanted.items())

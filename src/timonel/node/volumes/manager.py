@@ -28,6 +28,7 @@ from timonel.node.volumes import (
     secret,
 )
 from timonel.node.volumes.csi import CsiVolumes
+from timonel.node.volumes.image import ImageVolumes
 from timonel.node.volumes.source import Context, Files, VolumeError
 from timonel.node.volumes.subpath import SubPaths
 from timonel.objects.meta import Object
@@ -76,8 +77,15 @@ def _of_csi(context: Context, volume: Mapping[str, Any]) -> csi.Wanted | None:
 class PodVolumes:
     """`root` is the pod's directory. `renew_at`: when a token wants replacing."""
 
-    def __init__(self, root: Path, threads: Threads, csi: CsiVolumes | None = None) -> None:
+    def __init__(
+        self,
+        root: Path,
+        threads: Threads,
+        csi: CsiVolumes | None = None,
+        images: ImageVolumes | None = None,
+    ) -> None:
         self._root = root
+        self._images = images
         self._csi = csi
         self._threads = threads
         self.paths: Mapping[str, str] = {}
@@ -100,6 +108,8 @@ class PodVolumes:
         """Unmount and delete everything of the pod but what lives elsewhere (hostPath, claims)."""
         if self._csi is not None:
             await self._csi.unpublish(self._root.name)
+        if self._images is not None:
+            await self._images.tear_down(self._root)
         await self._threads.run(self._remove)
 
     async def _publish(self, context: Context) -> dict[str, str]:
@@ -111,6 +121,11 @@ class PodVolumes:
                     name, source, options = remote
                     path = self._root / "volumes" / "nfs" / name
                     await nfs.set_up(path, source, options)
+                    found[volume["name"]] = str(path)
+                    continue
+                if "image" in volume and self._images is not None:
+                    path = self._path(volume)
+                    await self._images.set_up(context, volume, path)
                     found[volume["name"]] = str(path)
                     continue
                 wanted = _of_csi(context, volume)
