@@ -56,7 +56,9 @@ from timonel.node.shutdownplan import Period
 from timonel.node.staticpods import ManifestFolder, Mirrors
 from timonel.node.statuswriter import StatusWriter
 from timonel.node.tokens import Tokens
+from timonel.node.volumes import image
 from timonel.node.volumes.csi import CsiVolumes
+from timonel.node.volumes.image import ImageVolumes
 from timonel.objects.meta import Object, key_of
 from timonel.records import dataclass
 
@@ -211,6 +213,7 @@ class NodeAgent:
             services_known=self._services_known,
             pressures=self._pressures,
             csi=self._csi,
+            image_volumes=ImageVolumes(self._runtime, images, threads),
             devices=self._devices,
             cpus=self._cpus,
             spread=lambda: pods_box[0].spread(),
@@ -264,6 +267,7 @@ class NodeAgent:
                     self._read_machine,
                     config.images,
                     (recorder, lambda: heartbeat.node),
+                    lambda: (name for r in pods.runners() for name in image.names(r.pod)),
                 )
                 group.create_task(chores.run(), name="housekeeping")
                 self._evictions = Evictions(
