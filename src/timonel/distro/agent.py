@@ -29,6 +29,7 @@ from timonel.dns.shell import LiveZone
 from timonel.node import api, flags
 from timonel.node.containerd import ContainerdService, Layout
 from timonel.node.cri.containerd import Containerd
+from timonel.node.measures import Measures
 from timonel.node.shell import NodeAgent, NodeConfig
 from timonel.objects.meta import Key
 from timonel.proxy.ruleset import Network
@@ -49,9 +50,9 @@ async def run_agent(config: AgentConfig) -> None:
         _transport(config, "dns", clock) as for_dns,
     ):
         routing, naming = (InformerFactory(t, clock, builtin()) for t in (for_proxy, for_dns))
-        agent = NodeAgent(
-            _node_config(config), node, Containerd(_socket(config), clock), clock, storage=storage
-        )
+        measures = Measures(clock.monotonic)
+        runtime = Containerd(_socket(config), clock, measures)
+        agent = NodeAgent(_node_config(config), node, runtime, clock, storage=storage, measures=measures)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, agent.shut_down)
         services: list[Service] = [
             agent,

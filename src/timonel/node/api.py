@@ -24,13 +24,14 @@ from urllib.parse import urlsplit
 
 from timonel.aio.clock import Clock
 from timonel.aio.threads import Threads
-from timonel.node import figures, httpserver, logreader, logs
+from timonel.node import agentmetrics, figures, httpserver, logreader, logs
 from timonel.node.access import Guard, Reviews, Rules
 from timonel.node.cri.errors import NotSupported, RuntimeFailure
 from timonel.node.cri.runtime import Container, ContainerState, Runtime, Stats, Streams
 from timonel.node.heartbeat import Heartbeat
 from timonel.node.http1 import HEAD_LIMIT
 from timonel.node.httpserver import HandOver, Request, Response
+from timonel.node.measures import Measures
 from timonel.node.podrunner import PodRunner
 from timonel.node.pods import Pods
 from timonel.node.references import containers_of
@@ -123,10 +124,14 @@ class NodeApi:
         heartbeat: Heartbeat,
         threads: Threads,
         *,
+        measures: Measures,
+        shutdown: Callable[[], tuple[float, float]],
         is_simulated: bool = False,
     ) -> None:
-        """`is_simulated`: there is no machine whose use could be told, beside what the containers use."""
+        """`shutdown`: when the last graceful one began and ended. `is_simulated`: there is no machine whose use could
+        be told, beside what the containers use."""
         self._is_simulated = is_simulated
+        self._measures, self._shutdown = measures, shutdown
         self._pods = pods
         self._runtime = runtime
         self._clock = clock
@@ -140,6 +145,7 @@ class NodeApi:
             (re.compile(r"/(?:running)?pods/?"), self._list_pods),
             (re.compile(r"/healthz(?:/.*)?"), self._health),
             (re.compile(r"/metrics"), self._metrics),
+            (re.compile(r"/metrics/probes"), self._probe_metrics),
             (re.compile(r"/metrics/resource"), self._resource_metrics),
             (re.compile(r"/metrics/cadvisor"), self._cadvisor_metrics),
             (re.compile(r"/checkpoint/([^/]+)/([^/]+)/([^/]+)"), self._checkpoint),
@@ -283,8 +289,18 @@ class NodeApi:
         return Response(200, b"ok")
 
     async def _metrics(self, request: Request) -> Answer:
-        text = figures.agent_metrics(self._pods.runners(), self._heartbeat.node)
+        runners = self._pods.runners()
+        volumes, process = list[agentmetrics.Volume](), dict[str, float]()
+        if not self._is_simulated:
+            volumes = await self._threads.run(agentmetrics.read_volumes, agentmetrics.claims(runners))
+            process = await self._threads.run(agentmetrics.read_process)
+        text = agentmetrics.agent_metrics(
+            runners, self._heartbeat.node, self._measures, volumes, process, self._shutdown()
+        )
         return Response(200, text.encode(), figures.CONTENT_TYPE)
+
+    async def _probe_metrics(self, request: Request) -> Answer:
+        return Response(200, agentmetrics.probe_metrics(self._measures).encode(), figures.CONTENT_TYPE)
 
     async def _resource_metrics(self, request: Request) -> Answer:
         stats, usage = await self._usage()

@@ -19,6 +19,7 @@ from timonel.node import admission, diskusage, podspec, pressure
 from timonel.node.cri.errors import RuntimeFailure
 from timonel.node.cri.runtime import Runtime
 from timonel.node.diskusage import Held
+from timonel.node.measures import Measures
 from timonel.node.podrunner import Ending, PodRunner
 from timonel.node.podruntime import CONTAINER_NAME, POD_UID
 from timonel.node.pressure import Memory, Settings, Signal, Supplies, Threshold, Usage
@@ -53,7 +54,9 @@ class Evictions:
         free_images: Callable[[], Awaitable[None]],
         room: Path,
         log_root: str,
+        measures: Measures | None = None,
     ) -> None:
+        self._measures = measures or Measures()
         self._settings, self._runtime, self._clock, self._threads = settings, runtime, clock, threads
         self._records, self._runners, self._supplies = records, runners, supplies
         self._free_images, self._room, self._log_root = free_images, room, log_root
@@ -105,6 +108,7 @@ class Evictions:
             grace = AT_ONCE if threshold.grace == 0 else self._settings.longest_grace
             text = pressure.message(usage, threshold, supplies[threshold.signal])
             runner = by_uid[uid_of(usage.pod)]
+            self._measures.evictions[str(threshold.signal)] += 1
             self._end(runner, Ending(pressure.REASON, text, text, grace))
             return runner
         logger.warning("Nobody can be evicted", extra={"signal": str(threshold.signal)})

@@ -1,4 +1,4 @@
-"""What the agent tells about resource use: /stats/summary, /metrics and /metrics/resource. Rendering is pure.
+"""What the agent tells about resource use: /stats/summary, /metrics/resource, /metrics/cadvisor. Rendering is pure.
 
 Upstream: pkg/kubelet/server/stats, pkg/kubelet/metrics/collectors/resource_metrics.go.
 """
@@ -8,15 +8,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from timonel.node.cri.runtime import ContainerState, Stats
+from timonel.node.cri.runtime import Stats
 from timonel.node.podruntime import CONTAINER_NAME, POD_NAME, POD_NAMESPACE, POD_UID
 from timonel.objects.meta import Object, format_time
 from timonel.records import dataclass
-
-if TYPE_CHECKING:
-    from timonel.node.podrunner import PodRunner
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 NANO = 1_000_000_000
@@ -125,14 +122,14 @@ def _container(s: Stats) -> dict[str, Any]:
     }
 
 
-def _line(name: str, value: float, labels: Mapping[str, str] | None = None) -> str:
+def line(name: str, value: float, labels: Mapping[str, str] | None = None) -> str:
     text = ",".join(f'{k}="{v}"' for k, v in (labels or {}).items())
     shown = str(value)  # whole: six digits are not enough for bytes and counters
     return f"{name}{{{text}}} {shown}" if text else f"{name} {shown}"
 
 
-def _family(name: str, kind: str, help_: str, lines: Iterable[str]) -> list[str]:
-    return [f"# HELP {name} [STABLE] {help_}", f"# TYPE {name} {kind}", *lines]
+def family(name: str, kind: str, help_: str, lines: Iterable[str], stability: str = "STABLE") -> list[str]:
+    return [f"# HELP {name} [{stability}] {help_}", f"# TYPE {name} {kind}", *lines]
 
 
 def resource_metrics(stats: Sequence[Stats], usage: Usage, now: float) -> str:
@@ -142,24 +139,20 @@ def resource_metrics(stats: Sequence[Stats], usage: Usage, now: float) -> str:
         pod = {"namespace": namespace, "pod": name}
         for s in group:
             labels = {"container": s.labels.get(CONTAINER_NAME, ""), **pod}
-            cpu.append(_line("container_cpu_usage_seconds_total", s.cpu_nanoseconds / NANO, labels))
-            memory.append(_line("container_memory_working_set_bytes", s.memory_working_set, labels))
-        pod_cpu.append(
-            _line("pod_cpu_usage_seconds_total", sum(s.cpu_nanoseconds for s in group) / NANO, pod)
-        )
-        pod_memory.append(
-            _line("pod_memory_working_set_bytes", sum(s.memory_working_set for s in group), pod)
-        )
-    node_cpu = [_line("node_cpu_usage_seconds_total", usage.cpu_seconds)]
-    node_memory = [_line("node_memory_working_set_bytes", usage.memory)]
+            cpu.append(line("container_cpu_usage_seconds_total", s.cpu_nanoseconds / NANO, labels))
+            memory.append(line("container_memory_working_set_bytes", s.memory_working_set, labels))
+        pod_cpu.append(line("pod_cpu_usage_seconds_total", sum(s.cpu_nanoseconds for s in group) / NANO, pod))
+        pod_memory.append(line("pod_memory_working_set_bytes", sum(s.memory_working_set for s in group), pod))
+    node_cpu = [line("node_cpu_usage_seconds_total", usage.cpu_seconds)]
+    node_memory = [line("node_memory_working_set_bytes", usage.memory)]
     seconds, size = "Cumulative cpu time consumed in core-seconds", "Current working set in bytes"
     lines = [
-        *_family("container_cpu_usage_seconds_total", "counter", f"{seconds} by the container", cpu),
-        *_family("container_memory_working_set_bytes", "gauge", f"{size} of the container", memory),
-        *_family("node_cpu_usage_seconds_total", "counter", f"{seconds} by the node", node_cpu),
-        *_family("node_memory_working_set_bytes", "gauge", f"{size} of the node", node_memory),
-        *_family("pod_cpu_usage_seconds_total", "counter", f"{seconds} by the pod", pod_cpu),
-        *_family("pod_memory_working_set_bytes", "gauge", f"{size} of the pod", pod_memory),
+        *family("container_cpu_usage_seconds_total", "counter", f"{seconds} by the container", cpu),
+        *family("container_memory_working_set_bytes", "gauge", f"{size} of the container", memory),
+        *family("node_cpu_usage_seconds_total", "counter", f"{seconds} by the node", node_cpu),
+        *family("node_memory_working_set_bytes", "gauge", f"{size} of the node", node_memory),
+        *family("pod_cpu_usage_seconds_total", "counter", f"{seconds} by the pod", pod_cpu),
+        *family("pod_memory_working_set_bytes", "gauge", f"{size} of the pod", pod_memory),
     ]
     return "\n".join(lines) + "\n"
 
@@ -184,7 +177,7 @@ def cadvisor_metrics(stats: Sequence[Stats], usage: Usage, cores: int) -> str:
                 s.disk_used,
             )
             for name, value in zip(_CADVISOR, values, strict=True):
-                by_name[name].append(_line(name, value, labels))
+                by_name[name].append(line(name, value, labels))
     lines = [
         line
         for name, (kind, help_) in _CADVISOR.items()
@@ -198,7 +191,7 @@ def cadvisor_metrics(stats: Sequence[Stats], usage: Usage, cores: int) -> str:
         ),
     }
     for name, (help_, value) in machine.items():
-        lines += [f"# HELP {name} {help_}", f"# TYPE {name} gauge", _line(name, value)]
+        lines += [f"# HELP {name} {help_}", f"# TYPE {name} gauge", line(name, value)]
     return "\n".join(lines) + "\n"
 
 
@@ -212,22 +205,3 @@ _CADVISOR = {
         "Number of bytes that are consumed by the container on its filesystem.",
     ),
 }
-
-
-def agent_metrics(runners: Iterable[PodRunner], node: Object) -> str:
-    pods = list(runners)
-    states = dict.fromkeys((s.value for s in ContainerState), 0)
-    for runner in pods:
-        for container in runner.runtime.containers:
-            states[container.state.value] += 1
-    counts = [
-        _line("kubelet_running_containers", n, {"container_state": state}) for state, n in states.items()
-    ]
-    named = [_line("kubelet_node_name", 1, {"node": node["metadata"]["name"]})]
-    lines = [
-        *_family("kubelet_node_name", "gauge", "The node's name", named),
-        *_family("kubelet_running_pods", "gauge", "Number of pods that have a running pod sandbox",
-                 [_line("kubelet_running_pods", sum(r.runtime.is_ready for r in pods))]),
-        *_family("kubelet_running_containers", "gauge", "Number of containers by state", counts),
-    ]  # fmt: skip
-    return "\n".join(lines) + "\n"

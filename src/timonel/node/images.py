@@ -17,6 +17,7 @@ from timonel.node import backoff, imagenames
 from timonel.node.backoff import Backoff
 from timonel.node.cri.errors import RuntimeFailure
 from timonel.node.cri.runtime import Auth, Image, Images
+from timonel.node.measures import Measures
 from timonel.objects.meta import Object, uid_of
 
 
@@ -44,7 +45,9 @@ class ImageManager:
         *,
         at_once: int = 0,
         credentials: Credentials | None = None,
+        measures: Measures | None = None,
     ) -> None:
+        self._measures = measures or Measures()
         self._turns: contextlib.AbstractAsyncContextManager[None] = (
             asyncio.Semaphore(at_once) if at_once else contextlib.nullcontext()
         )
@@ -132,6 +135,7 @@ class ImageManager:
                 self._locks.pop(full, None)
         self._backoffs.pop((uid_of(pod), image), None)
         whole = self._clock.monotonic() - asked
+        self._measures.pulled(found.size, took)
         message = (
             f'Successfully pulled image "{image}" in {spoken_time(took)} ({spoken_time(whole)} including waiting). '
             f"Image size: {found.size} bytes."

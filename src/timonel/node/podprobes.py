@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from timonel.node import probes
+from timonel.node import measures, probes
 from timonel.node.cri.runtime import Container
 from timonel.node.probes import Result, Target
 
@@ -87,11 +87,19 @@ class PodProbes:
                 message = f"{title} probe failed: {result.output}"
                 record(self._runner.pod, "Warning", "Unhealthy", message, container=container.name)
 
+        async def ask() -> Result:
+            counts = self._around.measures
+            since = counts.watch()
+            result = await self._around.prober.ask(target(), probe)
+            kinds = {True: measures.SUCCESSFUL, False: measures.FAILED, None: measures.UNKNOWN}
+            counts.probe(self._runner.pod, container.name, kind, kinds[result.ok], counts.watch() - since)
+            return result
+
         async def loop() -> None:
             await probes.watch(
                 self._around.clock,
                 probe,
-                lambda: self._around.prober.ask(target(), probe),
+                ask,
                 told,
                 failed,
                 started_at=container.started_at,

@@ -15,6 +15,7 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import field
 from typing import Any, TypeVar
 
 from timonel.aio.clock import Clock, Timer, wait_until
@@ -26,6 +27,7 @@ from timonel.node.cri.runtime import Container, ContainerState, Runtime
 from timonel.node.environment import ConfigError
 from timonel.node.hooks import HookFailed, Hooks
 from timonel.node.images import ImageError
+from timonel.node.measures import Measures, container_type
 from timonel.node.podending import PodEnding
 from timonel.node.podprobes import PodProbes
 from timonel.node.podresize import PodResize
@@ -64,6 +66,7 @@ class Surroundings:
     runtime_name: str
     exits: dict[str, None]  # ids that ended lately: news may come before its container is known here
     owners: dict[str, PodRunner]  # who a sandbox or container belongs to, by id
+    measures: Measures = field(default_factory=Measures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ class PodRunner:
         self._failures: dict[str, int] = {}  # of the sandbox and volumes, in a row
         self._waiting: dict[str, tuple[str, str]] = {}
         self._end: Ending | None = None
+        self._seen_at: float | None = None if runtime.containers else around.measures.watch()
         self._start_time = (pod.get("status") or {}).get("startTime") or format_time(self._clock.now())
         self._probes = PodProbes(self, around)
         self.sight = PodSight(self, runtime, around, self._probes)
@@ -135,6 +139,11 @@ class PodRunner:
     def runtime(self) -> PodRuntime:
         """What is known of what the runtime has."""
         return self.sight.runtime
+
+    @property
+    def volume_paths(self) -> Mapping[str, str]:
+        """Where the pod's volumes are on the node, by their names in its spec."""
+        return self._preparation.volume_paths
 
     @property
     def busy(self) -> AbstractSet[str]:
@@ -431,9 +440,11 @@ class PodRunner:
             message = f"Failed to create pod sandbox: {text}"
             self._around.records.record(self.pod, "Warning", "FailedCreatePodSandBox", message)
             self._hold_back(podactions.SANDBOX)
+            self._around.measures.failed_pods += 1
             await self.sight.take_stock(podactions.SANDBOX)
             return
         self._failures.pop(podactions.SANDBOX, None)
+        self._around.measures.started_pods += 1
         self.sight.runtime = self.runtime.with_sandbox(sandbox)
         self._around.owners[sandbox.id] = self
 
@@ -494,6 +505,7 @@ class PodRunner:
                 self._hold_back(name)  # one that ended has its back-off
             return
         records.record(self.pod, "Normal", "Started", "Container started", container=name)
+        self._around.measures.started_containers[container_type(self.pod, name)] += 1
         container = await self._around.runtime.container_status(container_id)
         self.resize.started(name, spec.get("resources") or {})
         self._waiting.pop(name, None)
@@ -564,6 +576,7 @@ class PodRunner:
             self._hold_back(name)
             text = f"Error: {message}"
         self._waiting[name] = (reason, message)
+        self._around.measures.failed_containers[container_type(self.pod, name), reason] += 1
         self._around.records.record(self.pod, "Warning", "Failed", text, container=name)
 
     async def _post_start(
@@ -661,5 +674,10 @@ class PodRunner:
         return podstatus.build(self._around.statuses.latest(self.pod), self.runtime, facts)
 
     def publish(self) -> None:
-        if not self._is_gone:
-            self._around.statuses.submit(self.pod, self.status())
+        if self._is_gone:
+            return
+        status = self.status()
+        if self._seen_at is not None and status["phase"] == "Running":
+            self._around.measures.starts.add(self._around.measures.watch() - self._seen_at)
+            self._seen_at = None
+        self._around.statuses.submit(self.pod, status)

@@ -303,6 +303,7 @@ class Pods:
             del self._runners[uid]
             self._around.statuses.forget(uid)
             self._asks.forget(uid)
+            self._around.measures.forget_pod(uid)
             self._resize_others()
             if manifests.is_static(runner.pod):
                 self._mirrors.drop(runner.pod)

@@ -144,6 +144,10 @@ class Preparation:
         return not self._volumes_ready.is_set()
 
     @property
+    def volume_paths(self) -> Mapping[str, str]:
+        return self._volumes.paths if self._volumes is not None else {}
+
+    @property
     def renew_at(self) -> float | None:
         return self._volumes.renew_at if self._volumes is not None and self._volumes_ready.is_set() else None
 

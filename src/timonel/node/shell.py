@@ -40,6 +40,7 @@ from timonel.node.housekeeping import Housekeeping
 from timonel.node.images import Credentials, ImageManager
 from timonel.node.imagesettings import ImageSettings
 from timonel.node.localpath import LocalPathProvisioner
+from timonel.node.measures import Measures
 from timonel.node.nearby import NearbyServer
 from timonel.node.nodestatus import Identity, Machine, Observed
 from timonel.node.plugins.csi import CsiDrivers
@@ -121,7 +122,9 @@ class NodeAgent:
         *,
         storage: Transport | None = None,
         nearby: NearbyServer | None = None,
+        measures: Measures | None = None,
     ) -> None:
+        self._measures = measures or Measures(clock.monotonic)
         self._config = config
         self._nearby = nearby
         self._storage = storage or transport
@@ -178,6 +181,7 @@ class NodeAgent:
             runtime_name=runtime_name,
             exits={},
             owners={},
+            measures=self._measures,
         )
         drivers = CsiDrivers(self._transport, config.name)
         if not config.is_simulated:
@@ -195,6 +199,7 @@ class NodeAgent:
             recorder,
             at_once=config.images.pulls_at_once,
             credentials=await self._credentials(tokens, threads),
+            measures=self._measures,
         )
         shop = Workshop(
             clock=clock,
@@ -281,12 +286,20 @@ class NodeAgent:
                     free_images=chores.free_images,
                     room=config.directory / "pods",
                     log_root=facts.log_root,
+                    measures=self._measures,
                 )
                 group.create_task(self._evictions.run(), name="evictions")
             await taken_up.wait()
             if hosts is not None:
                 handler = api.NodeApi(
-                    pods, self._runtime, clock, heartbeat, threads, is_simulated=config.is_simulated
+                    pods,
+                    self._runtime,
+                    clock,
+                    heartbeat,
+                    threads,
+                    measures=self._measures,
+                    shutdown=lambda: (ending.started_at, ending.ended_at),
+                    is_simulated=config.is_simulated,
                 )
                 group.create_task(hosts.serve(handler), name="node api")
             recorder.record(heartbeat.node, "Normal", "Starting", "Starting kubelet.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import shutil
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
@@ -33,6 +34,7 @@ from timonel.node.cri.runtime import (
     Streams,
     Version,
 )
+from timonel.node.measures import Measures
 
 CALL_TIMEOUT = 120.0  # upstream's runtime-request-timeout is 2 m
 PULL_TIMEOUT = 3600.0
@@ -46,10 +48,26 @@ _OPTIONS = (
 )
 
 
-class Containerd:
-    """Made for one socket path; `close` ends the channel."""
+# Where upstream's name of an operation is not the method's in snake case.
+_OPERATIONS = {
+    "RunPodSandbox": "run_podsandbox",
+    "StopPodSandbox": "stop_podsandbox",
+    "RemovePodSandbox": "remove_podsandbox",
+    "PodSandboxStatus": "podsandbox_status",
+    "ListPodSandbox": "list_podsandbox",
+    "UpdateContainerResources": "update_container",
+}
 
-    def __init__(self, socket: str, clock: Clock) -> None:
+
+def operation_type(method: str) -> str:
+    return _OPERATIONS.get(method) or re.sub(r"(?<!^)(?=[A-Z])", "_", method).lower()
+
+
+class Containerd:
+    """Made for one socket path; `close` ends the channel. `measures` counts the calls."""
+
+    def __init__(self, socket: str, clock: Clock, measures: Measures | None = None) -> None:
+        self._measures = measures or Measures()
         self._channel = grpc.aio.insecure_channel(f"unix:{socket}", options=_OPTIONS)
         self._clock = clock
         self._socket = socket
@@ -67,9 +85,13 @@ class Containerd:
                 request_serializer=type(request).SerializeToString,
                 response_deserializer=getattr(pb, f"{name}Response").FromString,
             )
+        kind, since = operation_type(name), self._measures.watch()
         try:
-            return await method(request, timeout=timeout)
+            answer = await method(request, timeout=timeout)
+            self._measures.operation(kind, since, failed=False)
+            return answer
         except grpc.aio.AioRpcError as e:
+            self._measures.operation(kind, since, failed=True)
             raise errors.from_status(e.code().name, e.details() or "") from e
 
     async def _call_if_exists(self, name: str, request: Any, *, timeout: float = CALL_TIMEOUT) -> None:
