@@ -7,6 +7,8 @@ from timonel.aio.clock import SystemClock
 from timonel.aio.lifecycle import running
 from timonel.objects.meta import Object, key_of
 from timonel.proxy.apply import NftError
+from timonel.proxy.conntrack import Wanted
+from timonel.proxy.elements import Changes, Spot, Value, packed
 from timonel.proxy.ruleset import Network
 from timonel.proxy.shell import Proxy
 
@@ -35,23 +37,51 @@ class FakeInformer:
 
 class FakeFactory:
     def __init__(self) -> None:
-        self.services, self.slices = FakeInformer(), FakeInformer()
+        self.services, self.slices, self.nodes = FakeInformer(), FakeInformer(), FakeInformer()
 
     def get(self, resource: str) -> FakeInformer:
         return self.services if resource == "services" else self.slices
 
+    def metadata(self, resource: str) -> FakeInformer:
+        return self.nodes
+
 
 class Kernel:
+    """Stands in for nftables: takes transactions slowly, or refuses them."""
+
     def __init__(self, *, refuse: int = 0) -> None:
-        self.transactions: list[str] = []
+        self.texts: list[str] = []
+        self.transactions: list[Changes] = []
+        self.held: dict[Spot, Value] = {}
+        self.flows: list[Wanted] = []
         self.refuse = refuse
 
-    async def __call__(self, text: str) -> None:
-        await asyncio.sleep(0.01)
+    async def rules(self, text: str) -> None:
         if self.refuse:
             self.refuse -= 1
             raise NftError("busy")
-        self.transactions.append(text)
+        self.texts.append(text)
+        if text.startswith("table ip"):
+            self.held.clear()
+
+    async def elements(self, table: str, changes: Changes) -> None:
+        await asyncio.sleep(0.01)
+        self.transactions.append(changes)
+        for spot in changes.delete:
+            del self.held[spot]
+        self.held.update(changes.add)
+
+    async def forget_flows(self, leads: Wanted) -> int:
+        self.flows.append(leads)
+        return 0
+
+    def close(self) -> None:
+        self.closed = True
+
+    def leads_to(self, ip: str) -> bool:
+        return any(
+            name == "endpoints" and value[:4] == packed(ip) for (_, name, _), value in self.held.items()
+        )
 
 
 def proxy(factory: FakeFactory, kernel: Kernel) -> Proxy:
@@ -60,7 +90,7 @@ def proxy(factory: FakeFactory, kernel: Kernel) -> Proxy:
         network=Network("timonel", "10.244.0.0/16"),
         node="n1",
         clock=SystemClock(),
-        apply=kernel,
+        kernel=kernel,
     )
 
 
@@ -77,18 +107,20 @@ async def test_a_burst_of_changes_is_few_transactions() -> None:
         await asyncio.sleep(1)
 
     assert len(kernel.transactions) < 15
-    assert "10.0.0.49" in kernel.transactions[-1]
+    assert kernel.leads_to("10.0.0.49")
+    assert not kernel.leads_to("10.0.0.48")
 
 
 async def test_a_refused_transaction_starts_over_with_the_whole_table() -> None:
     factory, kernel = FakeFactory(), Kernel(refuse=2)
     factory.services.put(service())
 
-    async with running(proxy(factory, kernel)):
-        pass
+    it = proxy(factory, kernel)
+    async with running(it):
+        assert it.healthy
 
-    assert kernel.transactions[0].startswith("table ip timonel {}")
-    assert "no-endpoint-services" in kernel.transactions[-1]
+    assert kernel.texts[0].startswith("table ip timonel {}")
+    assert {spot[1] for spot in kernel.held} == {"no-endpoint-services", "no-endpoint-nodeports"}
 
 
 async def test_a_change_of_nothing_that_matters_is_no_transaction() -> None:
@@ -101,3 +133,34 @@ async def test_a_change_of_nothing_that_matters_is_no_transaction() -> None:
         await asyncio.sleep(1)
 
     assert len(kernel.transactions) == before
+
+
+async def test_flows_are_looked_through_only_where_udp_ports_have_moved() -> None:
+    factory, kernel = FakeFactory(), Kernel()
+    factory.services.put(service(ports=[{"name": "http", "port": 80, "protocol": "TCP"}]))
+
+    async with running(proxy(factory, kernel)):
+        await asyncio.sleep(1)
+        assert kernel.flows == []
+        factory.services.put(service(ports=[{"name": "dns", "port": 53, "protocol": "UDP"}]))
+        await asyncio.sleep(1)
+
+    assert [list(leads) for leads in kernel.flows] == [[(packed("10.96.0.7"), 53)]]
+
+
+async def test_a_zone_that_the_node_gets_later_chooses_other_endpoints() -> None:
+    factory, kernel = FakeFactory(), Kernel()
+    factory.services.put(service())
+    near = {**endpoint("10.0.0.1", "n2"), "hints": {"forZones": [{"name": "a"}]}}
+    far = {**endpoint("10.0.0.2", "n2"), "hints": {"forZones": [{"name": "b"}]}}
+    (slice_,) = slices(near, far)
+    factory.slices.put(slice_)
+
+    async with running(proxy(factory, kernel)):
+        assert kernel.leads_to("10.0.0.2")
+        labels = {"topology.kubernetes.io/zone": "a"}
+        factory.nodes.put({"metadata": {"name": "n1", "namespace": "", "labels": labels}})
+        await asyncio.sleep(1)
+
+    assert kernel.leads_to("10.0.0.1")
+    assert not kernel.leads_to("10.0.0.2")

@@ -147,7 +147,8 @@ def remove_network(config: ClusterConfig) -> None:
     if not network.bridge:
         return
     for table in (_table(config), services_table(config)):
-        _nft(f"table ip {table} {{}}\ndelete table ip {table}\n")
+        for family in ("ip", "ip6"):
+            _nft(f"table {family} {table} {{}}\ndelete table {family} {table}\n")
     _delete_link(network.bridge)
     ours = _state_file(config)
     if ours.exists():

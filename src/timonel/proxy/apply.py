@@ -1,16 +1,54 @@
-"""Hands a transaction to nft. The only place of the proxy that touches the kernel."""
+"""Hands the rules to the kernel of this process's network namespace. The only place of the proxy that does.
+
+Text goes through nft, elements straight through netlink: nft would read all rules before each change.
+"""
 
 from __future__ import annotations
 
 import asyncio
 
+from timonel.aio.threads import Threads
+from timonel.proxy import conntrack, nfnetlink
+from timonel.proxy.elements import Changes
+
 
 class NftError(Exception):
-    """nft refused a transaction, or is not there; nothing of it was applied."""
+    """The kernel refused a transaction, or nft is not there; nothing of it was applied."""
+
+
+class Kernel:
+    """The owner calls `close`."""
+
+    def __init__(self, *, binary: str = "nft") -> None:
+        self._binary = binary
+        self._threads = Threads("nftables")
+
+    def close(self) -> None:
+        self._threads.close()
+
+    async def rules(self, text: str) -> None:
+        """Apply nft's language as one transaction."""
+        await run_nft(text, binary=self._binary)
+
+    async def elements(self, table: str, changes: Changes) -> None:
+        """Apply changes of elements as one transaction."""
+        try:
+            await self._threads.run(_send, table, changes)
+        except OSError as exc:
+            raise NftError(f"elements of table {table}: {exc.strerror or exc}") from exc
+
+    async def forget_flows(self, leads: conntrack.Wanted) -> int:
+        try:
+            return await self._threads.run(conntrack.forget_stale, leads)
+        except OSError as exc:
+            raise NftError(f"connection tracking: {exc.strerror or exc}") from exc
+
+
+def _send(table: str, changes: Changes) -> None:
+    nfnetlink.send(nfnetlink.transaction(table, changes))
 
 
 async def run_nft(text: str, *, binary: str = "nft") -> None:
-    """Apply `text` as one transaction in the network namespace of this process."""
     try:
         process = await asyncio.create_subprocess_exec(
             binary,

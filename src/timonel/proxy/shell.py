@@ -2,25 +2,47 @@
 
 A change marks its Service; what is marked is worked out again and applied as one transaction. While a transaction
 runs, further changes gather, so a burst costs few transactions and a quiet cluster none. A refused transaction starts
-over with the whole table, after a pause: the kernel's state is unknown then.
+over with the whole tables, after a pause: the kernel's state is unknown then.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from timonel.aio.clock import Clock
 from timonel.client.informer import Informer, InformerFactory
 from timonel.objects.meta import Key, Object, key_of
-from timonel.proxy import ruleset
-from timonel.proxy.apply import NftError, run_nft
-from timonel.proxy.model import SERVICE_NAME_LABEL, Routing, ServicePort, service_ports
+from timonel.proxy import conntrack, ruleset
+from timonel.proxy.apply import Kernel, NftError
+from timonel.proxy.elements import Changes, Elements
+from timonel.proxy.health import HealthServers
+from timonel.proxy.model import (
+    SERVICE_NAME_LABEL,
+    ZONE_LABEL,
+    HealthPort,
+    Place,
+    ServicePort,
+    health_port,
+    service_ports,
+)
 
 logger = logging.getLogger(__name__)
 
 RETRY_INTERVAL = 5.0  # seconds
+
+
+class Rules(Protocol):
+    """Where rules go: the kernel, or a stand-in."""
+
+    async def rules(self, text: str) -> None: ...
+
+    async def elements(self, table: str, changes: Changes) -> None: ...
+
+    async def forget_flows(self, leads: conntrack.Wanted) -> int: ...
+
+    def close(self) -> None: ...
 
 
 class Proxy:
@@ -35,53 +57,114 @@ class Proxy:
         network: ruleset.Network,
         node: str,
         clock: Clock,
-        apply: Callable[[str], Awaitable[None]] = run_nft,
+        kernel: Rules | None = None,
     ) -> None:
         self._services: Informer = informers.get("services")
         self._slices: Informer = informers.get("endpointslices.discovery.k8s.io")
-        self._network, self._node, self._clock, self._apply = network, node, clock, apply
+        self._nodes: Informer = informers.metadata("nodes")
+        self._network, self._place, self._clock = network, Place(node), clock
+        self._kernel: Rules = kernel or Kernel()
         self._changed = asyncio.Event()
         self._dirty: set[Key] = set()
-        self._wanted: dict[Key, tuple[ServicePort, ...]] = {}
+        self._ports: dict[Key, dict[str, ServicePort]] = {}
         self._slices_of: dict[Key, dict[Key, Object]] = {}
-        self.applied = Routing({})
+        self._health: dict[Key, HealthPort] = {}
+        self._elements = Elements()
+        self._moved: dict[str, ServicePort] = {}  # UDP ports with other targets than before
+        self.healthy = False  # whether the kernel has what it should have
 
     async def run(self, ready: asyncio.Event) -> None:
-        await self._services.synced.wait()
-        await self._slices.synced.wait()
+        for informer in (self._services, self._slices, self._nodes):
+            await informer.synced.wait()
+        self._nodes.add_handler(self._node_changed)
         self._services.add_handler(self._service_changed)
         self._slices.add_handler(self._slice_changed)
+        servers = HealthServers(lambda: self.healthy)
+        try:
+            await self._keep(ready, servers)
+        finally:
+            servers.close()
+            self._kernel.close()
+
+    async def _keep(self, ready: asyncio.Event, servers: HealthServers) -> None:
         fresh = True
         while True:
             self._changed.clear()
             try:
                 if fresh:
-                    self.applied = Routing({})
-                    await self._apply(ruleset.base(self._network))
+                    await self._start_over()
                     fresh = False
                 await self._sync()
+                self.healthy = True
                 ready.set()
             except NftError as exc:
+                self.healthy = False
                 logger.error("Rules were refused, starting over in %s s: %s", RETRY_INTERVAL, exc)
                 fresh = True
                 await self._clock.sleep(RETRY_INTERVAL)
                 continue
+            await servers.update({port.port: port for port in self._health.values()})
+            await self._forget_flows()
             await self._changed.wait()
+
+    async def _start_over(self) -> None:
+        await self._kernel.rules(ruleset.base(self._network))
+        self._elements = Elements()
+        for ports in self._ports.values():
+            for port in ports.values():
+                self._elements.put(port)
 
     async def _sync(self) -> None:
         for key in self._dirty:
-            service = self._services.get(key)
-            if service is None:
-                self._wanted.pop(key, None)
-            else:
-                mine = list(self._slices_of.get(key, {}).values())
-                self._wanted[key] = tuple(service_ports(service, mine, self._node))
+            self._work_out(key)
         self._dirty.clear()
-        wanted = Routing({port.id: port for ports in self._wanted.values() for port in ports})
-        transaction = ruleset.update(self._network, self.applied, wanted)
-        if transaction:
-            await self._apply(transaction)
-        self.applied = wanted
+        changes = self._elements.take()
+        if changes.kinds:
+            await self._kernel.rules(ruleset.chains(self._network, changes.kinds))
+        if changes:
+            await self._kernel.elements(self._network.table, changes)
+
+    def _work_out(self, key: Key) -> None:
+        service, old = self._services.get(key), self._ports.get(key, {})
+        mine = list(self._slices_of.get(key, {}).values())
+        new: dict[str, ServicePort] = {}
+        health = None
+        if service is not None:
+            new = {port.id: port for port in service_ports(service, mine, self._place, old)}
+            health = health_port(service, mine, self._place.node)
+        for id_ in old.keys() - new.keys():
+            self._elements.drop(id_)
+        for id_, port in new.items():
+            if old.get(id_) != port:
+                self._elements.put(port)
+        self._moved.update({i: p for i, p in new.items() if p.protocol == "udp" and old.get(i) != p})
+        self._ports.pop(key, None)
+        self._health.pop(key, None)
+        if new:
+            self._ports[key] = new
+        if health is not None:
+            self._health[key] = health
+
+    async def _forget_flows(self) -> None:
+        moved, self._moved = self._moved, {}
+        if not moved:
+            return
+        try:
+            count = await self._kernel.forget_flows(conntrack.wanted(moved.values()))
+        except NftError as exc:
+            logger.warning("Stale UDP flows may stay: %s", exc)
+        else:
+            if count:
+                logger.info("Forgot %s stale UDP flows", count)
+
+    def _node_changed(self, old: Object | None, new: Object | None) -> None:
+        if new is None or new["metadata"]["name"] != self._place.node:
+            return
+        zone = (new["metadata"].get("labels") or {}).get(ZONE_LABEL, "")
+        if zone != self._place.zone:
+            self._place = Place(self._place.node, zone)
+            for key in [*self._ports, *self._slices_of]:
+                self._mark(key)
 
     def _service_changed(self, old: Object | None, new: Object | None) -> None:
         obj = new or old
@@ -90,10 +173,8 @@ class Proxy:
 
     def _slice_changed(self, old: Object | None, new: Object | None) -> None:
         for obj, gone in ((old, True), (new, False)):
-            if obj is None or obj.get("addressType") != "IPv4":
-                continue
-            owner = (obj["metadata"].get("labels") or {}).get(SERVICE_NAME_LABEL)
-            if not owner:
+            owner = obj and (obj["metadata"].get("labels") or {}).get(SERVICE_NAME_LABEL)
+            if obj is None or not owner:
                 continue
             service, slice_ = Key(obj["metadata"]["namespace"], owner), key_of(obj)
             known = self._slices_of.setdefault(service, {})
