@@ -36,6 +36,9 @@ class FakeDriver:
         self._mount, self._unmount = mount, unmount
         self._capabilities = capabilities
 
+    def offer(self, *capabilities: int) -> None:
+        self._capabilities = capabilities
+
     def methods(self) -> list[str]:
         return [name for name, _ in self.calls]
 
@@ -107,6 +110,7 @@ class FakeDriver:
             self._unmount(Path(request.target_path))
 
         steps = {
+            "NodeExpandVolume": (csi.NodeExpandVolumeResponse(capacity_bytes=2 << 30), nothing),
             "NodeStageVolume": (csi.NodeStageVolumeResponse(), nothing),
             "NodeUnstageVolume": (csi.NodeUnstageVolumeResponse(), nothing),
             "NodePublishVolume": (csi.NodePublishVolumeResponse(), publish),

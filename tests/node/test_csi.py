@@ -305,3 +305,28 @@ async def test_a_block_volume_is_a_device_and_no_directory(bench: Bench) -> None
     assert publish["target_path"] == str(devices / "publish" / "pv" / UID)
     assert stage["staging_target_path"] == unstage["staging_target_path"] == str(devices / "staging" / "pv")
     assert stage["volume_capability"].HasField("block")
+
+
+async def test_a_volume_that_became_larger_grows_on_the_node(bench: Bench) -> None:
+    pending = [
+        {"type": kind, "status": "True"} for kind in ("FileSystemResizePending", "Resizing", "Somebody's")
+    ]
+    status = {"phase": "Bound", "capacity": {"storage": "1Gi"}, "conditions": pending}
+    claim = bench.api.put("persistentvolumeclaims", {**CLAIM, "status": status})
+    larger = {**PV, "spec": {**PV["spec"], "capacity": {"storage": "2Gi"}}}
+    bench.has_driver(attachRequired=False)
+    bench.driver.offer(1, 3)
+    volumes = bench.pod_volumes()
+    await volumes.set_up(bench.context())
+    before = bench.driver.methods()
+    await volumes.refresh(replace(bench.context(), claims={"c": (claim, larger)}))
+    seen = bench.api.find("persistentvolumeclaims", "default", "c")
+    assert seen is not None
+    await volumes.refresh(replace(bench.context(), claims={"c": (seen, larger)}))
+
+    [(_, expand)] = [call for call in bench.driver.calls if call[0] == "NodeExpandVolume"]
+    assert "NodeExpandVolume" not in before
+    assert expand["capacity_range"].required_bytes == 2 << 30
+    assert expand["volume_path"] == volumes.paths["data"]
+    assert seen["status"]["capacity"] == {"storage": "2Gi"}
+    assert [c["type"] for c in seen["status"]["conditions"]] == ["Somebody's"]

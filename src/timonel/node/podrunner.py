@@ -210,6 +210,11 @@ class PodRunner:
         self._references_new.set()
         self._refresh()
 
+    def look_at_claims(self) -> None:
+        """Nobody tells the node that a claim is larger."""
+        if self._preparation.may_grow:
+            self._refresh()
+
     def _refresh(self) -> None:
         if self._group is None or not self.is_syncing:
             return

@@ -336,6 +336,8 @@ class Pods:
     async def _relist_for_ever(self) -> None:
         while True:
             self._resize_others()
+            for runner in self._runners.values():
+                runner.look_at_claims()
             await upkeep(self._clock, lazy=True).sleep(RELIST)
             await self._relist()
 

@@ -213,6 +213,11 @@ class Preparation:
         await self._volumes.set_up(await self._context())
         self._volumes_ready.set()
 
+    @property
+    def may_grow(self) -> bool:
+        """Whether the pod has volumes of claims, of which it may come to be told that they are larger."""
+        return self._shop.csi is not None and bool(references(self._current()).claims)
+
     async def refresh_volumes(self) -> None:
         if self._volumes is not None and self._volumes_ready.is_set():
             await self._volumes.refresh(await self._context())

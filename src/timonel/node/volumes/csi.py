@@ -21,16 +21,20 @@ from timonel.aio.clock import Clock
 from timonel.aio.threads import Threads
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import NotFound, StatusError
-from timonel.node.plugins.csi import SETS_GROUP, STAGES, TELLS_WRITERS, Access, CsiDriver, CsiDrivers
+from timonel.node import amounts
+from timonel.node.plugins.csi import EXPANDS, SETS_GROUP, STAGES, TELLS_WRITERS, Access, CsiDriver, CsiDrivers
 from timonel.node.plugins.rpc import PluginFailed
 from timonel.node.volumes import mounts, ownership
 from timonel.node.volumes.source import Context, VolumeError
-from timonel.objects.meta import Key, Object, format_time, uid_of
+from timonel.objects.meta import Key, Object, format_time, key_of, uid_of
 from timonel.records import dataclass
 
 logger = logging.getLogger(__name__)
 
 KIND = "kubernetes.io~csi"
+CLAIMS = Resource("", "v1", "persistentvolumeclaims", True)
+PENDING = "FileSystemResizePending"
+RESIZE_TYPES = (PENDING, "Resizing", "ControllerResizeError", "NodeResizeError")
 DATA = "vol_data.json"
 CSI_DRIVERS = Resource("storage.k8s.io", "v1", "csidrivers", False)
 ATTACHMENTS = Resource("storage.k8s.io", "v1", "volumeattachments", False)
@@ -289,6 +293,35 @@ class CsiVolumes:
             token, expiry = await context.token(audience, request.get("expirationSeconds") or 3600)
             tokens[audience] = {"token": token, "expirationTimestamp": format_time(expiry)}
         return {"csi.storage.k8s.io/serviceAccount.tokens": json.dumps(tokens)} if tokens else {}
+
+    # ---- growing
+
+    async def grow(self, wanted: Wanted, claim: Object, pv: Object) -> bool:
+        """The driver's controller made the volume larger, and waits for the node: whether that is done now."""
+        conditions = (claim.get("status") or {}).get("conditions") or ()
+        if not any(c["type"] == PENDING and c["status"] == "True" for c in conditions):
+            return False
+        driver = self._drivers.get(wanted.source["driver"])
+        notes = await self._threads.run(_all_noted, self._root / "pods")
+        here = [n for n in notes if (n.driver, n.handle) == (wanted.source["driver"], wanted.handle)]
+        if driver is None or not here:
+            return False
+        size = pv["spec"]["capacity"]["storage"]
+        access = Access(mode_of(wanted.modes, exact=False), wanted.source.get("fsType") or "",
+                        is_block=wanted.is_block)  # fmt: skip
+        try:
+            if await driver.can(EXPANDS):
+                await driver.expand(
+                    wanted.handle, here[0].target, here[0].staged, amounts.whole(size), access
+                )
+            gone = [{"$patch": "delete", "type": c["type"]} for c in conditions if c["type"] in RESIZE_TYPES]
+            patch = {"status": {"capacity": {"storage": size}, "conditions": gone}}
+            await self._transport.patch(CLAIMS, key_of(claim), patch, kind="strategic", subresource="status")
+        except PluginFailed as e:
+            raise VolumeError(f"NodeExpandVolume failed: {e}") from e
+        except (StatusError, Unreachable) as e:
+            raise VolumeError(f"kubernetes.io/csi: {e}") from e
+        return True
 
     # ---- and back
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from timonel.aio.threads import Threads
+from timonel.node.references import claim_name
 from timonel.node.volumes import (
     atomic_writer,
     config_map,
@@ -98,11 +99,24 @@ class PodVolumes:
         await self._threads.run(self._make_root)
         published = await self._publish(context)
         self.paths = await self._threads.run(self._make, context, written, published)
+        await self._grow(context)
 
     async def refresh(self, context: Context) -> None:
         """Write again what follows API objects; what did not change is not touched."""
         written = await self._compute(context)
         await self._threads.run(self._write, context, written)
+        await self._grow(context)
+
+    async def _grow(self, context: Context) -> None:
+        for volume in context.pod["spec"].get("volumes") or ():
+            wanted = _of_csi(context, volume)
+            if self._csi is None or wanted is None or wanted.is_ephemeral:
+                continue
+            claim, pv = context.claims[claim_name(context.pod, volume) or ""]
+            try:
+                await self._csi.grow(wanted, claim, pv)
+            except VolumeError as e:
+                raise VolumeError(f'failed to expand volume "{volume["name"]}" : {e}') from e
 
     async def tear_down(self) -> None:
         """Unmount and delete everything of the pod but what lives elsewhere (hostPath, claims)."""
