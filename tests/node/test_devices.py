@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -170,6 +171,9 @@ MACHINE = Machine(
 )
 
 
+IDENTITY = Identity("n", "10.0.0.1", 0, 110, {}, {}, (), "", "")
+
+
 def told(devices: dict[str, Any], old: Object, **reserved: int) -> Object:
     identity = Identity("n", "10.0.0.1", 0, 110, {}, {}, (), "", "", reserved)
     return nodestatus.status(identity, Observed(0.0, MACHINE, "x", [], devices=devices), old)
@@ -189,6 +193,23 @@ def test_what_is_reserved_cannot_be_allocated() -> None:
 
     assert (found["capacity"]["cpu"], found["allocatable"]["cpu"]) == ("4", "3500m")
     assert found["allocatable"]["memory"] == f"{(7 << 20) - (100 << 10)}Ki"
+
+
+def test_huge_pages_are_counted_and_are_no_ordinary_memory(tmp_path: Path) -> None:
+    for size, pages in ((2048, 3), (1048576, 1), (64, 2)):
+        place = tmp_path / f"hugepages-{size}kB"
+        place.mkdir()
+        (place / "nr_hugepages").write_text(f"{pages}\n")
+
+    found = machine.huge_pages(tmp_path)
+
+    assert found == {"2Mi": 6 << 20, "1Gi": 1 << 30, "64Ki": 128 << 10}
+    bare = replace(MACHINE, huge_pages={})
+    seen = replace(MACHINE, huge_pages=found)
+    whole = nodestatus.capacity(IDENTITY, seen)
+    assert [whole[f"hugepages-{s}"] for s in ("2Mi", "1Gi", "64Ki")] == ["6Mi", "1Gi", "128Ki"]
+    less = [int(nodestatus.allocatable(IDENTITY, m)["memory"][:-2]) for m in (bare, seen)]
+    assert less[0] - less[1] == (6 << 10) + (1 << 20) + 128
 
 
 # ---- plugins

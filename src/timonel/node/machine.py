@@ -14,6 +14,7 @@ from timonel.node.ledger import Ledger
 from timonel.node.nodestatus import Machine
 from timonel.node.podspec import parse_resolv_conf
 
+HUGE_PAGES = Path("/sys/kernel/mm/hugepages")
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
@@ -39,7 +40,21 @@ def read(node: str, directory: Path) -> Machine:
         kernel=name.release,
         os_image=_os_image(),
         architecture=_ARCHITECTURES.get(name.machine, name.machine),
+        huge_pages=huge_pages(),
     )
+
+
+def huge_pages(root: Path = HUGE_PAGES) -> dict[str, int]:
+    """Bytes that are set aside for each size of page that the kernel knows (2Mi, 1Gi)."""
+    found = dict[str, int]()
+    for place in sorted(root.glob("hugepages-*kB")):
+        kibi = int(place.name.removeprefix("hugepages-").removesuffix("kB"))
+        size = next(
+            (f"{kibi >> shift}{unit}" for shift, unit in ((20, "Gi"), (10, "Mi")) if kibi >> shift),
+            f"{kibi}Ki",
+        )
+        found[size] = int(_text(str(place / "nr_hugepages"), "0")) * kibi * 1024
+    return found or {"1Gi": 0, "2Mi": 0}
 
 
 def abilities() -> Abilities:

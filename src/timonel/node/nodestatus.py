@@ -39,6 +39,9 @@ class Machine:
     kernel: str
     os_image: str
     architecture: str
+    huge_pages: Mapping[str, int] = field(
+        default_factory=lambda: {"1Gi": 0, "2Mi": 0}
+    )  # bytes set aside, by size
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +114,18 @@ def _kibi(number: int) -> str:
     return f"{number // 1024}Ki"
 
 
+def _mebi(number: int) -> str:
+    for size, unit in ((1 << 30, "Gi"), (1 << 20, "Mi")):
+        if number and number % size == 0:
+            return f"{number // size}{unit}"
+    return _kibi(number) if number else "0"
+
+
 def capacity(identity: Identity, machine: Machine) -> dict[str, str]:
     return {
         "cpu": str(machine.cpus),
         "ephemeral-storage": _kibi(machine.disk),
-        "hugepages-1Gi": "0",
-        "hugepages-2Mi": "0",
+        **{f"hugepages-{size}": _mebi(bytes_) for size, bytes_ in sorted(machine.huge_pages.items())},
         "memory": _kibi(machine.memory),
         "pods": str(identity.max_pods),
     }
@@ -126,7 +135,8 @@ def allocatable(identity: Identity, machine: Machine) -> dict[str, str]:
     """Capacity less what is reserved and what hard eviction keeps free."""
     reserved = identity.reserved
     milli = max(machine.cpus * 1000 - reserved.get("cpu", 0), 0)
-    memory = machine.memory - MEMORY_RESERVED - reserved.get("memory", 0)
+    huge = sum(machine.huge_pages.values())
+    memory = machine.memory - MEMORY_RESERVED - reserved.get("memory", 0) - huge
     disk = int(machine.disk * (1 - DISK_RESERVED)) - reserved.get("ephemeral-storage", 0)
     return {
         **capacity(identity, machine),
@@ -255,7 +265,15 @@ def is_worth_sending(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 def _essence(status_: Mapping[str, Any]) -> dict[str, Any]:
     essence: dict[str, Any] = {
         k: status_.get(k)
-        for k in ("addresses", "allocatable", "capacity", "daemonEndpoints", "images", "nodeInfo")
+        for k in (
+            "addresses",
+            "allocatable",
+            "capacity",
+            "daemonEndpoints",
+            "images",
+            "nodeInfo",
+            "runtimeHandlers",
+        )
     }
     essence["conditions"] = {
         c["type"]: (c["status"], c.get("reason"), c.get("message")) for c in status_.get("conditions") or ()
