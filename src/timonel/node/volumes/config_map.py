@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from timonel.node.volumes.source import Context, Files, VolumeError, pick_items
+from timonel.node.volumes.source import Context, Files, VolumeError, first, pick_items
 
 DEFAULT_MODE = 0o644
 
@@ -20,7 +20,7 @@ def files(context: Context, source: Mapping[str, Any], default_mode: int | None 
         raise VolumeError(f'configmap "{name}" not found')
     available = {key: str(value).encode() for key, value in (config_map.get("data") or {}).items()}
     available |= {k: base64.b64decode(v) for k, v in (config_map.get("binaryData") or {}).items()}
-    mode = source.get("defaultMode") or default_mode or DEFAULT_MODE
+    mode = first(source.get("defaultMode"), default_mode, DEFAULT_MODE)
     return pick_items(
         available, source, mode, lambda key: f"configmap references non-existent config key: {key}"
     )

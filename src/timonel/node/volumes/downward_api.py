@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from timonel.node.environment import ConfigError, field_value, resource_value
-from timonel.node.volumes.source import Context, File, Files, VolumeError
+from timonel.node.volumes.source import Context, File, Files, VolumeError, first
 
 DEFAULT_MODE = 0o644
 
 
 def files(context: Context, source: Mapping[str, Any], default_mode: int | None = None) -> Files:
-    mode = source.get("defaultMode") or default_mode or DEFAULT_MODE
+    mode = first(source.get("defaultMode"), default_mode, DEFAULT_MODE)
     found: Files = {}
     for item in source.get("items") or ():
         try:
             text = _text(context, item)
         except ConfigError as e:
             raise VolumeError(str(e)) from e
-        found[item["path"]] = File(text.encode(), item.get("mode") or mode)
+        found[item["path"]] = File(text.encode(), first(item.get("mode"), mode))
     return found
 
 

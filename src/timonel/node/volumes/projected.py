@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from timonel.node.volumes import config_map, downward_api, secret
-from timonel.node.volumes.source import Context, File, Files
+from timonel.node.volumes.source import Context, File, Files, VolumeError, first
 from timonel.records import dataclass
 
 DEFAULT_MODE = 0o644
+KNOWN = frozenset(("configMap", "secret", "downwardAPI", "serviceAccountToken"))
 TOKEN_SECONDS = 3600
 RENEW_AT = 0.8  # of a token's life
 RENEW_AT_LATEST = 24 * 3600.0
@@ -26,10 +27,13 @@ class Written:
 
 
 async def files(context: Context, source: Mapping[str, Any]) -> Written:
-    mode = source.get("defaultMode") or DEFAULT_MODE
+    mode = first(source.get("defaultMode"), DEFAULT_MODE)
     found: Files = {}
     renewals = list[float]()
     for part in source.get("sources") or ():
+        unknown = sorted(part.keys() - KNOWN)
+        if unknown:
+            raise VolumeError(f"projected source {unknown[0]} is not supported on this node")
         if (ref := part.get("configMap")) is not None:
             found |= config_map.files(context, ref, mode)
         if (ref := part.get("secret")) is not None:

@@ -6,7 +6,7 @@ import base64
 from collections.abc import Mapping
 from typing import Any
 
-from timonel.node.volumes.source import Context, Files, VolumeError, pick_items
+from timonel.node.volumes.source import Context, Files, VolumeError, first, pick_items
 
 DEFAULT_MODE = 0o644
 
@@ -20,5 +20,5 @@ def files(context: Context, source: Mapping[str, Any], default_mode: int | None 
             return {}
         raise VolumeError(f'secret "{name}" not found')
     available = {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
-    mode = source.get("defaultMode") or default_mode or DEFAULT_MODE
+    mode = first(source.get("defaultMode"), default_mode, DEFAULT_MODE)
     return pick_items(available, source, mode, lambda key: f"references non-existent secret key: {key}")

@@ -58,6 +58,11 @@ class Context:
         return users.pop() if len(users) == 1 else None
 
 
+def first(*modes: int | None) -> int:
+    """The first that is said; 0 is said, too."""
+    return next(mode for mode in modes if mode is not None)
+
+
 def pick_items(
     available: Mapping[str, bytes],
     source: Mapping[str, Any],
@@ -71,7 +76,7 @@ def pick_items(
     files: Files = {}
     for item in items:
         if item["key"] in available:
-            files[item["path"]] = File(available[item["key"]], item.get("mode") or default_mode)
+            files[item["path"]] = File(available[item["key"]], first(item.get("mode"), default_mode))
         elif not source.get("optional"):
             raise VolumeError(missing(item["key"]))
     return files
