@@ -13,6 +13,7 @@ from benchmarks import (
     custom_resources,
     fairness,
     memory,
+    network,
     node,
     requests,
     scheduling,
@@ -34,6 +35,7 @@ ALL = (
     *custom_resources.BENCHMARKS,
     *containers.BENCHMARKS,
     *node.BENCHMARKS,
+    *network.BENCHMARKS,
 )
 
 
