@@ -165,7 +165,7 @@ class CredentialProviders:
             raise Unusable(f"it did not return a valid cacheKeyType: {answer.get('cacheKeyType')!r}")
         try:
             found = [
-                (pattern, Auth(entry.get("username", ""), entry.get("password", ""), server=pattern))
+                (pattern, Auth(entry.get("username", ""), entry.get("password", "")))
                 for pattern, entry in (answer.get("auth") or {}).items()
             ]
             spoken = answer.get("cacheDuration")

@@ -93,10 +93,11 @@ def _entries(secrets: Iterable[Object]) -> Iterator[tuple[str, Auth]]:
                 continue  # As kubelet: an unreadable pull secret is passed over
             entries = config.get("auths") or {} if key == ".dockerconfigjson" else config
             for server, entry in entries.items():
-                yield server, _auth(server, entry)
+                yield server, _auth(entry)
 
 
-def _auth(server: str, entry: Mapping[str, Any]) -> Auth:
+def _auth(entry: Mapping[str, Any]) -> Auth:
+    """Without the registry's name: as kubelet, which has chosen by it already, and the runtime reads it as a URL."""
     username, password = entry.get("username", ""), entry.get("password", "")
     if not username and entry.get("auth"):
         try:
@@ -106,7 +107,6 @@ def _auth(server: str, entry: Mapping[str, Any]) -> Auth:
     return Auth(
         username=username,
         password=password,
-        server=server,
         identity_token=entry.get("identitytoken", ""),
         registry_token=entry.get("registrytoken", ""),
     )
