@@ -71,3 +71,16 @@ async def test_events_of_one_instant_have_names_of_their_own() -> None:
         "spec.initContainers{first}",
         "spec.containers{main}",
     ]
+
+
+async def test_recorders_do_not_take_each_others_names_at_the_same_moment() -> None:
+    clock = VirtualClock()
+    names: list[str] = []
+    for component in ("kubelet", "default-scheduler", "job-controller"):
+        recorder = EventRecorder(MemoryTransport(), clock, component)
+        for _ in range(3):
+            recorder.record({"metadata": {"name": "web", "namespace": "shop"}}, "Normal", "Said", "so")
+            names.append((await recorder._queue.get())["metadata"]["name"])
+
+    assert len(set(names)) == 9
+    assert names[:3] == sorted(names[:3])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import inspect
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -38,6 +39,8 @@ class UnreliableRuntime:
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._inner, name)
+        if not inspect.iscoroutinefunction(method):
+            return method  # no call to a runtime
 
         async def call(*arguments: Any, **named: Any) -> Any:
             if self._is_away():

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import zlib
 from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import field
@@ -32,6 +33,7 @@ SIMILAR_WITHIN = 600.0
 BURST = 25
 REFILL = 300.0  # seconds for one more event
 BACKLOG = 1000
+MARKS = 1 << 16  # nanoseconds, below which names tell recorders apart
 LONGEST_MESSAGE = 1024  # what a runtime complains about can be long; events.k8s.io takes no more either
 
 K = TypeVar("K", bound=Hashable)
@@ -150,6 +152,7 @@ class EventRecorder:
         self._queue: asyncio.Queue[Object] = asyncio.Queue(BACKLOG)
         self._correlator = Correlator()
         self._last_number = 0
+        self._mark = zlib.crc32(f"{component}@{host}".encode()) % MARKS  # of names: who recorded it
 
     def record(self, about: Object, type: str, reason: str, message: str, *, container: str = "") -> None:
         """`about` is an object, or an ObjectReference (it has no metadata); `container` is one of a pod's."""
@@ -157,7 +160,8 @@ class EventRecorder:
         if container:
             ref["fieldPath"] = pods.container_path(about, container)
         now = self._clock.now()
-        self._last_number = max(self._last_number + 1, int(now * 1e9))  # never the same twice
+        # Never the same twice, nor what another recorder takes at the same time, as it happens where a clock is virtual.
+        self._last_number = max(self._last_number + MARKS, int(now * 1e9) // MARKS * MARKS + self._mark)
         event: dict[str, Any] = {
             "apiVersion": "v1",
             "kind": "Event",

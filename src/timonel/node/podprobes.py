@@ -30,8 +30,8 @@ class PodProbes:
         if container.id in self._tasks:
             return
         self._tasks[container.id] = {}
-        if spec.get("startupProbe"):
-            self._watch("startup", container, spec)
+        if probe := spec.get("startupProbe"):
+            self._watch("startup", probe, container, spec)
         else:
             self._has_started(container, spec)
 
@@ -57,16 +57,17 @@ class PodProbes:
 
     def _has_started(self, container: Container, spec: Mapping[str, Any]) -> None:
         self.started.add(container.id)
-        if spec.get("readinessProbe"):
-            self._watch("readiness", container, spec)
+        if probe := self._around.prober.readiness(container, spec):
+            self._watch("readiness", probe, container, spec)
         else:
             self.ready.add(container.id)
-        if spec.get("livenessProbe"):
-            self._watch("liveness", container, spec)
+        if probe := spec.get("livenessProbe"):
+            self._watch("liveness", probe, container, spec)
         self._runner.wake()
 
-    def _watch(self, kind: str, container: Container, spec: Mapping[str, Any]) -> None:
-        probe = spec[probes.KINDS[kind]]
+    def _watch(
+        self, kind: str, probe: Mapping[str, Any], container: Container, spec: Mapping[str, Any]
+    ) -> None:
         title = probes.TITLES[kind]
 
         def target() -> Target:

@@ -15,10 +15,9 @@ from urllib.parse import quote, urljoin, urlsplit
 from timonel.aio.clock import Clock
 from timonel.node import http1
 from timonel.node.cri.errors import DeadlineExceeded, RuntimeFailure
-from timonel.node.cri.runtime import Containers
+from timonel.node.cri.runtime import Container, Containers
 from timonel.records import dataclass
 
-KINDS = {"startup": "startupProbe", "liveness": "livenessProbe", "readiness": "readinessProbe"}
 TITLES = {"startup": "Startup", "liveness": "Liveness", "readiness": "Readiness"}
 OUTPUT_LIMIT = 10 * 1024
 REDIRECTS, REDIRECTING = 10, (301, 302, 303, 307, 308)
@@ -52,6 +51,9 @@ class Tally:
 
 
 class Prober(Protocol):
+    def readiness(self, container: Container, spec: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """How a container is asked whether it is ready; None: it is, once it runs."""
+
     async def ask(self, target: Target, probe: Mapping[str, Any]) -> Result: ...
 
 
@@ -79,6 +81,9 @@ class NetworkProber:
 
     def __init__(self, runtime: Containers) -> None:
         self._runtime = runtime
+
+    def readiness(self, container: Container, spec: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        return spec.get("readinessProbe")
 
     async def ask(self, target: Target, probe: Mapping[str, Any]) -> Result:
         timeout = float(probe.get("timeoutSeconds") or 1)
@@ -207,13 +212,6 @@ def _varint(number: int) -> bytes:
         found.append(number & 0x7F | 0x80)
         number >>= 7
     return bytes([*found, number])
-
-
-class HopefulProber:
-    """For the simulated runtime: every probe passes."""
-
-    async def ask(self, target: Target, probe: Mapping[str, Any]) -> Result:
-        return Result(True)
 
 
 async def watch(

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
+from typing import cast
 
 from timonel.aio.clock import Clock, outside, upkeep
 from timonel.aio.threads import Threads
@@ -51,7 +52,7 @@ from timonel.node.podrunner import Surroundings
 from timonel.node.pods import Pods
 from timonel.node.podspec import NodeFacts
 from timonel.node.preparation import Workshop
-from timonel.node.probes import HopefulProber, NetworkProber
+from timonel.node.probes import NetworkProber, Prober
 from timonel.node.shutdown import Shutdown
 from timonel.node.shutdownplan import Period
 from timonel.node.staticpods import ManifestFolder, Mirrors
@@ -175,7 +176,7 @@ class NodeAgent:
             runtime=self._runtime,
             records=recorder,
             hooks=Hooks(self._runtime, clock),
-            prober=HopefulProber() if config.is_simulated else NetworkProber(self._runtime),
+            prober=self._prober(),
             statuses=statuses,
             node=facts,
             runtime_name=runtime_name,
@@ -193,7 +194,7 @@ class NodeAgent:
             if config.cpu_policy == "static":
                 self._cpus = machine.cpu_pool(config.reserved_cpus, config.directory / CPU_STATE)
         tokens = Tokens(self._transport, clock)
-        images = ImageManager(
+        images = self._image_manager()(
             self._runtime,
             clock,
             recorder,
@@ -323,6 +324,21 @@ class NodeAgent:
         if config.static_pods is not None or config.is_simulated:
             return config.static_pods
         return config.directory / "manifests"
+
+    def _prober(self) -> Prober:
+        if not self._config.is_simulated:
+            return NetworkProber(self._runtime)
+        from timonel.node.cri.simulated import SimulatedRuntime  # real nodes do without
+        from timonel.node.simulated import SimulatedProber
+
+        return SimulatedProber(cast(SimulatedRuntime, self._runtime))
+
+    def _image_manager(self) -> type[ImageManager]:
+        if not self._config.is_simulated:
+            return ImageManager
+        from timonel.node.simulated import SimulatedImages
+
+        return SimulatedImages
 
     def _hosts(self) -> api.HttpsServer | NearbyServer | None:
         """Where the agent's API is served, if anywhere."""

@@ -188,6 +188,13 @@ class SimulatedRuntime:
         uid = (labels or {}).get(POD_UID)
         return self._by_uid.get(uid, ()) if uid is not None else self._sandboxes.keys()
 
+    def now(self) -> float:
+        return self._clock.now()
+
+    def behaviour(self, container_id: str) -> Behaviour | None:
+        """How a container behaves; None for one that is gone."""
+        return self._behaviours.get(container_id)
+
     # ---- containers
 
     async def create_container(self, sandbox_id: str, config: ContainerConfig, sandbox: SandboxConfig) -> str:
@@ -258,8 +265,12 @@ class SimulatedRuntime:
         self._tell("exit", container_id)
 
     async def stop_container(self, container_id: str, timeout: float) -> None:
-        """Simulated processes heed TERM at once, and end well."""
-        self._end(container_id, 0 if timeout > 0 else 137)
+        """Simulated processes heed TERM and end well, as soon as their behaviour lets them."""
+        how = self._behaviours.get(container_id)
+        takes = how.stop_delay if how is not None else 0.0
+        if takes and timeout > 0:
+            await self._clock.sleep(min(takes, timeout))
+        self._end(container_id, 0 if takes < timeout else 137)
 
     async def remove_container(self, container_id: str) -> None:
         self._end(container_id, 137)

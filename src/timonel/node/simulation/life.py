@@ -224,7 +224,7 @@ def _begin(life: Life, pod: Object, start: podactions.Start, now: float, events:
     if how.waiting and life.held.get(start.name, FOR_EVER) > now:
         first = start.name not in life.held
         life.held[start.name] = FOR_EVER if how.wait_for is None else now + how.wait_for
-        life.waiting[start.name] = (how.waiting, how.message or _why(how.waiting, spec))
+        life.waiting[start.name] = (how.waiting, how.message or why_waiting(how.waiting, spec))
         if first:
             events.append(Told("Warning", "Failed", f"Error: {how.waiting}", start.name))
         return
@@ -237,7 +237,7 @@ def _begin(life: Life, pod: Object, start: podactions.Start, now: float, events:
     life.starting[start.name] = (now + delay, start.attempt)
 
 
-def _why(reason: str, spec: Mapping[str, Any]) -> str:
+def why_waiting(reason: str, spec: Mapping[str, Any]) -> str:
     image = spec.get("image", "")
     if reason == "ImagePullBackOff":
         return f'Back-off pulling image "{image}"'
