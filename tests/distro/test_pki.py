@@ -50,3 +50,39 @@ def test_a_new_key_is_durable_with_its_directory(tmp_path: Path, monkeypatch: py
 
     assert synced[-2:] == [str(tmp_path / "pki"), str(tmp_path)]
     assert pki.encryption_key(tmp_path / "pki") == key
+
+
+def test_what_a_turn_of_time_must_not_outlive_has_no_end(tmp_path: Path) -> None:
+    authority = pki.Authority(tmp_path, now=NOW, unending=True)
+    files = authority.client("admin", user="admin")
+
+    assert authority.certificate.not_valid_after_utc == pki.NO_END
+    assert loaded(files).not_valid_after_utc == pki.NO_END
+    again = pki.Authority(tmp_path, now=NOW + 900 * 365 * 86_400, unending=True)
+    assert again.certificate == authority.certificate
+    assert again.client("admin", user="admin").certificate.read_bytes() == certificate_bytes(files)
+
+
+def test_what_ends_is_made_anew_by_the_same_authority(tmp_path: Path) -> None:
+    before = pki.Authority(tmp_path, now=NOW)
+    admin, other = before.client("admin", user="admin"), before.client("other", user="other")
+    short = loaded(other)
+
+    after = pki.Authority(tmp_path, now=NOW - 3600, unending=True)  # cluster time is behind
+    renewed = loaded(after.client("admin", user="admin"))
+
+    assert after.key.public_key() == before.key.public_key()
+    assert x509.load_pem_x509_certificate((tmp_path / "ca.crt").read_bytes()) == after.certificate
+    assert after.certificate.not_valid_after_utc == renewed.not_valid_after_utc == pki.NO_END
+    assert renewed.not_valid_before_utc.timestamp() <= NOW - 3600
+    renewed.verify_directly_issued_by(before.certificate)  # who trusts the old one
+    short.verify_directly_issued_by(after.certificate)  # what was signed before
+    assert loaded(admin) == renewed
+
+
+def loaded(files: pki.Files) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(certificate_bytes(files))
+
+
+def certificate_bytes(files: pki.Files) -> bytes:
+    return files.certificate.read_bytes()

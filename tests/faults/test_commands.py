@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.servers import ServerProcess, running, timonel
+from timonel.aio.clock import SystemClock
+from timonel.distro.pki import Authority
 
 REFUSED, WRONG_USE = 1, 2
 
@@ -215,3 +217,19 @@ def test_mirrors(server: ServerProcess) -> None:
     assert json.loads((server.folder / "cluster.json").read_text()) == settings
     check(timonel("image", "mirror", "quay.io", "--remove", *server.where), REFUSED, "nothing stands in for")
     check(timonel("image", "import", __file__, *server.where), REFUSED, "simulated: they need no images")
+
+
+def test_a_turn_of_years_locks_nobody_out(tmp_path: Path) -> None:
+    where = ("--name", "old", "--data-dir", str(tmp_path))
+    short = Authority(tmp_path / "old" / "pki", now=SystemClock().now())  # as clusters had it before
+    short.client("admin", user="kubernetes-admin", groups=["system:masters"])
+    try:
+        check(timonel("up", *where, "--components", "api", "--clock", "virtual", "--port", "0", "--quiet"), 0)
+        for _ in range(2):
+            check(timonel("clock", "advance", "20y", *where, "--quiet"), 0)
+            check(timonel("clock", "show", *where), 0, "virtual")
+        check(timonel("down", *where), 0)
+        check(timonel("up", *where, "--quiet"), 0)
+        check(timonel("clock", "show", *where), 0, "virtual")
+    finally:
+        timonel("down", *where, "--delete", "--yes")

@@ -7,7 +7,8 @@
     sa.key                    signs service-account tokens
     encryption.key            32 bytes: secrets at rest
 
-The CA is valid for ten years, what it signs for one; what is about to expire is made anew at each start.
+The CA is valid for ten years, what it signs for one; what is about to expire is made anew at each start. Where the
+clock of the cluster is virtual, a turn could outlive any such time: there they have no end (RFC 5280, 4.1.2.5).
 Upstream: kubeadm's phases/certs, cfssl's defaults.
 """
 
@@ -32,6 +33,7 @@ from timonel.records import dataclass
 CA_DAYS, LEAF_DAYS = 3650, 365
 RENEW_BEFORE_DAYS = 30
 ENCRYPTION_KEY_LENGTH = 32
+NO_END = datetime.datetime(9999, 12, 31, 23, 59, 59, tzinfo=datetime.UTC)
 BACKDATE = datetime.timedelta(minutes=5)  # clocks of clients may be a little behind
 
 Key = ec.EllipticCurvePrivateKey
@@ -48,10 +50,15 @@ class Files:
 
 
 class Authority:
-    """A CA of the cluster, read from or made in a folder. `now` is seconds since the epoch."""
+    """A CA of the cluster, read from or made in a folder. `now` is seconds since the epoch.
 
-    def __init__(self, folder: Path, *, now: float, name: str = "ca") -> None:
+    An `unending` one makes certificates that do not expire, and makes what does expire anew: its own certificate with
+    the key that it has, so that everything it signed and everybody who trusts it remain as they were.
+    """
+
+    def __init__(self, folder: Path, *, now: float, name: str = "ca", unending: bool = False) -> None:
         self.folder = folder  # where issued certificates go
+        self._unending = unending
         self._now = datetime.datetime.fromtimestamp(now, datetime.UTC)
         self.name = name
         self.certificate_file = folder / f"{name}.crt"
@@ -62,11 +69,16 @@ class Authority:
                 self._key = load_key(key_file)
             except ValueError as exc:
                 raise Damaged(f"the cluster's CA in {folder} ({name}.crt, {name}.key) is damaged") from exc
+            if self._lasts(self.certificate):
+                return
         else:
             self._key = ec.generate_private_key(ec.SECP256R1())
-            self.certificate = self._make_ca()
             write_private(key_file, key_pem(self._key))
-            write_private(self.certificate_file, certificate_pem(self.certificate), 0o644)
+        self.certificate = self._make_ca()
+        write_private(self.certificate_file, certificate_pem(self.certificate), 0o644)
+
+    def _lasts(self, certificate: x509.Certificate) -> bool:
+        return not self._unending or certificate.not_valid_after_utc == NO_END
 
     def below(self, folder: Path) -> Authority:
         """The same CA, whose certificate (not its key) and what it issues go to another folder."""
@@ -105,7 +117,7 @@ class Authority:
             .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(self._now - BACKDATE)
-            .not_valid_after(self._now + datetime.timedelta(days=days))
+            .not_valid_after(NO_END if self._unending else self._now + datetime.timedelta(days=days))
         )
 
     def client(self, name: str, *, user: str, groups: Iterable[str] = ()) -> Files:
@@ -163,6 +175,8 @@ class Authority:
         if found.subject != subject:  # issued by a version that named it otherwise
             return False
         if found.not_valid_after_utc - self._now < datetime.timedelta(days=RENEW_BEFORE_DAYS):
+            return False
+        if not self._lasts(found):
             return False
         if not hosts:
             return True

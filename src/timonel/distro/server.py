@@ -8,6 +8,7 @@ What happens is told on `report`, one step after the other, so that whoever star
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import os
 import ssl
@@ -36,19 +37,32 @@ Report = Callable[[dict[str, Any]], None]
 async def run_server(config: ClusterConfig, paths: Paths, report: Report) -> None:
     """Serve until cancelled."""
     real = SystemClock()
-    authority = pki.Authority(paths.pki, now=real.now())
+    if config.clock != "virtual":
+        await _run(config, paths, report, real, None)
+        return
+    with ClockFile(paths.clock, float(int(real.now())), real) as file:
+        await _run(config, paths, report, real, file)
+
+
+async def _run(
+    config: ClusterConfig, paths: Paths, report: Report, real: Clock, file: ClockFile | None
+) -> None:
+    """`file` keeps the time of a virtual clock."""
+    authorities = functools.partial(
+        pki.Authority,
+        paths.pki,
+        now=real.now() if file is None else min(real.now(), file.now),
+        unending=file is not None,
+    )
+    authority = authorities()
     hosts = _hosts(config)
-    secrets = _secrets(config, paths, authority, hosts, real)
+    secrets = _secrets(config, paths, authority, authorities(name="front-proxy-ca"), hosts)
     if config.network.gateway:  # the bridge first: the server listens on it
         await asyncio.to_thread(box.make_network, config)
     store = await open_store(config, paths, real)
     try:
         async with AsyncExitStack() as stack:
-            clock: Clock = real
-            file: ClockFile | None = None
-            if config.clock == "virtual":
-                file = stack.enter_context(ClockFile(paths.clock, float(int(real.now())), real))
-                clock = VirtualClock(file.now, outside=real, moved=file.moved)
+            clock = real if file is None else VirtualClock(file.now, outside=real, moved=file.moved)
             started = clock.now()
             cluster = Cluster(
                 config,
@@ -81,14 +95,17 @@ def _hosts(config: ClusterConfig) -> tuple[str, ...]:
 
 
 def _secrets(
-    config: ClusterConfig, paths: Paths, authority: pki.Authority, hosts: tuple[str, ...], clock: Clock
+    config: ClusterConfig,
+    paths: Paths,
+    authority: pki.Authority,
+    proxies: pki.Authority,
+    hosts: tuple[str, ...],
 ) -> Secrets:
     names = (
         *hosts, "127.0.0.1", "localhost", config.service_address, "kubernetes", "kubernetes.default",
         "kubernetes.default.svc", f"kubernetes.default.svc.{config.cluster_domain}",
     )  # fmt: skip
     serving = authority.server("server", user="kube-apiserver", hosts=tuple(dict.fromkeys(names)))
-    proxies = pki.Authority(paths.pki, now=clock.now(), name="front-proxy-ca")
     proxy = proxies.client("front-proxy-client", user="front-proxy-client")
     tls = ServerTls(serving, authority.pem + proxies.pem)
     # Agents let it in by its name. In no group: who can turn a proxy's request to another server gets nothing there.
