@@ -112,6 +112,21 @@ async def test_a_failing_handler_harms_no_other() -> None:
     assert seen == [(None, "1")]
 
 
+async def test_a_server_that_was_away_for_hours_is_followed_again() -> None:
+    transport, failures = MemoryTransport(SystemClock()), 0
+
+    def away(verb: str, resource: Resource, key: Key) -> None:
+        nonlocal failures
+        if verb == "list":
+            failures += 1
+            if failures <= 1_100:  # the float 2.0 ** 1024 is too large
+                raise Unreachable("away")
+
+    transport.fault = away
+    async with following(transport):
+        assert failures == 1_101
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     st.lists(st.tuples(st.sampled_from("abc"), st.sampled_from(("x", "y", None)), st.booleans()), max_size=20)

@@ -16,6 +16,7 @@ import random
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from timonel.aio.backoff import doubled
 from timonel.aio.clock import Clock, outside
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import Expired, Gone, NotFound, StatusError
@@ -170,7 +171,7 @@ class Informer:
                 self.version = ""
                 logger.exception("Could not follow %s", self.resource)
             if failures:
-                delay: float = min(FIRST_DELAY * 2.0 ** (failures - 1), LONGEST_DELAY)
+                delay = doubled(FIRST_DELAY, failures, LONGEST_DELAY)
                 await outside(self._clock).sleep(delay * (1 + self._jitter()))
 
     async def _relist(self, *, first: bool) -> None:

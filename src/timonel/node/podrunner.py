@@ -18,6 +18,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import field
 from typing import Any, TypeVar
 
+from timonel.aio.backoff import doubled
 from timonel.aio.clock import Clock, Timer, wait_until
 from timonel.client.events import EventRecorder
 from timonel.node import backoff, podactions, podspec, podstatus, podworker
@@ -462,7 +463,7 @@ class PodRunner:
                 self._around.records.record(self.pod, "Warning", "FailedMount", str(e))
             failures = self._failures[":volumes"] = self._failures.get(":volumes", 0) + 1
             self._references_new.clear()
-            await wait_until(self._clock, self._references_new, min(0.5 * 2**failures, 120))
+            await wait_until(self._clock, self._references_new, doubled(1.0, failures, 120.0))
 
     async def _refresh_volumes(self) -> None:
         """Again if something changed meanwhile: what was read may be older."""
@@ -476,7 +477,7 @@ class PodRunner:
 
     def _hold_back(self, name: str, seconds: float | None = None) -> None:
         failures = self._failures[name] = self._failures.get(name, 0) + 1
-        delay = min(RETRY * 2 ** (failures - 1), 60.0) if seconds is None else seconds
+        delay = doubled(RETRY, failures, 60.0) if seconds is None else seconds
         self._retry_at[name] = self._clock.now() + delay
 
     async def _start(self, start: podactions.Start) -> None:

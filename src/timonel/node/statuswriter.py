@@ -9,6 +9,7 @@ import asyncio
 import logging
 from dataclasses import field
 
+from timonel.aio.backoff import doubled
 from timonel.aio.clock import Clock
 from timonel.aio.workqueue import WorkQueue
 from timonel.client.transport import Resource, Transport, Unreachable
@@ -103,7 +104,7 @@ class StatusWriter:
                     logger.info(
                         "Could not write pod status", extra={"pod": str(key_of(entry.pod)), "error": str(e)}
                     )
-                    self._queue.add_after(uid, min(RETRY * 2 ** (entry.failures - 1), 10))
+                    self._queue.add_after(uid, doubled(RETRY, entry.failures, 10.0))
 
     async def _send(self, entry: _Entry) -> None:
         pod, wanted = entry.pod, entry.wanted

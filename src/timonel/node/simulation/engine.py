@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
+from timonel.aio.backoff import doubled
 from timonel.aio.clock import Clock, upkeep
 from timonel.aio.workqueue import WorkQueue
 from timonel.client.events import EventRecorder
@@ -199,7 +200,7 @@ class NodeSimulator:
         logger.info(
             "Could not write, trying again", extra={"what": work[0], "who": work[1], "error": str(error)}
         )
-        self._queue.add_after(work, min(RETRY * 2.0 ** (failures - 1), RETRY_LIMIT))
+        self._queue.add_after(work, doubled(RETRY, failures, RETRY_LIMIT))
 
     async def _do(self, what: str, who: str) -> None:
         if what == "pod":
