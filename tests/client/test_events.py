@@ -77,7 +77,7 @@ async def test_recorders_do_not_take_each_others_names_at_the_same_moment() -> N
     clock = VirtualClock()
     names: list[str] = []
     for component in ("kubelet", "default-scheduler", "job-controller"):
-        recorder = EventRecorder(MemoryTransport(), clock, component)
+        recorder = EventRecorder(MemoryTransport(clock), clock, component)
         for _ in range(3):
             recorder.record({"metadata": {"name": "web", "namespace": "shop"}}, "Normal", "Said", "so")
             names.append((await recorder._queue.get())["metadata"]["name"])

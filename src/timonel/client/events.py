@@ -160,7 +160,7 @@ class EventRecorder:
         if container:
             ref["fieldPath"] = pods.container_path(about, container)
         now = self._clock.now()
-        # Never the same twice, nor what another recorder takes at the same time, as it happens where a clock is virtual.
+        # Never the same twice, nor what another recorder takes at the same moment of a virtual clock.
         self._last_number = max(self._last_number + MARKS, int(now * 1e9) // MARKS * MARKS + self._mark)
         event: dict[str, Any] = {
             "apiVersion": "v1",
