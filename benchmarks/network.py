@@ -1,4 +1,4 @@
-"""The network: rules for many Services, in a network namespace of its own.
+"""The network: rules for many Services, in a network namespace of its own; cluster DNS.
 
 python -m benchmarks.network        # alone, in a new namespace; scripts/bench --only network as part of all
 """
@@ -9,13 +9,18 @@ import asyncio
 import json
 import os
 import shutil
+import socket
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from benchmarks.figure import Benchmark, Figure, table
+from timonel.dns import packet
+from timonel.dns.records import Zone, build
 from timonel.proxy import ruleset
 from timonel.proxy.apply import Kernel
 from timonel.proxy.elements import Elements
@@ -27,7 +32,7 @@ TARGETS = {1_000: 1.0, 10_000: 10.0}  # Services -> seconds of the first sync
 CHANGE_TARGET = 20.0  # ms
 
 
-def objects(number: int, shift: int = 0) -> tuple[dict[str, object], dict[str, object]]:
+def objects(number: int, shift: int = 0) -> tuple[dict[str, Any], dict[str, Any]]:
     """A Service and its EndpointSlice."""
     name = f"s{number}"
     first = number * ENDPOINTS + shift
@@ -76,8 +81,86 @@ async def rules(services: int) -> dict[str, float]:
     return {"first": first, "change": statistics.median(times), "worst": max(times)}
 
 
+DNS_SERVER = """
+import asyncio, sys
+from benchmarks.network import zone
+from timonel.aio.clock import SystemClock
+from timonel.aio.lifecycle import running
+from timonel.dns.forward import Forwarder
+from timonel.dns.server import DnsServer
+from timonel.dns.settings import Forwarding
+async def main():
+    now, clock = zone(), SystemClock()
+    server = DnsServer(address="127.0.0.1", port=0, zone=lambda: now, forwarder=Forwarder(Forwarding(), clock))
+    async with running(server):
+        print(server.port, flush=True)
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+
+
+def zone() -> Zone:
+    """10,000 Services, each tenth of them headless."""
+    services, slices = [], []
+    for number in range(10_000):
+        service, slice_ = objects(number)
+        if number % 10 == 0:
+            service["spec"]["clusterIPs"] = ["None"]
+        slice_["metadata"]["labels"] = {"kubernetes.io/service-name": f"s{number}"}
+        services.append(service)
+        slices.append(slice_)
+    return build("cluster.local", services, slices, [{"metadata": {"name": "default"}}])
+
+
+def resolve(seconds: float = 4.0, window: int = 24) -> Sequence[Figure]:
+    """Names of 2,000 Services, some absent, `window` queries at a time; the server has a core of its own."""
+    cores = sorted(os.sched_getaffinity(0))
+    process = subprocess.Popen([sys.executable, "-c", DNS_SERVER], stdout=subprocess.PIPE, text=True)
+    os.sched_setaffinity(process.pid, cores[:1])
+    os.sched_setaffinity(0, cores[-1:])
+    try:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        queries = [
+            packet.HEADER.pack(n, packet.RD, 1, 0, 0, 0)
+            + packet.name_bytes(f"{'s' if n % 8 else 'absent'}{n * 7}.default.svc.cluster.local")
+            + b"\0\1\0\1"
+            for n in range(1400)
+        ]
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.connect(("127.0.0.1", port))
+            client.settimeout(2)
+            sent: dict[int, float] = {}
+            waits: list[float] = []
+            next_ = 0
+            began = time.perf_counter()
+            while time.perf_counter() - began < seconds:
+                while len(sent) < window:
+                    query = queries[next_ % len(queries)]
+                    sent[next_ % len(queries)] = time.perf_counter()
+                    client.send(query)
+                    next_ += 1
+                reply = client.recv(1500)
+                waits.append(time.perf_counter() - sent.pop(int.from_bytes(reply[:2], "big")))
+            took = time.perf_counter() - began
+        status = Path(f"/proc/{process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        busy = (int(status[11]) + int(status[12])) / os.sysconf("SC_CLK_TCK")
+    finally:
+        os.sched_setaffinity(0, cores)
+        process.kill()
+        process.wait()
+    waits.sort()
+    note = f"{window} at a time, 10,000 Services; {busy:.1f} s of the server's core in all"
+    return [
+        Figure(
+            "DNS queries per second on one core", 8_000, "/s", len(waits) / took, note, more_is_better=True
+        ),
+        Figure("DNS, 99th percentile", 5.0, "ms", waits[int(len(waits) * 0.99)] * 1000),
+    ]
+
+
 def measure() -> Sequence[Figure]:
-    figures = []
+    figures: list[Figure] = []
     for services, target in TARGETS.items():
         command = ["unshare", "--net", sys.executable, "-m", "benchmarks.network", str(services)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -86,7 +169,7 @@ def measure() -> Sequence[Figure]:
         figures.append(Figure(f"rules of {named}, first sync", target, "s", found["first"]))
         note = f"median of {CHANGES}; worst {found['worst']:.1f} ms"
         figures.append(Figure(f"one change, {named}", CHANGE_TARGET, "ms", found["change"], note))
-    return figures
+    return [*figures, *resolve()]
 
 
 def _missing() -> str:

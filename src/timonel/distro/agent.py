@@ -22,10 +22,12 @@ from timonel.client.rest import Client
 from timonel.distro import host
 from timonel.distro.agentconfig import AgentConfig
 from timonel.dns.forward import Forwarder, upstreams
+from timonel.dns.metrics import MetricsServer
 from timonel.dns.publish import Publisher, endpoint_slice
 from timonel.dns.records import Zone
 from timonel.dns.server import DnsServer
-from timonel.dns.shell import LiveZone
+from timonel.dns.settings import Forwarding
+from timonel.dns.shell import LiveZone, Settings
 from timonel.node import api, flags
 from timonel.node.containerd import ContainerdService, Layout
 from timonel.node.cri.containerd import Containerd
@@ -37,6 +39,7 @@ from timonel.proxy.shell import Proxy
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 DNS_PORT = 53
+DNS_METRICS_PORT = 9153
 DNS_SERVICE = Key("kube-system", "kube-dns")
 
 
@@ -54,6 +57,7 @@ async def run_agent(config: AgentConfig) -> None:
         runtime = Containerd(_socket(config), clock, measures)
         agent = NodeAgent(_node_config(config), node, runtime, clock, storage=storage, measures=measures)
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, agent.shut_down)
+        naming_server = _dns(config, LiveZone(naming, config.cluster_domain), clock)
         services: list[Service] = [
             agent,
             Proxy(
@@ -62,7 +66,11 @@ async def run_agent(config: AgentConfig) -> None:
                 node=config.node,
                 clock=clock,
             ),
-            _dns(config, LiveZone(naming, config.cluster_domain)),
+            naming_server,
+            Settings(
+                for_dns, builtin(), clock, forwarder=naming_server.forwarder, own=_own_addresses(config)
+            ),
+            MetricsServer(config.address, DNS_METRICS_PORT, naming_server.metrics),
             _dns_publisher(config, for_dns, clock),
             routing,
             naming,
@@ -114,14 +122,19 @@ def _socket(config: AgentConfig) -> str:
     return given.removeprefix("unix://") if given else str(_layout(config).socket)
 
 
-def _dns(config: AgentConfig, zone: LiveZone) -> DnsServer:
+def _dns(config: AgentConfig, zone: LiveZone, clock: Clock) -> DnsServer:
     text = RESOLV_CONF.read_text() if RESOLV_CONF.exists() else ""
-    resolvers = upstreams(text, own=(config.address, config.dns_address))
+    resolvers = upstreams(text, own=_own_addresses(config))
 
     def current() -> Zone:
         return zone()
 
-    return DnsServer(address=config.address, port=DNS_PORT, zone=current, forwarder=Forwarder(resolvers))
+    forwarder = Forwarder(Forwarding(resolvers), clock)
+    return DnsServer(address=config.address, port=DNS_PORT, zone=current, forwarder=forwarder, clock=clock)
+
+
+def _own_addresses(config: AgentConfig) -> tuple[str, ...]:
+    return config.address, config.dns_address
 
 
 def _dns_publisher(config: AgentConfig, transport: HttpsTransport, clock: Clock) -> Publisher:

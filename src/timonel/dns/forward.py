@@ -1,24 +1,19 @@
-"""Other people's names: asks the machine's own resolvers, in order, and caches nothing.
-
-The resolvers are those of /etc/resolv.conf as it was when the node started; a resolver that points back at this
-server is left out, as it would make a loop.
-"""
+"""Other people's names: asks the servers that the settings name, in order, and keeps answers for a short while."""
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import dns.exception
 import dns.message
 
-from timonel.records import dataclass
+from timonel.aio.clock import Clock
+from timonel.dns import wire
+from timonel.dns.packet import Query
+from timonel.dns.settings import Forwarding, Upstream
 
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    address: str
-    port: int = 53
+LONGEST_KEPT, MOST_KEPT = 30.0, 10_000  # seconds, answers; as CoreDNS's default configuration
 
 
 class NoAnswer(Exception):
@@ -41,22 +36,62 @@ def upstreams(resolv_conf: str, own: Iterable[str]) -> tuple[Upstream, ...]:
 
 
 class Forwarder:
-    def __init__(self, resolvers: Sequence[Upstream], *, timeout: float = 2.0) -> None:
-        self._resolvers = tuple(resolvers)
-        self._timeout = timeout
+    """`settings` may be set anew at any time; what was kept under the old ones is forgotten."""
 
-    async def ask(self, query: dns.message.Message, *, tcp: bool = False) -> dns.message.Message:
+    def __init__(self, settings: Forwarding, clock: Clock, *, timeout: float = 2.0) -> None:
+        self._settings, self._clock, self._timeout = settings, clock, timeout
+        self._kept: dict[tuple[str, int, bool], tuple[float, dns.message.Message]] = {}
+        self.asked = self.hits = self.failures = 0
+
+    @property
+    def settings(self) -> Forwarding:
+        return self._settings
+
+    @settings.setter
+    def settings(self, new: Forwarding) -> None:
+        self._settings = new
+        self._kept.clear()
+
+    async def ask(self, query: Query, *, tcp: bool = False) -> dns.message.Message:
         """The first answer that comes; raises NoAnswer."""
+        key = (query.name, query.type, query.dnssec)
+        until, kept = self._kept.get(key, (0.0, None))
+        if kept is not None and self._clock.monotonic() < until:
+            self.hits += 1
+            return kept
+        self.asked += 1
+        try:
+            message = await self._fetch(query, tcp=tcp)
+        except NoAnswer:
+            self.failures += 1
+            raise
+        seconds = wire.lifetime(message, LONGEST_KEPT)
+        self._kept.pop(key, None)
+        if seconds:
+            while len(self._kept) >= MOST_KEPT:
+                del self._kept[next(iter(self._kept))]
+            self._kept[key] = (self._clock.monotonic() + seconds, message)
+        return message
+
+    async def _fetch(self, query: Query, *, tcp: bool) -> dns.message.Message:
         import dns.asyncquery  # here: it brings HTTP clients along, 10 MB of them, and many nodes forward nothing
 
-        for resolver in self._resolvers:
+        try:
+            message = wire.outgoing(query)
+        except (dns.exception.DNSException, ValueError) as exc:
+            raise NoAnswer(str(exc)) from exc
+        for resolver in self._settings.servers(query.name):
             try:
                 if tcp:
                     return await dns.asyncquery.tcp(
-                        query, resolver.address, timeout=self._timeout, port=resolver.port
+                        message, resolver.address, timeout=self._timeout, port=resolver.port
                     )
                 return await dns.asyncquery.udp(
-                    query, resolver.address, timeout=self._timeout, port=resolver.port, ignore_unexpected=True
+                    message,
+                    resolver.address,
+                    timeout=self._timeout,
+                    port=resolver.port,
+                    ignore_unexpected=True,
                 )
             except (dns.exception.DNSException, OSError):
                 continue

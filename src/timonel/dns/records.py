@@ -14,7 +14,7 @@ it leaves open (no such name against no such record).
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from timonel.objects.meta import Key, Object
@@ -57,7 +57,9 @@ class _Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class _Service:
+class Entry:
+    """What is known of one Service."""
+
     key: Key
     cluster_ips: tuple[str, ...]
     ports: tuple[tuple[str, str, int], ...]
@@ -74,8 +76,8 @@ class Zone:
     """Everything that the cluster domain knows, ready to be asked."""
 
     domain: str
-    services: Mapping[Key, _Service] = field(default_factory=dict)
-    namespaces: frozenset[str] = frozenset()
+    services: Mapping[Key, Entry] = field(default_factory=dict)
+    namespaces: Collection[str] = frozenset()
     reverse: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # address -> names
 
 
@@ -87,9 +89,9 @@ def build(
         owner = (slice_["metadata"].get("labels") or {}).get(SERVICE_NAME_LABEL)
         if owner:
             by_service.setdefault(Key(slice_["metadata"]["namespace"], owner), []).append(slice_)
-    known: dict[Key, _Service] = {}
+    known: dict[Key, Entry] = {}
     for service in services:
-        entry = _service(service, by_service.get(Key(*_names(service)), []))
+        entry = entry_of(service, by_service.get(Key(*_names(service)), []))
         known[entry.key] = entry
     return Zone(
         domain=domain,
@@ -103,14 +105,14 @@ def _names(obj: Object) -> tuple[str, str]:
     return obj["metadata"]["namespace"], obj["metadata"]["name"]
 
 
-def _service(service: Object, slices: list[Object]) -> _Service:
+def entry_of(service: Object, slices: list[Object]) -> Entry:
     spec = service["spec"]
     ips = tuple(
         ip for ip in spec.get("clusterIPs") or [spec.get("clusterIP") or ""] if ip not in ("", "None")
     )
     external = spec.get("externalName", "") if spec.get("type") == "ExternalName" else ""
     unready = bool(spec.get("publishNotReadyAddresses"))
-    return _Service(
+    return Entry(
         key=Key(*_names(service)),
         cluster_ips=() if external else ips,
         ports=tuple(
@@ -139,15 +141,21 @@ def _endpoints(slices: list[Object], *, unready: bool) -> Iterable[_Endpoint]:
                     yield _Endpoint(address, hostname, ports)
 
 
-def _reverse(domain: str, services: Iterable[_Service]) -> dict[str, tuple[str, ...]]:
-    names: dict[str, list[str]] = {}
+def _reverse(domain: str, services: Iterable[Entry]) -> dict[str, tuple[str, ...]]:
+    names: dict[str, tuple[str, ...]] = {}
     for service in services:
-        base = f"{service.key.name}.{service.key.namespace}.svc.{domain}"
-        for ip in service.cluster_ips:
-            names.setdefault(ip, []).append(base)
-        for endpoint in service.endpoints:
-            names.setdefault(endpoint.ip, []).append(f"{endpoint.hostname}.{base}")
-    return {ip: tuple(found) for ip, found in names.items()}
+        for ip, name in reversed_names(domain, service):
+            names[ip] = (*names.get(ip, ()), name)
+    return names
+
+
+def reversed_names(domain: str, service: Entry) -> Iterable[tuple[str, str]]:
+    """Address and name of what PTR queries find through this Service."""
+    base = f"{service.key.name}.{service.key.namespace}.svc.{domain}"
+    for ip in service.cluster_ips:
+        yield ip, base
+    for endpoint in service.endpoints:
+        yield endpoint.ip, f"{endpoint.hostname}.{base}"
 
 
 def is_ours(zone: Zone, name: str) -> bool:
@@ -163,8 +171,13 @@ def look_up(zone: Zone, name: str, type_: str) -> Answer | None:
         return None
     labels = name[: -len(zone.domain)].rstrip(".").split(".") if name != zone.domain else []
     match labels:
-        case [] | ["svc"] | ["pod"]:
+        case []:
+            return _of_type((Rdata("SOA", zone.domain), Rdata("NS", f"ns.dns.{zone.domain}")), type_)
+        case ["svc"] | ["pod"] | ["dns"]:
             return Answer(exists=True)
+        case ["ns", "dns"]:
+            ips = _server_addresses(zone)
+            return _of_type(tuple(map(_address, ips)), type_)
         case ["dns-version"]:
             return _of_type((Rdata("TXT", SPECIFICATION_VERSION),), type_)
         case [namespace, "svc" | "pod"]:
@@ -178,7 +191,12 @@ def look_up(zone: Zone, name: str, type_: str) -> Answer | None:
             return NO_SUCH_NAME
 
 
-def _of_service(zone: Zone, service: _Service, rest: list[str], type_: str) -> Answer:
+def _server_addresses(zone: Zone) -> tuple[str, ...]:
+    own = zone.services.get(Key("kube-system", "kube-dns"))
+    return own.cluster_ips if own is not None else ()
+
+
+def _of_service(zone: Zone, service: Entry, rest: list[str], type_: str) -> Answer:
     if service.external_name:
         return NO_SUCH_NAME if rest else Answer(True, (Rdata("CNAME", service.external_name.rstrip(".")),))
     if not rest:
@@ -198,7 +216,7 @@ def _of_service(zone: Zone, service: _Service, rest: list[str], type_: str) -> A
     return NO_SUCH_NAME
 
 
-def _srv(zone: Zone, service: _Service, port: str | None, protocol: str | None) -> Answer:
+def _srv(zone: Zone, service: Entry, port: str | None, protocol: str | None) -> Answer:
     base = f"{service.key.name}.{service.key.namespace}.svc.{zone.domain}"
     records: list[Rdata] = []
     extra: list[tuple[str, Rdata]] = []

@@ -1,103 +1,55 @@
-"""DNS packets: a query's bytes in, an answer's bytes out. Stands on dnspython.
-
-The resolver's limits are respected: an answer that does not fit the client's UDP size is cut and flagged (TC), so that
-the client asks again over TCP.
-"""
+"""Messages that come from other servers, by dnspython: what is sent out, and how it is said again to our client."""
 
 from __future__ import annotations
 
-import random
-
+import dns.entropy
 import dns.exception
 import dns.flags
 import dns.message
-import dns.name
-import dns.opcode
 import dns.rcode
-import dns.rdata
-import dns.rdataclass
 import dns.rdatatype
-import dns.rdtypes
-import dns.rrset
 
-from timonel.dns.records import Answer, Rdata
-
-TTL = 5  # seconds, as CoreDNS's kubernetes plugin
-NEGATIVE_TTL = 5
-UDP_SIZE = 512
+from timonel.dns.packet import CD, RD, Query
 
 
-class BadQuery(Exception):
-    """Not a DNS query that can be answered; the packet is dropped."""
-
-
-def parse(packet: bytes) -> dns.message.Message:
-    try:
-        query = dns.message.from_wire(packet)
-    except (dns.exception.DNSException, ValueError) as exc:
-        raise BadQuery(str(exc)) from exc
-    if query.flags & dns.flags.QR or query.opcode() != dns.opcode.QUERY or len(query.question) != 1:
-        raise BadQuery("not a plain query")
-    return query
-
-
-def question(query: dns.message.Message) -> tuple[str, str]:
-    """The asked name (lower case, no final dot) and type."""
-    asked = query.question[0]
-    return asked.name.to_text(omit_final_dot=True).lower(), dns.rdatatype.to_text(asked.rdtype)
-
-
-def response(
-    query: dns.message.Message, answer: Answer, domain: str, shuffle: random.Random
-) -> dns.message.Message:
-    """Records are shuffled, so that clients which take the first spread over the endpoints."""
-    message = dns.message.make_response(query, recursion_available=True)
-    message.flags |= dns.flags.AA
-    name = query.question[0].name
-    records = list(answer.records)
-    shuffle.shuffle(records)
-    for record in records:
-        _add(message.answer, message, name, record)
-    for target, record in answer.extra:
-        _add(message.additional, message, dns.name.from_text(target), record)
-    if not answer.exists:
-        message.set_rcode(dns.rcode.NXDOMAIN)
-    if not answer.records:
-        message.authority.append(_soa(domain))
+def outgoing(query: Query) -> dns.message.Message:
+    """The same question for another server; raises DNSException or ValueError for what cannot be asked."""
+    packet = query.id.to_bytes(2, "big") + (query.flags & (RD | CD)).to_bytes(2, "big")
+    message = dns.message.from_wire(packet + b"\0\1\0\0\0\0\0\0" + query.question)
+    if query.edns:
+        message.use_edns(0, ednsflags=dns.flags.DO if query.dnssec else 0, payload=1232)
+    message.id = dns.entropy.random_16()
     return message
 
 
-def refusal(query: dns.message.Message, rcode: dns.rcode.Rcode) -> dns.message.Message:
-    message = dns.message.make_response(query, recursion_available=True)
-    message.set_rcode(rcode)
-    return message
+def incoming(message: dns.message.Message, query: Query) -> dns.message.Message:
+    """An answer as our client shall see it: its own number and question."""
+    made = dns.message.make_response(outgoing(query), recursion_available=True, our_payload=1232)
+    made.id = query.id
+    made.flags |= message.flags & (dns.flags.AA | dns.flags.TC | dns.flags.AD)
+    made.answer, made.authority, made.additional = message.answer, message.authority, message.additional
+    made.set_rcode(message.rcode())
+    return made
 
 
-def to_udp(message: dns.message.Message, query: dns.message.Message) -> bytes:
-    limit = max(UDP_SIZE, query.payload if query.edns >= 0 else UDP_SIZE)
+def to_bytes(message: dns.message.Message, query: Query, *, udp: bool) -> bytes:
+    """Cut and marked where it does not fit; raises dns.exception.DNSException where it cannot be said."""
+    if not udp:
+        return message.to_wire()
     try:
-        return message.to_wire(max_size=limit)
+        return message.to_wire(max_size=query.size)
     except dns.exception.TooBig:
-        short = dns.message.make_response(query, recursion_available=True)
-        short.flags |= dns.flags.TC | (message.flags & dns.flags.AA)
-        return short.to_wire()
+        message.answer, message.authority, message.additional = [], [], []
+        message.flags |= dns.flags.TC
+        return message.to_wire(max_size=query.size)
 
 
-def _add(
-    section: list[dns.rrset.RRset], message: dns.message.Message, name: dns.name.Name, record: Rdata
-) -> None:
-    text = {
-        "SRV": f"{record.priority} {record.weight} {record.port} {record.value}.",
-        "CNAME": f"{record.value}.",
-        "PTR": f"{record.value}.",
-        "TXT": f'"{record.value}"',
-    }.get(record.type, record.value)
-    type_ = dns.rdatatype.from_text(record.type)
-    rdata = dns.rdata.from_text(dns.rdataclass.IN, type_, text)
-    rrset = message.find_rrset(section, name, dns.rdataclass.IN, type_, create=True)
-    rrset.add(rdata, TTL)
-
-
-def _soa(domain: str) -> dns.rrset.RRset:
-    text = f"ns.dns.{domain}. hostmaster.{domain}. 1 7200 1800 86400 {NEGATIVE_TTL}"
-    return dns.rrset.from_text(f"{domain}.", NEGATIVE_TTL, "IN", "SOA", text)
+def lifetime(message: dns.message.Message, longest: float) -> float:
+    """How long it may be kept: the shortest TTL in it; failures not at all."""
+    if message.rcode() not in (dns.rcode.NOERROR, dns.rcode.NXDOMAIN) or message.flags & dns.flags.TC:
+        return 0.0
+    ttls = [rrset.ttl for section in (message.answer, message.authority) for rrset in section]
+    for rrset in message.authority:
+        if rrset.rdtype == dns.rdatatype.SOA and not message.answer:
+            ttls.append(rrset[0].minimum)
+    return min([longest, *map(float, ttls)]) if ttls else 0.0

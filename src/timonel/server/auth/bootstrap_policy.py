@@ -592,8 +592,11 @@ _ROLES: dict[tuple[str, str], tuple[_Spec, ...]] = {
     ("kube-system", "system:controller:bootstrap-signer"): ((_READ, "core", "secrets"),),
     ("kube-system", "system:controller:cloud-provider"): (("create get list watch", "core", "configmaps"),),
     ("kube-system", "system:controller:token-cleaner"): ((f"{_READ} delete", "core", "secrets"), _EVENTS),
-    # the DNS server of a node makes itself an endpoint of the Service kube-dns
-    ("kube-system", "timonel:kube-dns"): (("create get update", "discovery.k8s.io", "endpointslices"),),
+    # the DNS server of a node makes itself an endpoint of the Service kube-dns, and has its settings in a ConfigMap
+    ("kube-system", "timonel:kube-dns"): (
+        ("create get update", "discovery.k8s.io", "endpointslices"),
+        (_READ, "core", "configmaps", "kube-dns"),
+    ),
     ("kube-system", "system::leader-locking-kube-controller-manager"): (
         ("watch", "core", "configmaps"),
         (_LOCK, "core", "configmaps", "kube-controller-manager"),
