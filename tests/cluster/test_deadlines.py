@@ -210,6 +210,34 @@ async def test_a_node_gets_a_fresh_certificate_whenever_its_own_is_about_to_end(
             assert await world.client.find("certificatesigningrequests", Key("", name)) is None
 
 
+async def test_what_its_signer_refuses_fails_at_a_time(tmp_path: Path) -> None:
+    authority = pki.Authority(tmp_path, now=VirtualClock().now())
+    async with cluster(secrets=Secrets(ca_pem=authority.pem, ca_key=authority.key)) as world:
+        asked = asks_for_a_certificate("wrong")
+        asked["spec"] |= {"signerName": "kubernetes.io/kube-apiserver-client", "usages": ["server auth"]}
+        await world.client.create("certificatesigningrequests", asked)
+        decided = {"type": "Approved", "status": "True", "reason": "Test", "message": ""}
+        patch = {"status": {"conditions": [decided]}}
+        await world.client.patch(
+            "certificatesigningrequests", Key("", "wrong"), patch, subresource="approval"
+        )
+        await world.pass_by(1)
+
+        found = await world.client.find("certificatesigningrequests", Key("", "wrong"))
+        assert found is not None
+        approved, failed = found["status"]["conditions"]
+        assert (approved["type"], failed["type"]) == ("Approved", "Failed")
+        for condition in (approved, failed):
+            assert condition["lastTransitionTime"] == condition["lastUpdateTime"] != ""
+
+        mine = {"type": "Mine", "status": "True", "reason": "", "message": ""}
+        found["status"]["conditions"].append(mine)
+        await world.pass_by(60)
+        after = await world.client.update("certificatesigningrequests", found, subresource="status")
+        assert after["status"]["conditions"][:2] == [approved, failed]
+        assert after["status"]["conditions"][2]["lastTransitionTime"] > failed["lastTransitionTime"]
+
+
 async def history(way: float) -> list[tuple[str, ...]]:
     """All Events of some busy hours in the order in which they were stored, without what is random in names."""
     async with AsyncExitStack() as stack:

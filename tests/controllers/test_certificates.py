@@ -165,3 +165,11 @@ def test_requests_go_when_nobody_needs_them(
         status["certificate"] = certificate
 
     assert (settled(request(pem("jane"), CLIENT, "client auth", **status), age=age) is not None) == kept
+
+
+@pytest.mark.parametrize(("age", "kept"), [(3599, True), (3600, False)])
+def test_who_decides_by_another_clock_takes_no_time_from_it(age: float, kept: bool) -> None:
+    """`kubectl certificate deny` where the cluster's time is ahead of the machine's."""
+    earlier = condition("Denied") | {"lastUpdateTime": format_time(START - 10 * 365 * 86_400)}
+
+    assert (settled(request(pem("jane"), CLIENT, conditions=[earlier]), age=age) is not None) == kept

@@ -230,6 +230,7 @@ class Security:
         plugins = order.built_in(
             reader=reader,
             objects=objects,
+            clock=clock,
             authorizer=union,
             rbac=rbac,
             allocators=allocators,

@@ -34,6 +34,7 @@ def _ends(csr: Object) -> Iterator[float]:
     """When it may go, for each reason that there is. Upstream: cleaner.go."""
     certificate = requests.certificate_of(csr)
     conditions = requests.conditions_of(csr)
+    created = parse_time(csr["metadata"].get("creationTimestamp"))
     decided = False
     for condition in conditions:
         kind = condition.get("type")
@@ -42,8 +43,7 @@ def _ends(csr: Object) -> Iterator[float]:
         if since is None:
             continue
         if kind in ("Denied", "Failed") or (kind == "Approved" and certificate):
-            yield since + DECIDED
-    created = parse_time(csr["metadata"].get("creationTimestamp"))
+            yield max(since, created or since) + DECIDED  # `kubectl` writes its own time there
     if not decided and created is not None:
         yield created + UNDECIDED
     if certificate and (expires := _expiry(certificate)) is not None:

@@ -1,6 +1,7 @@
 """Plugins about certificate signing requests: who asks, who may approve and sign, what may not be asked for.
 
-Upstream: plugin/pkg/admission/certificates/*, pkg/registry/certificates/certificates/strategy.go (PrepareForCreate).
+Upstream: plugin/pkg/admission/certificates/*, pkg/registry/certificates/certificates/strategy.go (PrepareForCreate,
+populateConditionTimestamps).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import base64
 import binascii
 from typing import TYPE_CHECKING
 
+from timonel.aio.clock import Clock
 from timonel.apis.resource import ResourceType
 from timonel.machinery.field import quote
 from timonel.objects.meta import Object
@@ -23,6 +25,7 @@ from timonel.server.request import (
     User,
     Verdict,
 )
+from timonel.server.subresources.partials import set_condition_times
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -55,6 +58,25 @@ class CertificateRequester(OnlyMutates):
                 spec[key] = value
             else:
                 spec.pop(key, None)
+
+
+class CertificateConditionTimes(OnlyMutates):
+    """Conditions that come without times get them, also those that a signer writes (approvals do it themselves)."""
+
+    name = "CertificateConditionTimes"
+    stores = True
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def handles(self, resource: ResourceType, subresource: str, operation: Operation) -> bool:
+        return resource.qualified == REQUESTS and subresource == "status" and operation is Operation.UPDATE
+
+    async def admit(self, call: AdmissionCall) -> None:
+        assert call.obj is not None
+        assert call.old is not None
+        after, before = ((obj.get("status") or {}).get("conditions") or [] for obj in (call.obj, call.old))
+        set_condition_times(after, before, self._clock.now())
 
 
 class _SignerPermission(OnlyValidates):

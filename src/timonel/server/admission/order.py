@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from timonel.aio.clock import Clock
 from timonel.server.admission.certificates import (
     CertificateApproval,
+    CertificateConditionTimes,
     CertificateRequester,
     CertificateSigning,
     CertificateSubjectRestriction,
@@ -36,6 +38,7 @@ def built_in(
     *,
     reader: Reader,
     objects: Objects,
+    clock: Clock,
     authorizer: Authorizer,
     rbac: RbacAuthorizer,
     allocators: ServiceAllocators,
@@ -66,6 +69,7 @@ def built_in(
         ResourceQuota(reader, objects, configured.limited),
         UnsafeDelete(authorizer),
         CertificateRequester(),
+        CertificateConditionTimes(clock),
         EscalationCheck(rbac, authorizer),
         allocators,
     )
