@@ -25,6 +25,7 @@ class FakePlugin:
         self.started: list[list[str]] = []
         self.prefers: list[str] = []  # what it would rather give, if anything
         self.wishes: list[Any] = []
+        self.cdi: list[str] = []
         self._file = file
         self._changed = asyncio.Event()
 
@@ -77,7 +78,10 @@ class FakePlugin:
             mount = pb.Mount(container_path="/dongles", host_path=str(self._file), read_only=True)
             spec = pb.DeviceSpec(container_path="/dev/dongle", host_path="/dev/zero", permissions="r")
             answer = pb.ContainerAllocateResponse(
-                envs={"DONGLES": ",".join(wanted.devices_ids)}, mounts=[mount], devices=[spec]
+                envs={"DONGLES": ",".join(wanted.devices_ids)},
+                mounts=[mount],
+                devices=[spec],
+                cdi_devices=[pb.CDIDevice(name=name) for name in self.cdi],
             )
             return pb.AllocateResponse(container_responses=[answer])
 

@@ -20,12 +20,14 @@ from tests.node.fake_plugin import RESOURCE, FakePlugin
 from timonel.aio.clock import SystemClock
 from timonel.node import cpus, flags, machine, nodestatus
 from timonel.node.cpus import CpuPool
-from timonel.node.cri.runtime import Device, Mount
+from timonel.node.cri import messages
+from timonel.node.cri.runtime import ContainerConfig, Device, Mount, Version
 from timonel.node.ledger import Ledger
 from timonel.node.nodestatus import Identity, Machine, Observed
 from timonel.node.plugins.devices import DEVICES, NO_GEAR, DeviceManager, NotEnough
 from timonel.node.plugins.pb import podresources_pb2 as pb
 from timonel.node.plugins.podresources import PodResources
+from timonel.node.plugins.rpc import PluginFailed
 from timonel.objects.meta import Object
 
 GUARANTEED = {"phase": "Pending", "qosClass": "Guaranteed"}
@@ -306,6 +308,36 @@ async def test_a_plugin_may_prefer_others_of_its_free_devices(
     assert gear.env == {"DONGLES": ",".join(found)}
     [wish] = bench.plugin.wishes  # asked once: a container that starts again keeps what it has
     assert (list(wish.available_deviceIDs), wish.allocation_size) == (["d1", "d2", "d3"], 2)
+
+
+@real_time
+@pytest.mark.parametrize(
+    ("runtime", "gives"),
+    [
+        (Version("containerd", "1.6.20~ds1"), False),
+        (Version("containerd", "v1.7.1"), True),
+        (Version("containerd", "2.0.0"), True),
+        (Version("cri-o", "1.30.0"), True),
+    ],
+)
+async def test_devices_that_the_runtime_looks_up_by_their_names(
+    tmp_path: Path, runtime: Version, gives: bool
+) -> None:
+    bench = Bench(tmp_path)
+    bench.manager = DeviceManager(tmp_path, SystemClock(), runtime=runtime)
+    bench.manager.open()
+    bench.plugin.cdi = ["vendor.example/dongle=d1"]
+    async with bench.running():
+        bench.manager.assign(with_dongles(1))
+        if not gives:
+            with pytest.raises(PluginFailed, match=r"no CDI devices: vendor.example/dongle=d1"):
+                await bench.manager.gear("a", "main")
+            return
+        gear = await bench.manager.gear("a", "main")
+
+    assert gear.cdi_devices == ("vendor.example/dongle=d1",)
+    config = messages.container_config(ContainerConfig("main", 0, "i", cdi_devices=gear.cdi_devices))
+    assert [d.name for d in config.CDI_devices] == ["vendor.example/dongle=d1"]
 
 
 @real_time

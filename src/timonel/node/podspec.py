@@ -254,6 +254,7 @@ class ContainerParts:
     target: str = ""  # the container whose processes it shares, by id
     cpuset: str = ""  # the processors that it may use; empty: all
     annotations: Mapping[str, str] = field(default_factory=dict)
+    cdi_devices: tuple[str, ...] = ()
 
 
 def container_config(
@@ -282,6 +283,7 @@ def container_config(
         envs=tuple(parts.env.items()),
         mounts=parts.mounts,
         devices=parts.devices,
+        cdi_devices=parts.cdi_devices,
         labels=container_labels(pod, container),
         annotations={**container_annotations(pod, container, parts.attempt), **parts.annotations},
         log_path=f"{container['name']}/{parts.attempt}.log",

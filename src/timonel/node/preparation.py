@@ -311,6 +311,7 @@ class Preparation:
             target,
             self._cpuset(pod, spec),
             {**gear.annotations, **self._cpu_annotation(pod, spec)},
+            gear.cdi_devices,
         )
         config = podspec.container_config(pod, spec, parts, shop.node)
         within = podspec.sandbox_config(pod, sandbox.attempt, shop.node)

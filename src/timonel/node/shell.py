@@ -189,7 +189,7 @@ class NodeAgent:
             self._csi = CsiVolumes(
                 self._transport, drivers, clock, threads, node=config.name, root=self._as_kubelet()
             )
-            self._devices = DeviceManager(config.directory / "device-plugins", clock)
+            self._devices = DeviceManager(config.directory / "device-plugins", clock, runtime=self._version)
             await threads.run(self._devices.open)
             if config.cpu_policy == "static":
                 self._cpus = machine.cpu_pool(config.reserved_cpus, config.directory / CPU_STATE)

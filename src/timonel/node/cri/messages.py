@@ -142,6 +142,7 @@ def container_config(c: ContainerConfig) -> Any:
             pb.Device(container_path=d.container_path, host_path=d.host_path, permissions=d.permissions)
             for d in c.devices
         ],
+        CDI_devices=[pb.CDIDevice(name=name) for name in c.cdi_devices],
         labels=c.labels,
         annotations=c.annotations,
         log_path=c.log_path,

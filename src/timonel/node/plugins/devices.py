@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from timonel.aio.clock import Clock
 from timonel.node import podresources
-from timonel.node.cri.runtime import Device, Mount
+from timonel.node.cri.runtime import Device, Mount, Version
 from timonel.node.ledger import Ledger
 from timonel.node.plugins.registry import Refused
 from timonel.node.plugins.rpc import Plugin, PluginFailed
@@ -46,6 +47,7 @@ class Gear:
     mounts: tuple[Mount, ...]
     devices: tuple[Device, ...]
     annotations: Mapping[str, str]
+    cdi_devices: tuple[str, ...] = ()  # which the runtime knows by their names
 
 
 NO_GEAR = Gear({}, (), (), {})
@@ -65,7 +67,8 @@ class DeviceManager:
     """Also a handler of the registry. The names of its resources are kept in a file, so that a restarted agent counts
     none of them until their plugins are back."""
 
-    def __init__(self, directory: Path, clock: Clock) -> None:
+    def __init__(self, directory: Path, clock: Clock, *, runtime: Version | None = None) -> None:
+        self._knows_cdi = runtime is None or knows_cdi(runtime)
         self._directory = directory
         self._clock = clock
         self._resources: dict[str, Devices] = {}
@@ -273,7 +276,7 @@ class DeviceManager:
         from timonel.node.plugins.pb import devices_pb2 as pb
 
         chosen = await self._preferred((uid, container))
-        env, mounts, devices = dict[str, str](), list[Mount](), list[Device]()
+        env, mounts, devices, named = dict[str, str](), list[Mount](), list[Device](), list[str]()
         annotations = {DEVICES: json.dumps(chosen, sort_keys=True)}
         for name, ids in chosen.items():
             known = self._resources.get(name)
@@ -288,10 +291,15 @@ class DeviceManager:
                     Device(d.container_path, d.host_path, d.permissions or "mrw") for d in part.devices
                 ]
                 annotations |= dict(part.annotations)
+                named += [d.name for d in part.cdi_devices if d.name not in named]
             if known.wants_start:
                 start = pb.PreStartContainerRequest(devices_ids=ids)
                 await known.plugin.call("PreStartContainer", start, pb.PreStartContainerResponse, timeout=30)
-        return Gear(env, tuple(mounts), tuple(devices), annotations)
+        if named and not self._knows_cdi:  # it would start the container without them
+            raise PluginFailed(
+                "Unimplemented", f"the container runtime has no CDI devices: {', '.join(named)}"
+            )
+        return Gear(env, tuple(mounts), tuple(devices), annotations, tuple(named))
 
     async def _preferred(self, key: tuple[str, str]) -> Chosen:
         """The container's devices: before its first start, its plugins may take others than ours, of those that are
@@ -334,6 +342,14 @@ class DeviceManager:
             for other, chosen in self._given.items()
             if other[0] == key[0] and other != key
         )
+
+
+def knows_cdi(runtime: Version) -> bool:
+    """containerd does from 1.7 on; of others it is expected."""
+    numbers = re.match(r"v?(\d+)\.(\d+)", runtime.version)
+    if runtime.name != "containerd" or numbers is None:
+        return True
+    return (int(numbers[1]), int(numbers[2])) >= (1, 7)
 
 
 def _is_choice(value: Any) -> bool:
