@@ -12,10 +12,13 @@ from typing import Any
 
 import yaml
 
+from tests.node.builders import container
+from tests.node.fake_plugin import RESOURCE, FakePlugin
 from tests.system.boxed import Node, real_time, shell
 from tests.system.in_box_faults import processes
 from tests.system.small_registry import SmallRegistry
 from timonel.aio.lifecycle import running
+from timonel.node import cpus
 from timonel.node.imagesettings import ImageSettings
 from timonel.node.shutdownplan import MESSAGE, Period
 
@@ -157,3 +160,43 @@ async def test_a_containerd_that_hangs_for_a_while_costs_nothing_but_time(node: 
             await node.delete(name)
 
     assert (after["containerID"], after["restartCount"]) == (before["containerID"], 0)
+
+
+async def test_what_a_pod_was_promised_outlives_an_agent_that_dies_before_its_last_container(
+    node: Node, tmp_path: Path
+) -> None:
+    (tmp_path / "dongles").write_text("plugged in\n")
+    amounts = {"cpu": "1", "memory": "32Mi", RESOURCE: "1"}
+    own = shell("cat /dongles; grep Cpus_allowed_list /proc/self/status; exec sleep 1000", "promised")
+    own["status"]["qosClass"] = "Guaranteed"
+    own["spec"]["containers"][0]["resources"] = {"requests": amounts, "limits": amounts}
+    small = {"cpu": "100m", "memory": "32Mi"}
+    script = "while ! [ -e /v/go ]; do sleep 0.1; done"
+    mount = [{"name": "v", "mountPath": "/v"}]
+    first = container("first", command=["sh", "-c", script], volumeMounts=mount)
+    own["spec"]["initContainers"] = [first | {"resources": {"requests": small, "limits": small}}]
+    own["spec"]["volumes"] = [{"name": "v", "hostPath": {"path": str(tmp_path)}}]
+    settings: dict[str, Any] = {"cpu_policy": "static", "reserved": {"cpu": 1000}}
+    plugins = node.directory / "n" / "device-plugins"
+    async with (
+        running(node.agent(**settings)),
+        FakePlugin(("d1", "d2"), tmp_path / "dongles").serving(plugins),
+    ):
+        await asyncio.sleep(0.3)
+        node.api.put("pods", own)
+        await node.until("promised", '"running"')
+    (tmp_path / "go").touch()
+    async with (
+        running(node.agent(**settings)),
+        FakePlugin(("d1", "d2"), tmp_path / "dongles").serving(plugins),
+    ):
+        async with asyncio.timeout(40):
+            await node.api.until(lambda: "running" in node.main("promised")["state"])
+        await asyncio.sleep(0.3)
+        told = node.log("promised").split("\n")
+        await node.delete("promised")
+
+    assert told[0] == "plugged in"
+    assert len(cpus.parsed(told[1].split()[1])) == 1
+    assert json.loads((plugins / "allocations.json").read_text()) == {}
+    assert json.loads((node.directory / "n" / "cpu_manager_state").read_text()) == {}
