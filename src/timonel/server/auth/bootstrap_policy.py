@@ -551,7 +551,7 @@ _OWN_WATCHES: dict[str, tuple[_Spec, ...]] = {
     "replicaset-controller": (("get", "core", "pods"),),
     "replication-controller": (("get", "core", "pods"),),
     "daemon-set-controller": (("get", "core", "nodes pods"),),
-    "pod-garbage-collector": (("get", "core", "pods"),),
+    "pod-garbage-collector": (("get", "core", "pods"), ("list watch", "core", "namespaces")),
     "ttl-after-finished-controller": (("list watch", "core", "pods"),),
 }
 
