@@ -61,7 +61,12 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _fields() -> list[tuple[str, str]]:
-    return [(option, FIELDS.get(option, option)) for option, _, _ in OPTIONS]
+    return [(option, field_of(option)) for option, _, _ in OPTIONS]
+
+
+def field_of(option: str) -> str:
+    """Of EtcdConfig."""
+    return FIELDS.get(option, option)
 
 
 def _known(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:

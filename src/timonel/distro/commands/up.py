@@ -17,6 +17,7 @@ from timonel.distro.box import BoxError
 from timonel.distro.commands import options
 from timonel.distro.commands.etcdoptions import changed, store_options
 from timonel.distro.config import ClusterConfig, ConfigError, EtcdConfig, Paths
+from timonel.distro.differences import differences
 from timonel.distro.flagwords import beginning
 
 
@@ -121,7 +122,7 @@ def up(
         settings.check_new_name(where, name)
         with launch.alone(where):
             if processes.find(where.pid) is not None:
-                _greet(where, quiet=quiet)
+                _greet(where, wishes, quiet=quiet)
                 return
             any_port = not port and not where.settings.exists()  # nobody has been told of one yet
             config = launch.prepare(where, name, wishes)
@@ -197,9 +198,19 @@ def _known_etcd(where: Paths) -> EtcdConfig:
     return config.etcd if config is not None else EtcdConfig()
 
 
-def _greet(where: Paths, *, quiet: bool) -> None:
+def _greet(where: Paths, wishes: launch.Wishes, *, quiet: bool) -> None:
+    """Where it runs already; raises Failure when it would have to run otherwise."""
     config = settings.load(where)
-    if config is not None and not quiet:
+    if config is None:
+        return
+    if missed := list(differences(wishes, config)):
+        told = "".join(f"\n  {difference}" for difference in missed)
+        down = f"timonel down --name {config.name} --data-dir {where.root.parent}"
+        raise Failure(
+            f"cluster {config.name} is running already, with other settings:{told}",
+            f"Nothing was changed. To apply yours: {down}, then this command again",
+        )
+    if not quiet:
         click.echo(f"Cluster {config.name} is running already.", err=True)
         _say_how_to_go_on(where, config)
 
