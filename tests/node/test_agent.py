@@ -15,7 +15,7 @@ from tests.node.builders import container, pod
 from tests.node.fake_api import FakeApi
 from timonel.aio.clock import SystemClock
 from timonel.aio.lifecycle import running
-from timonel.node.cri.runtime import Condition
+from timonel.node.cri.runtime import Condition, SandboxConfig
 from timonel.node.cri.simulated import SimulatedRuntime
 from timonel.node.nodestatus import Machine
 from timonel.node.shell import NodeAgent, NodeConfig
@@ -388,3 +388,31 @@ async def test_sidecars_end_last_and_in_their_opposite_order(
 
     assert [name for name, _ in ended] == ["main", "t", "s"]
     assert [round(grace) for _, grace in ended] == [9, 5, 2]
+
+
+async def test_a_pod_that_is_deleted_while_its_sandbox_is_made_leaves_none(
+    api: FakeApi, agent: Agent, runtime: SimulatedRuntime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, was_broken_off = runtime.run_sandbox, list[bool]()
+
+    async def slowly(config: SandboxConfig, handler: str = "") -> str:
+        try:
+            await asyncio.sleep(5)
+        except asyncio.CancelledError:
+            was_broken_off.append(True)
+            raise
+        return await run(config, handler)
+
+    monkeypatch.setattr(runtime, "run_sandbox", slowly)
+    async with agent():
+        begun = asyncio.get_running_loop().time()
+        api.put("pods", pod())
+        await asyncio.sleep(1)
+        api.mark_deleted("default", "web", 0)
+        await api.until(lambda: not api.objects("pods"))
+        took = asyncio.get_running_loop().time() - begun
+        await asyncio.sleep(1)
+        left = await runtime.list_sandboxes()
+
+    assert (left, was_broken_off) == ([], [])
+    assert 5 <= took < 6

@@ -82,7 +82,9 @@ class PluginRegistry:
             info = await plugin.call("GetInfo", pb.InfoRequest(), pb.PluginInfo, timeout=5)
             error = ""
             try:
-                await self._hand_over(info.type, info.name, info.endpoint, tuple(info.supported_versions), path)
+                await self._hand_over(
+                    info.type, info.name, info.endpoint, tuple(info.supported_versions), path
+                )
             except Refused as e:
                 error = str(e)
                 logger.warning("Refused a plugin", extra={"plugin": info.name, "error": error})
