@@ -21,8 +21,8 @@ from typing import Any
 from benchmarks.figure import Benchmark, Figure, table
 from timonel.dns import packet
 from timonel.dns.records import Zone, build
+from timonel.netfilter.kernel import Kernel
 from timonel.proxy import ruleset
-from timonel.proxy.apply import Kernel
 from timonel.proxy.elements import Elements
 from timonel.proxy.model import Place, service_ports
 
@@ -64,8 +64,8 @@ async def rules(services: int) -> dict[str, float]:
         for port in service_ports(service, [slice_], place):
             elements.put(port)
             before[port.id] = port
-    changes = elements.take()
-    await kernel.rules(ruleset.chains(network, changes.kinds))
+    changes, kinds = elements.take()
+    await kernel.rules(ruleset.chains(network, kinds))
     await kernel.elements(network.table, changes)
     first = time.perf_counter() - started
     times = []
@@ -74,7 +74,7 @@ async def rules(services: int) -> dict[str, float]:
         started = time.perf_counter()
         for port in service_ports(service, [slice_], place, before):
             elements.put(port)
-        await kernel.elements(network.table, elements.take())
+        await kernel.elements(network.table, elements.take()[0])
         times.append((time.perf_counter() - started) * 1000)
     await kernel.rules(ruleset.remove(network))
     kernel.close()

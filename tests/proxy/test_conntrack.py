@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import struct
 
+from timonel.netfilter.elements import packed
+from timonel.netfilter.messages import NESTED, attribute
 from timonel.proxy.conntrack import Flow, attributes, parse, stale, wanted
-from timonel.proxy.elements import packed
 from timonel.proxy.model import ServicePort, Target
-from timonel.proxy.nfnetlink import NESTED, attribute
 
 
 def tuple_of(source: str, destination: str, ports: tuple[int, int], protocol: int = 17) -> bytes:

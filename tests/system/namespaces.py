@@ -17,10 +17,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from timonel.proxy import conntrack
-from timonel.proxy.apply import NftError
-from timonel.proxy.elements import Changes
-from timonel.proxy.nfnetlink import send, transaction
+from timonel.netfilter.elements import Changes
+from timonel.netfilter.kernel import NftError
+from timonel.netfilter.messages import send, transaction
 
 PODS = {"a": "10.244.0.2", "b": "10.244.0.3", "c": "10.244.0.4"}
 NODE, CLIENT = "192.168.77.1", "192.168.77.2"
@@ -187,8 +186,8 @@ class NodeKernel:
         except OSError as exc:
             raise NftError(str(exc)) from exc
 
-    async def forget_flows(self, leads: conntrack.Wanted) -> int:
-        return int(str(self._world.inside("node", lambda: conntrack.forget_stale(leads))))
+    async def blocking(self, work: Callable[[], int]) -> int:
+        return int(str(self._world.inside("node", work)))
 
     def close(self) -> None:
         """Nothing is held."""

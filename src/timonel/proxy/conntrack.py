@@ -12,9 +12,8 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 
-from timonel.proxy.elements import PROTOCOL_NUMBERS, packed
-from timonel.proxy.model import ServicePort
-from timonel.proxy.nfnetlink import (
+from timonel.netfilter.elements import packed
+from timonel.netfilter.messages import (
     BUFFER,
     FAMILY_NUMBERS,
     NESTED,
@@ -25,6 +24,8 @@ from timonel.proxy.nfnetlink import (
     message,
     messages,
 )
+from timonel.proxy.elements import PROTOCOL_NUMBERS
+from timonel.proxy.model import ServicePort
 from timonel.records import dataclass
 
 SUBSYSTEM, GET, DELETE = 1, 1, 2

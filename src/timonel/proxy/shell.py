@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Protocol
 
 from timonel.aio.clock import Clock
 from timonel.client.informer import Informer, InformerFactory
+from timonel.netfilter.elements import Changes
+from timonel.netfilter.kernel import Kernel, NftError
 from timonel.objects.meta import Key, Object, key_of
 from timonel.proxy import conntrack, ruleset
-from timonel.proxy.apply import Kernel, NftError
-from timonel.proxy.elements import Changes, Elements
+from timonel.proxy.elements import Elements
 from timonel.proxy.health import HealthServers
 from timonel.proxy.model import (
     SERVICE_NAME_LABEL,
@@ -40,7 +42,7 @@ class Rules(Protocol):
 
     async def elements(self, table: str, changes: Changes) -> None: ...
 
-    async def forget_flows(self, leads: conntrack.Wanted) -> int: ...
+    async def blocking(self, work: Callable[[], int]) -> int: ...
 
     def close(self) -> None: ...
 
@@ -118,9 +120,9 @@ class Proxy:
         for key in self._dirty:
             self._work_out(key)
         self._dirty.clear()
-        changes = self._elements.take()
-        if changes.kinds:
-            await self._kernel.rules(ruleset.chains(self._network, changes.kinds))
+        changes, kinds = self._elements.take()
+        if kinds:
+            await self._kernel.rules(ruleset.chains(self._network, kinds))
         if changes:
             await self._kernel.elements(self._network.table, changes)
 
@@ -149,8 +151,9 @@ class Proxy:
         moved, self._moved = self._moved, {}
         if not moved:
             return
+        leads = conntrack.wanted(moved.values())
         try:
-            count = await self._kernel.forget_flows(conntrack.wanted(moved.values()))
+            count = await self._kernel.blocking(lambda: conntrack.forget_stale(leads))
         except NftError as exc:
             logger.warning("Stale UDP flows may stay: %s", exc)
         else:

@@ -1,4 +1,4 @@
-"""Hands the rules to the kernel of this process's network namespace. The only place of the proxy that does.
+"""Hands rules to the kernel of this process's network namespace.
 
 Text goes through nft, elements straight through netlink: nft would read all rules before each change.
 """
@@ -6,10 +6,14 @@ Text goes through nft, elements straight through netlink: nft would read all rul
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import TypeVar
 
 from timonel.aio.threads import Threads
-from timonel.proxy import conntrack, nfnetlink
-from timonel.proxy.elements import Changes
+from timonel.netfilter import messages
+from timonel.netfilter.elements import Changes
+
+R = TypeVar("R")
 
 
 class NftError(Exception):
@@ -37,15 +41,16 @@ class Kernel:
         except OSError as exc:
             raise NftError(f"elements of table {table}: {exc.strerror or exc}") from exc
 
-    async def forget_flows(self, leads: conntrack.Wanted) -> int:
+    async def blocking(self, work: Callable[[], R]) -> R:
+        """Something else to do with the kernel, in turn."""
         try:
-            return await self._threads.run(conntrack.forget_stale, leads)
+            return await self._threads.run(work)
         except OSError as exc:
-            raise NftError(f"connection tracking: {exc.strerror or exc}") from exc
+            raise NftError(exc.strerror or str(exc)) from exc
 
 
 def _send(table: str, changes: Changes) -> None:
-    nfnetlink.send(nfnetlink.transaction(table, changes))
+    messages.send(messages.transaction(table, changes))
 
 
 async def run_nft(text: str, *, binary: str = "nft") -> None:

@@ -13,7 +13,7 @@ import socket
 import struct
 from collections.abc import Iterable, Iterator
 
-from timonel.proxy.elements import Changes, Spot, Value
+from timonel.netfilter.elements import INET, Changes, Key, Spot, Value
 
 NETLINK_NETFILTER = 12
 SOL_SOCKET_SNDBUFFORCE, SOL_SOCKET_RCVBUFFORCE = 32, 33
@@ -23,10 +23,10 @@ SUBSYSTEM = 10
 NEWSETELEM, DELSETELEM = 12, 14
 NLM_F_REQUEST, NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 1, 4, 0x200, 0x400
 NLMSG_ERROR = 2
-GOTO = -4
+VERDICTS = {"jump": -3, "goto": -4}
 NESTED = 0x8000
 MOST = 30_000  # bytes of elements per message: an attribute has room for 64 KiB
-FAMILY_NUMBERS = {4: socket.AF_INET, 6: socket.AF_INET6}
+FAMILY_NUMBERS = {4: socket.AF_INET, 6: socket.AF_INET6, INET: 1}
 LIST_TABLE, LIST_SET, LIST_ELEMENTS = 1, 2, 3
 ELEM_KEY, ELEM_DATA, ELEM_KEY_END = 1, 2, 10
 
@@ -76,7 +76,7 @@ def _grouped(found: Iterable[tuple[Spot, Value | None]]) -> Iterator[tuple[int, 
     waiting: dict[tuple[int, str], list[bytes]] = {}
     sizes: dict[tuple[int, str], int] = {}
     for (family, name, key), value in found:
-        where, encoded = (family, name), _element(name, key, value)
+        where, encoded = (family, name), _element(key, value)
         if sizes.get(where, 0) + len(encoded) > MOST:
             yield family, name, b"".join(waiting.pop(where))
             sizes[where] = 0
@@ -86,14 +86,15 @@ def _grouped(found: Iterable[tuple[Spot, Value | None]]) -> Iterator[tuple[int, 
         yield family, name, b"".join(parts)
 
 
-def _element(name: str, key: bytes, value: Value | None) -> bytes:
+def _element(key: Key, value: Value | None) -> bytes:
     end = b""
-    if name == "firewall-allow":  # a range: its two ends in one
-        key, last = key[: len(key) // 2], key[len(key) // 2 :]
+    if isinstance(key, tuple):
+        key, last = key
         end = attribute(ELEM_KEY_END | NESTED, attribute(1, last))
     body = attribute(ELEM_KEY | NESTED, attribute(1, key)) + end
     if isinstance(value, str):
-        verdict = attribute(1, struct.pack(">i", GOTO)) + attribute(2, value.encode() + b"\0")
+        kind, chain = value.split(" ")
+        verdict = attribute(1, struct.pack(">i", VERDICTS[kind])) + attribute(2, chain.encode() + b"\0")
         body += attribute(ELEM_DATA | NESTED, attribute(2 | NESTED, verdict))
     elif value:
         body += attribute(ELEM_DATA | NESTED, attribute(1, value))
