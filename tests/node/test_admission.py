@@ -204,3 +204,24 @@ def test_a_pod_s_group_in_a_unified_hierarchy(tmp_path: Path) -> None:
     }
     assert (tmp_path / "kubepods" / "cgroup.subtree_control").read_text() == "+pids"
     assert not (group / "cgroup.subtree_control").exists()
+
+
+def test_classes_of_pods_share_the_processors(tmp_path: Path) -> None:
+    (tmp_path / "cpu").mkdir()
+    cgroups.share_out("/kubepods-n", milli=2000, burstable=500, root=tmp_path)
+    top = tmp_path / "cpu" / "kubepods-n"
+
+    assert {name: (top / name / "cpu.shares").read_text() for name in ("", "burstable", "besteffort")} == {
+        "": "2048",
+        "burstable": "512",
+        "besteffort": "2",
+    }
+
+
+def test_classes_of_pods_in_a_unified_hierarchy(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.controllers").write_text("cpu\n")
+    cgroups.share_out("/kubepods-n", milli=2000, burstable=0, root=tmp_path)
+    top = tmp_path / "kubepods-n"
+
+    assert (top / "cpu.weight").read_text() == "79"
+    assert (top / "besteffort" / "cpu.weight").read_text() == "1"

@@ -404,3 +404,23 @@ async def test_an_image_s_files_as_a_volume(node: Node) -> None:
     assert read.count("root:x:0:0:root:/root:/bin/sh\n") == 2
     assert "Read-only file system" in read
     assert any("ErrImageNeverPull" in message for reason, message in events if reason == "FailedMount")
+
+
+async def test_classes_of_pods_share_the_processors(node: Node) -> None:
+    top = Path("/sys/fs/cgroup/cpu/kubepods-n1")
+
+    def shares() -> list[str]:
+        return [(top / name / "cpu.shares").read_text().strip() for name in ("burstable", "besteffort")]
+
+    fields = {"resources": {"requests": {"cpu": "500m"}}}
+    wanted = shell("exec sleep 1000", "some", container=fields)
+    wanted["status"]["qosClass"] = "Burstable"
+    async with running(node.agent()):
+        node.api.put("pods", wanted)
+        await node.until("some", '"running"')
+        with_it = shares()
+        await node.delete("some")
+        is_given_back = await node.settle(lambda: shares() == ["2", "2"])
+
+    assert with_it == ["512", "2"]
+    assert is_given_back

@@ -84,6 +84,22 @@ def create(parent: str, pod: Object, *, pids: int = 0, root: Path = ROOT) -> Non
         _write(directory, files)
 
 
+def share_out(parent: str, *, milli: int, burstable: int, root: Path = ROOT) -> None:
+    """How the node's processors are divided while all are wanted: `milli` is what all pods together may have, of which
+    burstable ones get what they request (`burstable`) and those that request nothing next to nothing. Guaranteed pods
+    lie beside these two classes. Upstream: pkg/kubelet/cm/qos_container_manager_linux.go."""
+    shares = {"": cpu_shares(milli), "burstable": cpu_shares(burstable), "besteffort": cpu_shares(0)}
+    for name, number in shares.items():
+        group = f"{parent.lstrip('/')}/{name}".rstrip("/")
+        if is_unified(root):
+            _delegate(root, root / group)
+            _write(root / group, {"cpu.weight": str(weight(number))})
+        elif (root / "cpu").is_dir():
+            directory = root / "cpu" / group
+            directory.mkdir(parents=True, exist_ok=True)
+            _write(directory, {"cpu.shares": str(number)})
+
+
 def grow(parent: str, before: Object, after: Object, *, root: Path = ROOT) -> None:
     """Set what is more than before; the rest can only follow when those below it have less."""
     if is_unified(root):

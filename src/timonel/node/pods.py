@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 from timonel.aio.clock import Clock, upkeep
 from timonel.client.transport import Resource
-from timonel.node import admission, cpus, manifests, resizing, shutdownplan, staticpods
+from timonel.node import admission, amounts, cgroups, cpus, manifests, resizing, shutdownplan, staticpods
 from timonel.node.cpus import CpuPool
 from timonel.node.cri.errors import RuntimeFailure
 from timonel.node.cri.runtime import Container, ContainerState, Resources, Sandbox
@@ -21,6 +21,7 @@ from timonel.node.follow import Changed, Replaced, follow
 from timonel.node.plugins import devices
 from timonel.node.podrunner import Ending, PodRunner, Surroundings
 from timonel.node.podruntime import GRACE, POD_UID, PodRuntime, pod_runtime
+from timonel.node.podspec import qos_of
 from timonel.node.preparation import Preparation, Workshop
 from timonel.node.references import references
 from timonel.node.relist import insist, read_pod
@@ -52,6 +53,8 @@ class Pods:
         self._runners: dict[str, PodRunner] = {}
         self._found: dict[str, PodRuntime] = {}  # what an earlier life of the agent left running, by uid
         self._asks = admission.Requests()
+        self._burstable = -1  # thousandths of cpu that burstable pods request together, as last told
+        self._sharing = asyncio.Lock()
         self._group: asyncio.TaskGroup | None = None
         self._knows_pods = False
         self._orphans: set[str] = set()
@@ -170,6 +173,7 @@ class Pods:
         if not runtime.containers:
             self._admit(runner)
         self._runners[runner.uid] = runner
+        self._share_out()
         self._group.create_task(
             self._keep(runner), name=f"pod {pod['metadata']['namespace']}/{pod['metadata']['name']}"
         )
@@ -222,6 +226,24 @@ class Pods:
             if self._shop.cpus is not None and cpus.CPUS in c.annotations:
                 self._shop.cpus.restore(uid, c.name, c.annotations[cpus.CPUS])
 
+    def _share_out(self) -> None:
+        """Burstable pods have together what they request: told when that changes."""
+        held = [r.pod for r in self._runners.values() if r.holds_resources]
+        burstable = sum(self._asks(pod).get("cpu", 0) for pod in held if qos_of(pod) == "Burstable")
+        if burstable != self._burstable and self._group is not None and self._shop.room is not None:
+            self._burstable = burstable
+            self._group.create_task(self._set_shares(burstable), name="shares of classes")
+
+    async def _set_shares(self, burstable: int) -> None:
+        milli = amounts.milli(self._shop.allocatable().get("cpu"))
+        root = self._around.node.cgroup_root
+        async with self._sharing:  # one after another, and the last one counts
+            if burstable == self._burstable:
+                try:
+                    await self._shop.threads.run(_share_out, root, milli, burstable)
+                except OSError as e:
+                    logger.warning("Could not set the shares of classes of pods", extra={"error": str(e)})
+
     def spread(self) -> None:
         """The processors that containers share are others now: tell those that run."""
         if self._group is not None and self._shop.cpus is not None:
@@ -253,6 +275,7 @@ class Pods:
             return
         runner.give()
         self._asks.forget(runner.uid)
+        self._share_out()
         self._resize_others()
 
     def _resize_others(self) -> None:
@@ -305,6 +328,7 @@ class Pods:
             self._asks.forget(uid)
             self._around.measures.forget_pod(uid)
             self._resize_others()
+            self._share_out()
             if manifests.is_static(runner.pod):
                 self._mirrors.drop(runner.pod)
                 self._begin_static()
@@ -385,3 +409,7 @@ class Pods:
                 logger.info("Could not remove it yet", extra={"pod": uid, "error": e.message})
                 await self._clock.sleep(ORPHAN_RETRY)
         self._orphans.discard(uid)
+
+
+def _share_out(root: str, milli: int, burstable: int) -> None:
+    cgroups.share_out(root, milli=milli, burstable=burstable)
