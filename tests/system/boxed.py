@@ -122,6 +122,7 @@ async def node() -> AsyncIterator[Node]:
         runtime = Containerd(str(layout.socket), clock)
         yield Node(directory, FakeApi(clock.now), runtime, clock)
         await runtime.close()
+    cgroups.remove("/kubepods-n1")
     shutil.rmtree(directory, ignore_errors=True)
 
 
