@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from tests.cluster.harness import World, cluster, template, workload
-from tests.cluster.test_simulation import simulated
+from tests.cluster.simulated import simulated
 from timonel.aio.clock import VirtualClock
 from timonel.client.rest import Client
 from timonel.distro import pki

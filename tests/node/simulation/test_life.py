@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from timonel.node.simulation import life as lives
+from timonel.node.simulation.addresses import NoAddress
 from timonel.node.simulation.life import Life, Step
 from timonel.objects.meta import Object, format_time
 
@@ -292,3 +293,59 @@ def test_the_short_way_into_life_leads_where_the_rules_do(
     by_rules = World(pod(*containers, annotations={"timonel.dev/simulate.nobody": {}}, **spec))
 
     assert (short.last, short.life) == (by_rules.last, by_rules.life)
+
+
+class Full:
+    """A range without a free address, until one is `put`."""
+
+    def __init__(self) -> None:
+        self.free: list[str] = []
+        self.asked = 0
+
+    def __call__(self) -> str:
+        self.asked += 1
+        if not self.free:
+            raise NoAddress("no IP addresses available in range set: 10.1.0.1-10.1.0.254")
+        return self.free.pop()
+
+
+@pytest.mark.parametrize("spec", [{}, JOB, {"initContainers": [{"name": "i", "image": "i:1"}]}])
+def test_a_pod_without_an_address_waits_for_one(spec: dict[str, Any]) -> None:
+    web, full = pod(**spec), Full()
+    life = lives.restored(web, "10.0.0.1", START)
+
+    first = lives.step(life, web, START, full)
+    soon = lives.step(life, web, START + 3, full)
+    later = lives.step(life, web, START + 10, full)
+
+    waiting = "PodInitializing" if "initContainers" in spec else "ContainerCreating"
+    for step in (first, soon, later):
+        assert step.status["phase"] == "Pending"
+        assert "podIP" not in step.status
+        assert step.status["containerStatuses"][0]["state"] == {"waiting": {"reason": waiting}}
+    assert (first.wake_at, soon.wake_at, later.wake_at) == (START + 10, START + 10, START + 20)
+    assert full.asked == 2
+    assert not soon.events
+    (told,) = first.events
+    assert (told.type, told.reason) == ("Warning", "FailedCreatePodSandBox")
+    assert told.message.startswith("Failed to create pod sandbox: rpc error: ")
+    assert told.message.endswith(": no IP addresses available in range set: 10.1.0.1-10.1.0.254")
+
+    full.free.append("10.1.0.7")
+    assert lives.step(life, web, START + 20, full).status["podIP"] == "10.1.0.7"
+
+
+def test_on_the_node_s_own_network_no_address_is_taken() -> None:
+    full, web = Full(), pod(hostNetwork=True)
+    life = lives.restored(web, "10.0.0.1", START)
+
+    assert lives.step(life, web, START, full).status["podIP"] == "10.0.0.1"
+    assert not full.asked
+
+
+def test_a_deadline_counts_while_there_is_no_address() -> None:
+    web = pod(activeDeadlineSeconds=5, **JOB)
+    life = lives.restored(web, "10.0.0.1", START)
+
+    assert lives.step(life, web, START, Full()).wake_at == START + 5
+    assert lives.step(life, web, START + 5, Full()).status["reason"] == "DeadlineExceeded"

@@ -6,36 +6,8 @@ from hypothesis import strategies as st
 
 from timonel.aio.clock import VirtualClock
 from timonel.node.simulation import machines
-from timonel.node.simulation.machines import Addresses, Size
+from timonel.node.simulation.machines import Size
 from timonel.node.simulation.wheel import Wheel
-
-
-@given(st.lists(st.one_of(st.none(), st.integers(0, 40)), max_size=60))
-def test_no_address_is_given_twice(moves: list[int | None]) -> None:
-    """None takes an address, a number gives one back."""
-    addresses, held = Addresses("10.0.0.0/27"), list[str]()
-    for move in moves:
-        if move is not None:
-            if held:
-                addresses.free(held.pop(move % len(held)))
-            continue
-        if len(held) == 29:
-            with pytest.raises(LookupError):
-                addresses.take()
-            continue
-        fresh = addresses.take()
-        assert fresh not in held
-        held.append(fresh)
-
-
-def test_addresses_that_were_seen_are_not_given() -> None:
-    addresses = Addresses("10.0.0.0/24")
-    addresses.seen("10.0.0.9")
-    addresses.seen("192.168.0.1")
-    addresses.seen("none")
-    addresses.free("192.168.0.1")
-
-    assert addresses.take() == "10.0.0.10"
 
 
 def test_a_node_keeps_the_sizes_that_it_was_made_with() -> None:

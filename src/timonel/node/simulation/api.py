@@ -22,7 +22,8 @@ from timonel.node.httpserver import Request, Response
 from timonel.node.podruntime import container_labels
 from timonel.node.references import containers_of
 from timonel.node.simulation import life as lives
-from timonel.node.simulation.engine import Held, NodeSimulator
+from timonel.node.simulation.engine import NodeSimulator
+from timonel.node.simulation.holdings import Held
 from timonel.objects.meta import Object, format_micro_time, parse_time
 
 CORE = 1000  # millicores

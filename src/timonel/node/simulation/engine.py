@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from timonel.aio.backoff import doubled
@@ -26,11 +25,12 @@ from timonel.node import podstatus
 from timonel.node.follow import Changed, Replaced, follow
 from timonel.node.simulation import life as lives
 from timonel.node.simulation import machines
-from timonel.node.simulation.life import Life, Step
-from timonel.node.simulation.machines import POD_ADDRESSES, Addresses
+from timonel.node.simulation.addresses import Addresses, NoAddress
+from timonel.node.simulation.holdings import Held, Node, address_in_use, reserved
+from timonel.node.simulation.life import FINAL, Step
+from timonel.node.simulation.machines import POD_ADDRESSES
 from timonel.node.simulation.wheel import Wheel
 from timonel.objects.meta import Key, Object, key_of, uid_of
-from timonel.records import dataclass
 
 if TYPE_CHECKING:
     from timonel.node.simulation.stages import Stages
@@ -62,36 +62,6 @@ OWN = frozenset(
 Work = tuple[str, str]  # what is to be done, and for whom: (pod, uid), (node | beat | make, name)
 
 
-@dataclass(slots=True)
-class Node:
-    """A simulated node as the engine keeps it."""
-
-    name: str
-    object: Object
-    ip: str
-    addresses: Addresses
-    pods: set[str] = field(default_factory=set)  # uids
-    status_at: float = 0.0  # when its status was last sent
-    has_lease: bool = False
-
-    @property
-    def is_stopped(self) -> bool:
-        return machines.is_stopped(self.object)
-
-
-@dataclass(slots=True)
-class Held:
-    """A pod of ours. `pod` is None while it is at rest; `version` is that of the newest object seen."""
-
-    key: Key
-    node: Node
-    life: Life
-    pod: Object | None
-    version: int
-    is_busy: bool = False
-    newer: Object | None = None  # seen while it was busy
-
-
 class NodeSimulator:
     """Needs `transport` with the rights of the role timonel:node-simulator.
 
@@ -118,7 +88,9 @@ class NodeSimulator:
         self._stages = self._stage_work(stages) if stages is not None else None
         self.nodes: dict[str, Node] = {}
         self._held: dict[str, Held] = {}
-        self._elsewhere: dict[str, dict[Key, None]] = {}  # pods of nodes that are not ours, by node
+        # pods of nodes that are not ours, by node, and the address that each has
+        self._elsewhere: dict[str, dict[Key, str]] = {}
+        self._expected: dict[Key, tuple[Addresses, str]] = {}  # addresses of pods that are being found
         # heartbeats do not wait for ten thousand pods
         self._queue: WorkQueue[Work] = WorkQueue(clock, lane_of=lambda work: work[0])
         self._wheel: Wheel[Work] = Wheel(clock, self._queue.add)
@@ -189,17 +161,25 @@ class NodeSimulator:
                 try:
                     await self._do(*work)
                     self._failures.pop(work, None)
-                except (StatusError, Unreachable) as e:
-                    self._again(work, e)
                 except Exception as e:
-                    logger.exception("Simulation failed", extra={"what": work[0], "who": work[1]})
                     self._again(work, e)
+
+    def _try(self, work: Work, change: Callable[[Object], None], obj: Object) -> None:
+        """What is wrong with one object is no trouble of the others: `work` will look at it again, alone."""
+        try:
+            change(obj)
+        except Exception as e:
+            self._again(work, e)
 
     def _again(self, work: Work, error: Exception) -> None:
         failures = self._failures[work] = self._failures.get(work, 0) + 1
-        logger.info(
-            "Could not write, trying again", extra={"what": work[0], "who": work[1], "error": str(error)}
-        )
+        extra = {"what": work[0], "who": work[1], "error": str(error), "failures": failures}
+        if isinstance(error, StatusError | Unreachable | NoAddress):
+            logger.info("Could not write, trying again", extra=extra)
+        elif failures == 1:
+            logger.error("Simulation failed, trying again", extra=extra, exc_info=error)
+        elif failures & (failures - 1) == 0:  # ever more seldom: with each power of two
+            logger.error("Simulation fails still: %r", error, extra=extra)
         self._queue.add_after(work, doubled(RETRY, failures, RETRY_LIMIT))
 
     async def _do(self, what: str, who: str) -> None:
@@ -209,6 +189,8 @@ class NodeSimulator:
             await self._do_find(who)
         elif what == "make":
             await self._do_make(who)
+        elif what == "adopt":
+            await self._do_adopt(who)
         elif (node := self.nodes.get(who)) is not None and not node.is_stopped:
             await (self._do_node(node) if what == "node" else self._do_beat(node))
 
@@ -217,13 +199,14 @@ class NodeSimulator:
     async def _follow_nodes(self, known: asyncio.Event) -> None:
         async for news in follow(self._transport, self._clock, NODES):
             if isinstance(news, Changed):
-                self._node_changed(news.object, is_deleted=news.is_deleted)
+                change = self._node_gone if news.is_deleted else self._node_present
+                self._try(("adopt", news.object["metadata"]["name"]), change, news.object)
                 continue
             found = {n["metadata"]["name"]: n for n in news.objects}
-            for name in [name for name in self.nodes if name not in found]:
-                self._forget_node(name)
+            for node in [node.object for name, node in self.nodes.items() if name not in found]:
+                self._try(("adopt", node["metadata"]["name"]), self._node_gone, node)
             for node in news.objects:
-                self._node_changed(node, is_deleted=False)
+                self._try(("adopt", node["metadata"]["name"]), self._node_present, node)
             if not known.is_set():
                 if found.keys() - self._make.keys():  # others are here, who may have any range
                     self._make = {name: machines.without_range(obj) for name, obj in self._make.items()}
@@ -236,13 +219,16 @@ class NodeSimulator:
                 if not self._make:
                     self._made.set()
 
-    def _node_changed(self, obj: Object, *, is_deleted: bool) -> None:
+    def _node_gone(self, obj: Object) -> None:
+        if (name := obj["metadata"]["name"]) in self.nodes:
+            self._forget_node(name)
+
+    def _node_present(self, obj: Object) -> None:
+        if not machines.is_simulated(obj):
+            self._node_gone(obj)
+            return
         name = obj["metadata"]["name"]
         node = self.nodes.get(name)
-        if is_deleted or not machines.is_simulated(obj):
-            if node is not None:
-                self._forget_node(name)
-            return
         if node is not None and uid_of(node.object) != uid_of(obj):
             self._forget_node(name)
             node = None
@@ -267,13 +253,14 @@ class NodeSimulator:
 
     def _adopt_node(self, obj: Object) -> Node:
         name = obj["metadata"]["name"]
+        cidr = (obj.get("spec") or {}).get("podCIDR")
+        addresses = Addresses(cidr) if cidr else self._shared_addresses
         ip = machines.address_of(obj)
         if ip:
             self._node_addresses.seen(ip)
         else:
             ip = self._node_addresses.take()
-        cidr = (obj.get("spec") or {}).get("podCIDR")
-        node = Node(name, obj, ip, Addresses(cidr) if cidr else self._shared_addresses)
+        node = Node(name, obj, ip, addresses)
         self.nodes[name] = node
         self._wake_node(node)
         for listener in self.listeners:
@@ -287,16 +274,20 @@ class NodeSimulator:
         self._beats.set(("beat", node.name), self._clock.now() + rest + phase)
         for uid in node.pods:
             self._queue.add(("pod", uid))
-        for key in self._elsewhere.pop(node.name, ()):
+        for key, address in self._elsewhere.pop(node.name, {}).items():
+            if (its := reserved(address, self._ranges(node))) is not None:
+                self._expected[key] = (its, address)
             self._queue.add(("find", f"{key.namespace}/{key.name}"))
 
     def _forget_node(self, name: str) -> None:
         node = self.nodes.pop(name)
+        self._node_addresses.free(node.ip)
         self._beats.set(("beat", name), None)
         for uid in list(node.pods):
+            address = self._held[uid].address if self._held[uid].range is not None else ""
             held = self._forget(uid)
             if held is not None:
-                self._elsewhere.setdefault(name, {})[held.key] = None
+                self._elsewhere.setdefault(name, {})[held.key] = address
         for listener in self.listeners:
             listener(name, False)
 
@@ -315,10 +306,18 @@ class NodeSimulator:
         if not self._make:
             self._made.set()
 
+    async def _do_adopt(self, name: str) -> None:
+        """One that could not be taken up, or given up, when its news came."""
+        try:
+            self._node_present(await self._transport.get(NODES, Key("", name)))
+        except NotFound:
+            if name in self.nodes:
+                self._forget_node(name)
+
     async def _do_node(self, node: Node) -> None:
         """Its status, after it came, came back or was said to be lost."""
         if self._stages is not None and self._stages.lives("Node"):
-            await self._do_stage(("node", node.name), NODES, node.object, node)
+            await self._do_stage(("node", node.name), NODES, node.object, node, lambda: node.ip)
             return
         if not self._needs_status(node.object):
             return
@@ -374,10 +373,9 @@ class NodeSimulator:
         async for news in follow(self._transport, self._clock, PODS):
             if isinstance(news, Replaced):
                 self._replace(news.objects)
-            elif news.is_deleted:
-                self._gone(news.object)
             else:
-                self._present(news.object)
+                change = self._gone if news.is_deleted else self._present
+                self._try(_find(news.object), change, news.object)
 
     def _replace(self, pods: Sequence[Object]) -> None:
         present = {uid_of(pod) for pod in pods}
@@ -385,13 +383,11 @@ class NodeSimulator:
             self._forget(uid)
         self._elsewhere.clear()
         for pod in pods:
-            self._present(pod)
+            self._try(_find(pod), self._present, pod)
 
     def _gone(self, pod: Object) -> None:
-        held = self._forget(uid_of(pod))
-        if held is not None and self._stages is not None:
-            for entry in (pod.get("status") or {}).get("podIPs") or ():
-                self._free(held.node, entry["ip"])
+        self._forget(uid_of(pod))
+        self._expect_no_more(key_of(pod))
         name = pod["spec"].get("nodeName")
         others = self._elsewhere.get(name)
         if others is not None:
@@ -408,8 +404,9 @@ class NodeSimulator:
         if held is None:
             node = self.nodes.get(name)
             if node is None:
-                self._elsewhere.setdefault(name, {})[key_of(pod)] = None
+                self._elsewhere.setdefault(name, {})[key_of(pod)] = address_in_use(pod)
                 return
+            self._expect_no_more(key_of(pod))
             held = self._held[uid] = self._taken_up(pod, node, version)
         elif held.is_busy:
             held.newer = pod  # perhaps what we are writing: that is known when it is answered
@@ -420,11 +417,19 @@ class NodeSimulator:
         self._queue.add(("pod", uid))
 
     def _taken_up(self, pod: Object, node: Node, version: int) -> Held:
-        life = lives.restored(pod, node.ip, self._clock.now())
-        for ip in life.ips:
-            node.addresses.seen(ip)
+        held = Held(key_of(pod), node, lives.restored(pod, node.ip, self._clock.now()), pod, version)
+        held.keep_address(address_in_use(pod), self._ranges(node))
         node.pods.add(uid_of(pod))
-        return Held(key_of(pod), node, life, pod, version)
+        return held
+
+    def _ranges(self, node: Node) -> tuple[Addresses, ...]:
+        """That its pods' addresses may be of: a pod may be older than its node's own."""
+        return (node.addresses, self._shared_addresses)
+
+    def _expect_no_more(self, key: Key) -> None:
+        if (found := self._expected.pop(key, None)) is not None:
+            addresses, address = found
+            addresses.free(address)
 
     def _forget(self, uid: str) -> Held | None:
         held = self._held.pop(uid, None)
@@ -433,16 +438,10 @@ class NodeSimulator:
         held.node.pods.discard(uid)
         self._tell(held)
         self._wheel.set(("pod", uid), None)
-        for ip in held.life.ips:
-            self._free(held.node, ip)
+        held.free_address()
         if self._stages is not None:
             self._stages.forget(uid)
         return held
-
-    def _free(self, node: Node, ip: str) -> None:
-        """To the range it is of; a pod may be older than its node's own."""
-        for addresses in {id(a): a for a in (node.addresses, self._shared_addresses)}.values():
-            addresses.free(ip)
 
     async def _do_pod(self, uid: str) -> None:
         held = self._held.get(uid)
@@ -459,7 +458,9 @@ class NodeSimulator:
         held.is_busy = True
         try:
             if self._stages is not None and self._stages.lives("Pod"):
-                await self._do_stage(("pod", uid), PODS, pod, held.node)
+                await self._do_stage(("pod", uid), PODS, pod, held.node, held.take_address)
+                if (pod.get("status") or {}).get("phase") in FINAL:
+                    held.free_address()
             else:
                 await self._carry_out(held, pod)
         except (NotFound, Conflict, Invalid):
@@ -467,21 +468,26 @@ class NodeSimulator:
             raise
         finally:
             held.is_busy = False
+            self._tell(held)
             newer, held.newer = held.newer, None
             if newer is not None:
                 self._present(newer)
-            self._tell(held)
 
     async def _do_find(self, who: str) -> None:
         """A pod that was bound to its node before that was known."""
         namespace, _, name = who.partition("/")
+        key = Key(namespace, name)
         try:
-            self._present(await self._transport.get(PODS, Key(namespace, name)))
+            pod = await self._transport.get(PODS, key)
         except NotFound:
+            self._expect_no_more(key)
             return
+        self._present(pod)
 
     async def _carry_out(self, held: Held, pod: Object) -> None:
-        step = lives.step(held.life, pod, self._clock.now(), self._address(held.node))
+        step = lives.step(held.life, pod, self._clock.now(), held.take_address)
+        if held.life.is_stopped:
+            held.free_address()
         self._record(pod, step)
         self._wheel.set(("pod", held.life.uid), step.wake_at)
         old: podstatus.Status = pod.get("status") or {}
@@ -497,22 +503,25 @@ class NodeSimulator:
             return
         held.pod = pod if step.wake_at is not None else None
 
-    def _address(self, node: Node) -> Callable[[], str]:
-        return node.addresses.take
-
     def _record(self, pod: Object, step: Step) -> None:
         for told in step.events:
             self.recorder.record(pod, told.type, told.reason, told.message, container=told.container)
 
     # ---- lives that are written as Stages
 
-    async def _do_stage(self, work: Work, resource: Resource, obj: Object, node: Node) -> None:
+    async def _do_stage(
+        self, work: Work, resource: Resource, obj: Object, node: Node, address: Callable[[], str]
+    ) -> None:
         assert self._stages is not None
-        again = await self._stages.look(resource, obj, node.name, node.ip, node.addresses.take)
+        again = await self._stages.look(resource, obj, node.name, node.ip, address)
         self._wheel.set(work, again)
         held = self._held.get(work[1])
         if held is not None and again is None:
             held.pod = None
+
+
+def _find(pod: Object) -> Work:
+    return ("find", f"{pod['metadata']['namespace']}/{pod['metadata']['name']}")
 
 
 def _merged(old: podstatus.Status, new: podstatus.Status) -> podstatus.Status:

@@ -22,6 +22,7 @@ from timonel.node.backoff import Backoff
 from timonel.node.cri.runtime import Container, ContainerState, Sandbox, SandboxState
 from timonel.node.podruntime import PodRuntime, pod_runtime
 from timonel.node.references import containers_of
+from timonel.node.simulation.addresses import NoAddress
 from timonel.node.simulation.behaviour import ANNOTATION, Behaviour, Unclear, behaviour_of
 from timonel.objects.meta import Object, annotations_of, format_time, is_deleting, parse_time
 from timonel.records import dataclass
@@ -32,6 +33,8 @@ NOTHING: Mapping[str, str] = MappingProxyType({})  # one for all: of simulated t
 MOST_ROUNDS = 100  # of one step: what a pod does in no time at all must come to an end
 FOR_EVER = float("inf")
 FINAL = ("Succeeded", "Failed")
+SANDBOX_RETRY = 10.0  # as kubelet: seconds until the sandbox of a pod is tried again
+NETWORK = 'plugin type="bridge" failed (add): failed to allocate for range 0:'  # as CNI's plugins say it
 # of a container: what may make it start later, or become ready later, than at once
 NOT_PLAIN = frozenset(("startupProbe", "readinessProbe", "livenessProbe", "lifecycle", "restartPolicy"))
 
@@ -70,10 +73,7 @@ class Life:
     failure: tuple[str, str] | None = None
     is_stopped: bool = False
     stops_at: float | None = None
-
-    @property
-    def ips(self) -> tuple[str, ...]:
-        return self.runtime.sandbox.ips if self.runtime.sandbox is not None else ()
+    sandbox_at: float = 0.0  # its sandbox could not be made, and is not tried again before
 
 
 def restored(pod: Object, host_ip: str, now: float) -> Life:
@@ -81,6 +81,7 @@ def restored(pod: Object, host_ip: str, now: float) -> Life:
     status = pod.get("status") or {}
     uid: str = pod["metadata"]["uid"]
     life = Life(uid, host_ip, status.get("startTime") or format_time(now))
+    is_over = status.get("phase") in FINAL
     ips = tuple(entry["ip"] for entry in status.get("podIPs") or ())
     known = [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
     specs = {c["name"]: c for c in containers_of(pod)}
@@ -90,10 +91,9 @@ def restored(pod: Object, host_ip: str, now: float) -> Life:
         if each["name"] in specs and each.get("containerID")
     ]
     if ips or found:
-        sandbox = _sandbox(pod, 0, ips, now)
+        sandbox = _sandbox(pod, 0, () if is_over else ips, now)
         life.runtime = pod_runtime((sandbox,), found)
-    if status.get("phase") in FINAL:
-        life.is_stopped = True
+    life.is_stopped = is_over
     return life
 
 
@@ -121,7 +121,7 @@ def _remembered(uid: str, spec: Mapping[str, Any], status: Mapping[str, Any], no
 
 
 def step(life: Life, pod: Object, now: float, address: Callable[[], str]) -> Step:
-    """`address` gives a fresh IP; it is asked at most once for each sandbox."""
+    """`address` gives a fresh IP, or raises NoAddress; it is asked at most once for each sandbox."""
     events: list[Told] = []
     if is_deleting(pod):
         return _ending(life, pod, now, events)
@@ -140,8 +140,7 @@ def step(life: Life, pod: Object, now: float, address: Callable[[], str]) -> Ste
 def _run(life: Life, pod: Object, now: float, address: Callable[[], str], events: list[Told]) -> float | None:
     """All that has to happen by now; when the next thing is due."""
     if _is_plain_birth(life, pod):
-        _give_birth(life, pod, now, address)
-        return None
+        return _give_birth(life, pod, now, address, events)
     for _ in range(MOST_ROUNDS):
         _start_what_is_due(life, pod, now)
         _end_what_is_due(life, pod, now, events)
@@ -155,8 +154,10 @@ def _run(life: Life, pod: Object, now: float, address: Callable[[], str], events
         for name, delay in actions.waits.items():
             _say_backoff(life, pod, name, delay, events)
         if actions.new_sandbox is not None:
-            ips = () if pod["spec"].get("hostNetwork") else (address(),)
-            life.runtime = life.runtime.with_sandbox(_sandbox(pod, actions.new_sandbox, ips, now))
+            sandbox = _new_sandbox(life, pod, actions.new_sandbox, now, address, events)
+            if sandbox is None:
+                break
+            life.runtime = life.runtime.with_sandbox(sandbox)
             continue
         for start in actions.start:
             _begin(life, pod, start, now, events)
@@ -190,15 +191,41 @@ def _is_plain_birth(life: Life, pod: Object) -> bool:
     )
 
 
-def _give_birth(life: Life, pod: Object, now: float, address: Callable[[], str]) -> None:
-    ips = () if pod["spec"].get("hostNetwork") else (address(),)
-    sandbox = _sandbox(pod, 0, ips, now)
+def _give_birth(
+    life: Life, pod: Object, now: float, address: Callable[[], str], events: list[Told]
+) -> float | None:
+    """When to try again, if it could not be."""
+    sandbox = _new_sandbox(life, pod, 0, now, address, events)
+    if sandbox is None:
+        return life.sandbox_at
     containers = [
         _container(life.uid, spec, 0, now, sandbox_id=sandbox.id, started_at=now)
         for spec in reversed(pod["spec"]["containers"])  # newest first
     ]
     life.runtime = PodRuntime((sandbox,), tuple(containers))
     life.waiting.clear()
+    return None
+
+
+def _new_sandbox(
+    life: Life, pod: Object, attempt: int, now: float, address: Callable[[], str], events: list[Told]
+) -> Sandbox | None:
+    """None where the network has no address for it, now or a moment ago."""
+    if life.sandbox_at > now:
+        return None
+    try:
+        ips = () if pod["spec"].get("hostNetwork") else (address(),)
+    except NoAddress as e:
+        life.sandbox_at = now + SANDBOX_RETRY
+        events.append(no_sandbox(life.uid, e))
+        return None
+    return _sandbox(pod, attempt, ips, now)
+
+
+def no_sandbox(uid: str, error: NoAddress) -> Told:
+    why = f'failed to setup network for sandbox "{uid}": {NETWORK} {error}'
+    message = f"Failed to create pod sandbox: rpc error: code = Unknown desc = {why}"
+    return Told("Warning", "FailedCreatePodSandBox", message)
 
 
 def behaviour(pod: Object, spec: Mapping[str, Any]) -> Behaviour:
@@ -331,6 +358,7 @@ def _due_times(life: Life, pod: Object, now: float) -> Iterator[float | None]:
     yield from (due for due, _ in life.starting.values())
     yield from life.held.values()
     yield _deadline(life, pod)
+    yield life.sandbox_at
     for container in _running(life):
         spec = _spec_or_none(pod, container.name)
         if spec is not None:

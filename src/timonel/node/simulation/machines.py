@@ -160,45 +160,6 @@ def _identity(name: str, ip: str, labels: Mapping[str, str], taints: Sequence[Ma
     return Identity(name, ip, 0, int(DEFAULT_PODS), labels, {}, taints, "", "")
 
 
-class Addresses:
-    """Fresh addresses of a range. Those that `seen` was told of are not given again; freed ones are in the end."""
-
-    def __init__(self, network: str | ipaddress.IPv4Network | ipaddress.IPv6Network) -> None:
-        found = ipaddress.ip_network(network, strict=False)
-        self._first, self._size = int(found.network_address), found.num_addresses
-        self._version = type(found.network_address)
-        self._next = 2  # the first is the network's, the second the gateway's
-        self._freed: dict[int, None] = {}
-
-    def take(self) -> str:
-        """Raises LookupError when there is none left."""
-        if self._next < self._size - 1:
-            self._next += 1
-            return str(self._version(self._first + self._next - 1))
-        if not self._freed:
-            raise LookupError("no IP addresses available in range set")
-        oldest = next(iter(self._freed))
-        del self._freed[oldest]
-        return str(self._version(self._first + oldest))
-
-    def seen(self, address: str) -> None:
-        offset = self._offset(address)
-        if 0 <= offset < self._size:
-            self._freed.pop(offset, None)
-            self._next = max(self._next, offset + 1)
-
-    def free(self, address: str) -> None:
-        offset = self._offset(address)
-        if 2 <= offset < self._next:
-            self._freed[offset] = None
-
-    def _offset(self, address: str) -> int:
-        try:
-            return int(ipaddress.ip_address(address)) - self._first
-        except ValueError:
-            return -1
-
-
 def names(prefix: str, count: int, taken: frozenset[str] = frozenset()) -> Iterator[str]:
     """So many names that are not taken: prefix-1, prefix-2, …"""
     number = 0

@@ -9,7 +9,9 @@ from typing import Any
 
 from timonel.aio.clock import Clock
 from timonel.client.transport import Resource, Transport
+from timonel.node.simulation import life as lives
 from timonel.node.simulation import stagefunctions, stages
+from timonel.node.simulation.addresses import NoAddress
 from timonel.node.simulation.stages import Deed, Stage, Stages
 from timonel.node.simulation.template import Function, TemplateError
 from timonel.objects.meta import Object, key_of, uid_of
@@ -63,6 +65,12 @@ class StageWork:
         try:
             for deed in stage.deeds:
                 obj = await self._carry_out(resource, obj, deed, functions)
+        except NoAddress as e:
+            told = lives.no_sandbox(uid, e)
+            self._record(obj, told.type, told.reason, told.message)
+            again = now + lives.SANDBOX_RETRY
+            self._waiting[uid] = (stage, again)
+            return again
         except TemplateError as e:
             logger.warning(
                 "Stage failed", extra={"stage": stage.name, "object": str(key_of(obj)), "error": str(e)}

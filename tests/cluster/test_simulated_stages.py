@@ -1,0 +1,156 @@
+"""Lives that are written as Stages, in a whole cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.cluster.harness import World, template, workload
+from tests.cluster.simulated import events_of, phases, pod_on, ready_nodes, simulated, tiny_node
+from timonel.node.simulation.stages import read
+
+STAGES = """
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: Stage
+metadata: {name: pod-ready}
+spec:
+  resourceRef: {apiGroup: v1, kind: Pod}
+  selector:
+    matchExpressions:
+    - {key: '.metadata.deletionTimestamp', operator: DoesNotExist}
+    - {key: '.status.podIP', operator: DoesNotExist}
+  delay: {durationMilliseconds: 5000}
+  next:
+    event: {reason: Born, message: 'here is {{ .metadata.name }}'}
+    statusTemplate: |
+      conditions:
+      - {type: Ready, status: "True", lastTransitionTime: {{ Now | Quote }}}
+      podIP: {{ PodIPWith .spec.nodeName false "" "" "" | Quote }}
+      phase: Running
+---
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: Stage
+metadata: {name: pod-delete}
+spec:
+  resourceRef: {apiGroup: v1, kind: Pod}
+  selector:
+    matchExpressions:
+    - {key: '.metadata.deletionTimestamp', operator: Exists}
+  next:
+    finalizers: {empty: true}
+    delete: true
+"""
+
+
+async def test_a_whole_life_in_stages_runs_from_init_containers_to_finalizers() -> None:
+    stages = read((Path(__file__).parent / "lives.yaml").read_text())
+    async with simulated(2, stages=stages) as (world, _, _):
+        spec = template(initContainers=[{"name": "first", "image": "init:1"}])
+        meta = {
+            "name": "one",
+            "finalizers": ["kwok.x-k8s.io/fake"],
+            "annotations": {DELAY: "10s", JITTER: "10s"},
+        }
+        await world.create("pods", {"metadata": meta, "spec": spec["spec"]})
+        job = {"template": template(restartPolicy="Never")}
+        await world.create("jobs.batch", {"metadata": {"name": "short"}, "spec": job})
+        await world.pass_by(8)
+        assert "startTime" not in await world.status("pods", "one")
+
+        lives: list[tuple[str, str, str]] = []
+        for _ in range(40):
+            await world.pass_by(0.25)
+            if (life := await life_of(world, "one")) not in lives:
+                lives.append(life)
+
+        assert lives == [
+            ("Pending", "", ""),
+            ("Pending", "waiting", "waiting"),
+            ("Pending", "running", "waiting"),
+            ("Pending", "terminated", "waiting"),
+            ("Running", "terminated", "running"),
+        ]
+        assert (await world.status("jobs.batch", "short"))["succeeded"] == 1
+        assert len(await ready_nodes(world)) == 2
+        events = {e["reason"]: e["message"] for e in await world.all("events")}
+        assert events["Created"].startswith("Created 1 of ")
+
+        await world.delete("pods", "one")
+        await world.pass_by(2)
+        left = await world.find("pods", "one")
+        assert left is not None
+        assert "finalizers" not in left["metadata"]
+        await world.pass_by(30)
+        assert await world.find("pods", "one") is None
+
+
+DELAY, JITTER = "pod-create.stage.kwok.x-k8s.io/delay", "pod-create.stage.kwok.x-k8s.io/jitter-delay"
+
+
+async def life_of(world: World, name: str) -> tuple[str, str, str]:
+    """Its phase, and the states of its first init container and its first container."""
+    status = await world.status("pods", name)
+
+    def state(statuses: str) -> str:
+        return "".join(status[statuses][0]["state"]) if statuses in status else ""
+
+    return status["phase"], state("initContainerStatuses"), state("containerStatuses")
+
+
+async def test_pods_live_by_stages() -> None:
+    async with simulated(2, stages=read(STAGES)) as (world, _, _):
+        await world.create("deployments.apps", workload(replicas=2))
+        await world.pass_by(4)
+        assert not await world.ready_pods()
+        await world.pass_by(2)
+
+        assert len(await world.ready_pods()) == 2
+        events = await world.all("events")
+        assert any(e["reason"] == "Born" and e["message"].startswith("here is web-") for e in events)
+        await world.delete("deployments.apps", "web")
+        await world.pass_by(5)
+        assert not await world.all("pods")
+
+
+async def test_addresses_of_pods_in_stages_are_given_back() -> None:
+    text = STAGES + COMPLETE
+    async with simulated(1, stages=read(text)) as (world, _, _):
+        await tiny_node(world)
+        for number in range(12):
+            await pod_on(world, f"p{number}")
+            await world.pass_by(9)
+            assert (await world.status("pods", f"p{number}"))["phase"] == "Succeeded"
+        await pod_on(world, "host", hostNetwork=True)
+        assert not await events_of(world, "FailedCreatePodSandBox")
+
+
+async def test_a_stage_waits_for_an_address() -> None:
+    async with simulated(1, stages=read(STAGES)) as (world, _, _):
+        await tiny_node(world)
+        for number in range(6):
+            await pod_on(world, f"p{number}")
+            await world.pass_by(1)
+        await world.pass_by(30)
+        assert (await phases(world))["p5"] == "Pending"
+        events = await events_of(world, "FailedCreatePodSandBox")
+        assert {e["involvedObject"]["name"] for e in events} == {"p5"}
+        await world.delete("pods", "p0")
+        await world.pass_by(20)
+        assert (await phases(world))["p5"] == "Running"
+
+
+COMPLETE = """
+---
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: Stage
+metadata: {name: pod-complete}
+spec:
+  resourceRef: {apiGroup: v1, kind: Pod}
+  selector:
+    matchExpressions:
+    - {key: '.metadata.deletionTimestamp', operator: DoesNotExist}
+    - {key: '.status.phase', operator: In, values: [Running]}
+  delay: {durationMilliseconds: 1000}
+  next:
+    statusTemplate: |
+      phase: Succeeded
+"""
