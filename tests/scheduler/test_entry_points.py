@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -143,7 +144,10 @@ async def test_a_permit_that_is_not_given_takes_the_place_back(
 class Breaks:
     name = "Breaks"
 
-    def __init__(self, point: str) -> None:
+    def __init__(self, point: str, scope: str) -> None:
+        if scope:
+            self.scope = scope
+
         def fails(*args: Any) -> Any:
             raise ValueError("out of paper")
 
@@ -153,22 +157,42 @@ class Breaks:
         setattr(self, point, fails_later if point in ("permit", "pre_bind", "bind") else fails)
         if point == "reserve":
             self.unreserve = lambda state: None
+        if point == "has_to_pre_bind":
+            self.pre_bind = fails_later
+        if point == "normalize":
+            self.score = lambda state, rows: np.zeros(len(rows))
+        if point == "range":
+            self.score = lambda state, rows: np.full(len(rows), 200)
+
+
+WORDS = {
+    "pre_filter": 'running PreFilter plugin "Breaks": out of paper',
+    "filter": 'running "Breaks" filter plugin: out of paper',
+    "pre_score": 'running PreScore plugin "Breaks": out of paper',
+    "score": 'running Score plugins: plugin "Breaks" failed with: out of paper',
+    "normalize": 'running Normalize on Score plugins: plugin "Breaks" failed with: out of paper',
+    "reserve": 'running Reserve plugin "Breaks": out of paper',
+    "permit": 'running Permit plugin "Breaks": out of paper',
+    "has_to_pre_bind": 'running PreBindPreFlight "Breaks": out of paper',
+    "pre_bind": 'running PreBind plugin "Breaks": out of paper',
+    "bind": 'running Bind plugin "Breaks": out of paper',
+    "post_bind": "",
+}
+RANGE = (
+    'applying score defaultWeights on Score plugins: plugin "Breaks" returns an invalid score 200, '
+    "it should in the range of [0, 100] after normalizing"
+)
 
 
 @pytest.mark.parametrize(
-    ("point", "upstream", "words"),
+    ("point", "words", "scope"),
     [
-        ("pre_filter", "preFilter", 'running PreFilter plugin "Breaks": out of paper'),
-        ("filter", "filter", 'running "Breaks" filter plugin: out of paper'),
-        ("reserve", "reserve", 'running Reserve plugin "Breaks": out of paper'),
-        ("permit", "permit", 'running Permit plugin "Breaks": out of paper'),
-        ("pre_bind", "preBind", 'running PreBind plugin "Breaks": out of paper'),
-        ("bind", "bind", 'running Bind plugin "Breaks": out of paper'),
-        ("post_bind", "postBind", ""),
+        *((point, words, scope) for point, words in WORDS.items() for scope in ("", "nodes", "cluster")),
+        ("range", RANGE, ""),  # who says what its answers depend on is trusted to keep to it
     ],
 )
 async def test_what_breaks_costs_its_pod_an_attempt_and_is_told(
-    cluster: MemoryTransport, point: str, upstream: str, words: str
+    cluster: MemoryTransport, caplog: pytest.LogCaptureFixture, point: str, words: str, scope: str
 ) -> None:
     points: Mapping[str, Object] = {"multiPoint": {"enabled": [{"name": "Breaks"}]}}
     if point == "bind":
@@ -178,8 +202,9 @@ async def test_what_breaks_costs_its_pod_an_attempt_and_is_told(
         "kind": "KubeSchedulerConfiguration",
         "profiles": [{"schedulerName": "default-scheduler"}, {"schedulerName": "broken", "plugins": points}],
     }
-    broken: Any = lambda arguments: Breaks(point)  # noqa: E731
-    await cluster.create(NODES, node("n1"))
+    broken: Any = lambda arguments: Breaks(point, scope)  # noqa: E731
+    for name in ("n1", "n2"):
+        await cluster.create(NODES, node(name))
     configuration = parse(tree, {"Breaks": broken})
     scheduler = Scheduler(cluster, index=INDEX, clock=SystemClock(), configuration=configuration)
     async with running(scheduler):
@@ -187,12 +212,37 @@ async def test_what_breaks_costs_its_pod_an_attempt_and_is_told(
         await cluster.create(PODS, pod("good"))
         await asyncio.sleep(0.5)
 
-        assert await nodes_of(cluster, "good") == ["n1"]
+        assert all(await nodes_of(cluster, "good"))
         if not words:
-            assert await nodes_of(cluster, "bad") == ["n1"]
+            assert all(await nodes_of(cluster, "bad"))
             return
         (condition,) = (await cluster.get(PODS, Key("shop", "bad")))["status"]["conditions"]
         assert (condition["reason"], condition["message"]) == ("SchedulerError", words)
         assert scheduler.queue.counts()["backoff"] == 1
         told_by = {e["reason"]: e["source"]["component"] for e in (await cluster.list(EVENTS)).items}
         assert told_by == {"FailedScheduling": "broken", "Scheduled": "default-scheduler"}
+
+        await asyncio.sleep(120)
+    told = [record for record in caplog.records if words in record.getMessage()]
+    assert len(told) > 3
+    assert [record.exc_info is not None for record in told].count(True) == 1
+
+
+async def test_a_helper_that_breaks_is_why_nobody_helped(cluster: MemoryTransport) -> None:
+    broken: Any = lambda arguments: Breaks("post_filter", "")  # noqa: E731
+    points = {"postFilter": {"disabled": [{"name": "*"}], "enabled": [{"name": "Breaks"}]}}
+    tree = {
+        "apiVersion": "kubescheduler.config.k8s.io/v1",
+        "kind": "KubeSchedulerConfiguration",
+        "profiles": [{"schedulerName": "default-scheduler", "plugins": points}],
+    }
+    await cluster.create(NODES, node("n1", cpu="1"))
+    configuration = parse(tree, {"Breaks": broken})
+    async with running(Scheduler(cluster, index=INDEX, clock=SystemClock(), configuration=configuration)):
+        await cluster.create(PODS, pod("large", cpu="2"))
+        await asyncio.sleep(0.5)
+
+        (condition,) = (await cluster.get(PODS, Key("shop", "large")))["status"]["conditions"]
+        assert (condition["reason"], condition["message"]) == (
+            "Unschedulable", "0/1 nodes are available: 1 Insufficient cpu. out of paper",
+        )  # fmt: skip

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from timonel.client.transport import Unreachable
 from timonel.machinery.errors import StatusError
 from timonel.objects.meta import Object
-from timonel.scheduler import cycle
+from timonel.scheduler import cycle, failures
 from timonel.scheduler.extenders import Extender, ExtenderFailed
 from timonel.scheduler.framework import Nomination, PluginFailed, Rejected, State, Work
 from timonel.scheduler.measures import FAILED, REFUSED, SUCCESS, Measures
@@ -50,14 +50,14 @@ class Binding:
                 raise cycle.refused(exc, profile.name_of(plugin)) from exc
             except Exception as exc:
                 self._measures.point("Reserve", name, since, FAILED)
-                raise PluginFailed(f'running Reserve plugin "{profile.name_of(plugin)}": {exc}') from exc
+                raise failures.at_point("Reserve", profile.name_of(plugin), exc) from exc
         self._measures.point("Reserve", name, since)
 
     async def carry_out(self, profile: Profile, state: State, node: str) -> None:
         """Permit, work before the binding, the binding itself; raises what a plugin raises."""
         if profile.permit:
             await self._permit(profile, state.info, state, node)
-        if any(plugin.has_to_pre_bind(state) for plugin in profile.pre_flight):
+        if _has_to_pre_bind(profile, state):
             await self._expect(state, node)
         await self._pre_bind(profile, state, node)
         await self._bind_by_plugin_or_extender(profile, state, node)
@@ -85,7 +85,7 @@ class Binding:
                 raise
             except Exception as exc:
                 self._measures.point("PreBind", name, since, FAILED)
-                raise PluginFailed(f'running PreBind plugin "{profile.name_of(plugin)}": {exc}') from exc
+                raise failures.at_point("PreBind", profile.name_of(plugin), exc) from exc
         self._measures.point("PreBind", name, since)
 
     def post_bind(self, profile: Profile, state: State, node: str) -> None:
@@ -115,7 +115,7 @@ class Binding:
                 raise
             except Exception as exc:
                 self._measures.point("Bind", name, since, FAILED)
-                raise PluginFailed(f'running Bind plugin "{profile.name_of(plugin)}": {exc}') from exc
+                raise failures.at_point("Bind", profile.name_of(plugin), exc) from exc
             if did is not False:
                 return self._measures.point("Bind", name, since)
         raise PluginFailed("no bind plugin has bound the pod")
@@ -141,11 +141,23 @@ class Binding:
             status = REFUSED
             raise cycle.refused(exc, plugin) from exc
         except Exception as exc:
-            raise PluginFailed(f'running Permit plugin "{plugin}": {exc}') from exc
+            raise failures.at_point("Permit", plugin, exc) from exc
         finally:
             self._permitting.pop(info.uid, None)
             self._measures.point("Permit", profile.scheduler_name, since, status)
             self._measures.permits[status].add(self._measures.watch() - since)
+
+
+def _has_to_pre_bind(profile: Profile, state: State) -> bool:
+    """Whether there is anything to do before the binding; raises PluginFailed."""
+    for plugin in profile.pre_flight:
+        try:
+            if plugin.has_to_pre_bind(state):
+                return True
+        except Exception as exc:
+            name = profile.name_of(plugin)
+            raise PluginFailed(f'running PreBindPreFlight "{name}": {failures.said(exc)}') from exc
+    return False
 
 
 def expecting(pod: Object | None, state: State) -> Object | None:

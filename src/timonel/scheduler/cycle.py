@@ -13,7 +13,8 @@ from contextlib import contextmanager
 import numpy as np
 
 from timonel.records import dataclass
-from timonel.scheduler.framework import Diagnosis, Nomination, PluginFailed, Refusal, Rejected, Skip, State
+from timonel.scheduler import failures
+from timonel.scheduler.framework import Diagnosis, Nomination, Refusal, Rejected, Skip, State
 from timonel.scheduler.measures import REFUSED, SUCCESS
 from timonel.scheduler.nodes import Ints, Mask
 from timonel.scheduler.plugins.node_resources_fit import NodeResourcesFit
@@ -101,7 +102,7 @@ def passing(profile: Profile, state: State, diagnosis: Diagnosis, rows: Ints) ->
                 diagnosis.plugins.add(profile.name_of(filtering))
                 left &= ~refusal.mask
         except Exception as exc:
-            raise PluginFailed(f'running "{profile.name_of(filtering)}" filter plugin: {exc}') from exc
+            raise failures.at_filter(profile.name_of(filtering), exc) from exc
         if not left.all():
             rows = rows[left]
     profile.measures.point("Filter", profile.scheduler_name, since, SUCCESS if len(rows) else REFUSED)
@@ -132,7 +133,7 @@ def _narrowed(profile: Profile, state: State, diagnosis: Diagnosis) -> Ints:
             diagnosis.unresolvable[:] = not exc.resolvable
             return np.zeros(0, dtype=np.int64)
         except Exception as exc:
-            raise PluginFailed(f'running PreFilter plugin "{profile.name_of(plugin)}": {exc}') from exc
+            raise failures.at_point("PreFilter", profile.name_of(plugin), exc) from exc
         if found is not None:
             narrowing.append(profile.name_of(plugin))
             only = found if only is None else only & found
@@ -202,7 +203,13 @@ def _help(profile: Profile, state: State, diagnosis: Diagnosis) -> None:
         diagnosis.nomination = Nomination("")
     said: list[str] = []
     for plugin in profile.post_filter:
-        found = plugin.post_filter(state, diagnosis, Suppositions(profile, state))
+        try:
+            found = plugin.post_filter(state, diagnosis, Suppositions(profile, state))
+        except (
+            Exception
+        ) as exc:  # as upstream: the pod is unschedulable all the same, and this is why nobody helped
+            diagnosis.failure, diagnosis.post_filter = exc, failures.said(exc)
+            return
         if found.nomination is not None:
             diagnosis.nomination = found.nomination
             if found.nomination.node:
@@ -241,12 +248,11 @@ def score(profile: Profile, state: State, rows: Ints) -> Ints:
     total = np.zeros(len(rows), dtype=np.int64)
     measures = profile.measures
     since = measures.watch()
-    for preparing in profile.pre_score:
-        preparing.pre_score(state, rows)
+    profile.prepare_scores(state, rows)
     measures.point("PreScore", profile.scheduler_name, since)
     since = measures.watch()
     for plugin in profile.score:
-        scores = plugin.score(state, rows)
+        scores = profile.scored(plugin, state, rows)
         if scores is not None:
             total += profile.weight_of(plugin) * profile.normalized(plugin, state, rows, scores)
     measures.point("Score", profile.scheduler_name, since)
@@ -287,13 +293,11 @@ class Supposed:
 
     def _tell(self, info: PodInfo, sign: int) -> None:
         self.done = [*(self.done or ()), (info, sign)]
-        for plugin in self.profile.following:
-            plugin.pod_changed(self.state, info, self.row, sign)
+        self.profile.follow(self.state, info, self.row, sign)
 
     def undo(self) -> None:
         for info, sign in reversed(self.done or ()):
-            for plugin in self.profile.following:
-                plugin.pod_changed(self.state, info, self.row, -sign)
+            self.profile.follow(self.state, info, self.row, -sign)
         self.done = None
 
     def refusals(self) -> Sequence[Refusal]:
@@ -324,7 +328,10 @@ class Supposed:
         for plugin in self.profile.filter:
             if self.profile.name_of(plugin) in self.state.skipped:
                 continue
-            found = [refusal for refusal in plugin.filter(self.state, rows) if refusal.mask[0]]
+            try:
+                found = [refusal for refusal in plugin.filter(self.state, rows) if refusal.mask[0]]
+            except Exception as exc:
+                raise failures.at_filter(self.profile.name_of(plugin), exc) from exc
             if found:
                 return found
         return ()

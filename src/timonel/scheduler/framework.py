@@ -281,6 +281,7 @@ class Diagnosis:
     work: list[Work] = field(default_factory=list)  # that post filters want done
     said: list[str] = field(default_factory=list)  # by post filters before the one that has helped
     candidates: Sequence[Candidate] = ()
+    failure: Exception | None = None  # of a post filter
     lacks_only_room: bool = False  # where it is not hopeless: sums of requests tell all
 
     @property

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from timonel.scheduler import cycle, extendedresources
+from timonel.scheduler import cycle, extendedresources, failures
 from timonel.scheduler.cycle import Unschedulable
 from timonel.scheduler.framework import Diagnosis, Reads, State
 from timonel.scheduler.measures import REFUSED, SUCCESS
@@ -73,8 +73,7 @@ class Kind:
                 dirty.setdefault(row, False)
                 continue
             dirty[row] = True
-            for following in self.profile.following:
-                following.pod_changed(self.state, info, row, sign)
+            self.profile.follow(self.state, info, row, sign)
         for row in dirty:
             for forgetting in self.profile.forgetting:
                 forgetting.row_changed(self.state, row)
@@ -91,12 +90,16 @@ class Kind:
         self._base[rows] = OUT
         self._refusals.forget(rows)
         for plugin in self._local:
-            rows = self._refusals.note(self.profile.name_of(plugin), rows, plugin.filter(self.state, rows))
+            name = self.profile.name_of(plugin)
+            try:
+                rows = self._refusals.note(name, rows, plugin.filter(self.state, rows))
+            except Exception as exc:
+                raise failures.at_filter(name, exc) from exc
             if not len(rows):
                 return
         total = np.zeros(len(rows), dtype=np.int64)
         for scoring in self._summed:
-            scores = scoring.score(self.state, rows)
+            scores = self.profile.scored(scoring, self.state, rows)
             if scores is not None:
                 total += self.profile.weight_of(scoring) * self.profile.normalized(
                     scoring, self.state, rows, scores
@@ -158,8 +161,11 @@ class Kind:
         """Those of the rows that also pass the filters that look at the whole cluster."""
         for plugin in self._wide:
             left = np.ones(len(rows), dtype=np.bool_)
-            for refusal in plugin.filter(self.state, rows):
-                left &= ~refusal.mask
+            try:
+                for refusal in plugin.filter(self.state, rows):
+                    left &= ~refusal.mask
+            except Exception as exc:
+                raise failures.at_filter(self.profile.name_of(plugin), exc) from exc
             rows = rows[left]
         return rows
 
@@ -185,8 +191,7 @@ class Kind:
         if not len(rows):
             return None
         measures, since = self.profile.measures, self.profile.measures.watch()
-        for preparing in self.profile.pre_score:
-            preparing.pre_score(self.state, rows)
+        self.profile.prepare_scores(self.state, rows)
         measures.point("PreScore", self.profile.scheduler_name, since)
         since = measures.watch()
         total: Ints | None = None
@@ -202,10 +207,10 @@ class Kind:
 
     def _raw(self, plugin: Any, rows: Ints) -> Any:
         if self.profile.scope_of(plugin) != "nodes":
-            return plugin.score(self.state, rows)
+            return self.profile.scored(plugin, self.state, rows)
         name = self.profile.name_of(plugin)
         if name not in self._kept:
-            self._kept[name] = plugin.score(self.state, np.arange(self.state.count))
+            self._kept[name] = self.profile.scored(plugin, self.state, np.arange(self.state.count))
         kept = self._kept[name]
         return None if kept is None else kept[rows]
 

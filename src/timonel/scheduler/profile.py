@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from timonel.objects.meta import Object
-from timonel.scheduler import framework
-from timonel.scheduler.framework import MAX_SCORE, Plugin, State
+from timonel.scheduler import failures, framework
+from timonel.scheduler.framework import MAX_SCORE, Plugin, PluginFailed, State
 from timonel.scheduler.measures import Measures
 from timonel.scheduler.nodes import Ints
 from timonel.scheduler.plugins.default_binder import DefaultBinder
@@ -128,15 +128,43 @@ class Profile:
 
     def normalized(self, plugin: Any, state: State, rows: Ints, scores: Any) -> Ints:
         normalizing = self.normalizing.get(plugin.name)
-        found = scores if normalizing is None else normalizing.normalize(state, rows, scores)
-        if not self.scope_of(plugin):
-            found = np.asarray(found).astype(np.int64)
-            if len(found) and not 0 <= found.min() <= found.max() <= MAX_SCORE:
-                raise ValueError(
-                    f"plugin {plugin.name!r} returns a score out of the range of 0 to {MAX_SCORE}"
-                )
+        try:
+            found = scores if normalizing is None else normalizing.normalize(state, rows, scores)
+            if not self.scope_of(plugin):
+                found = np.asarray(found).astype(np.int64)
+        except Exception as exc:
+            raise failures.at_scores("running Normalize on", plugin.name, exc) from exc
+        if not self.scope_of(plugin) and len(found) and not 0 <= found.min() <= found.max() <= MAX_SCORE:
+            wrong = int(found.min() if found.min() < 0 else found.max())
+            raise PluginFailed(
+                f'applying score defaultWeights on Score plugins: plugin "{plugin.name}" returns an invalid score '
+                f"{wrong}, it should in the range of [0, {MAX_SCORE}] after normalizing"
+            )
         points: Ints = found
         return points
+
+    def scored(self, plugin: framework.ScorePlugin, state: State, rows: Ints) -> Any:
+        """What it says; raises PluginFailed."""
+        try:
+            return plugin.score(state, rows)
+        except Exception as exc:
+            raise failures.at_scores("running", self.name_of(plugin), exc) from exc
+
+    def prepare_scores(self, state: State, rows: Ints) -> None:
+        """Raises PluginFailed."""
+        for plugin in self.pre_score:
+            try:
+                plugin.pre_score(state, rows)
+            except Exception as exc:
+                raise failures.at_point("PreScore", self.name_of(plugin), exc) from exc
+
+    def follow(self, state: State, info: PodInfo, row: int, sign: int) -> None:
+        """A pod came to (+1) or left (-1) a row. Raises PluginFailed."""
+        for plugin in self.following:
+            try:
+                plugin.pod_changed(state, info, row, sign)
+            except Exception as exc:
+                raise failures.at_change(sign, self.name_of(plugin), exc) from exc
 
     def interested_in(self, event: str) -> list[tuple[str, MayHelp]]:
         """The plugins that an event may cause to change their mind, and what they say about it for a pod.

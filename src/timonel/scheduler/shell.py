@@ -25,9 +25,11 @@ from timonel.scheduler.binding import Binding, expecting
 from timonel.scheduler.configuration import Configuration
 from timonel.scheduler.evictions import Evictions, still_there
 from timonel.scheduler.extenders import Extender
+from timonel.scheduler.failures import Failures
 from timonel.scheduler.framework import (
     ActingPlugin,
     Nomination,
+    PluginFailed,
     Rejected,
     State,
     Work,
@@ -62,6 +64,7 @@ class Scheduler:
         settings = configuration or Configuration((Profile(default_plugins()),))
         self.profiles = {p.scheduler_name: p for p in settings.profiles}
         self.measures = Measures(stopwatch)
+        self._failures = Failures()
         for profile in settings.profiles:
             profile.measures = self.measures
         self.extenders = [Extender(config, clock) for config in settings.extenders]
@@ -304,8 +307,8 @@ class Scheduler:
             try:
                 if plugin.pre_enqueue(info.pod) is not None:
                     return profile.name_of(plugin)
-            except Exception:  # of any plugin: as if it had refused
-                logger.exception("A plugin failed before a pod was queued", extra={"pod": str(info.key)})
+            except Exception as exc:  # of any plugin: as if it had refused
+                self._failures.log("A plugin failed before a pod was queued", exc, info.key)
                 return profile.name_of(plugin)
         return ""
 
@@ -326,10 +329,13 @@ class Scheduler:
         try:
             state, row = await self._choose(name, queued.info)
         except cycle.Unschedulable as exc:
+            if exc.diagnosis.failure is not None:
+                what = "A plugin failed to help a pod that no node will do for"
+                self._failures.log(what, exc.diagnosis.failure, queued.info.key)
             self._not_scheduled(queued, exc, group, since)
             return
         except Exception as exc:  # the queue goes on
-            logger.exception("Could not decide about a pod", extra={"pod": str(queued.info.key)})
+            self._failures.log("Could not decide about a pod", exc, queued.info.key)
             self._not_scheduled(queued, exc, group, since)
             return
         finally:
@@ -338,6 +344,7 @@ class Scheduler:
         try:
             self._binding.reserve(profile, state, row)
         except Exception as exc:  # of any plugin
+            self._log_failed_plugin(exc, queued.info)
             for plugin in reversed(profile.reserve):
                 plugin.unreserve(state)
             self._not_scheduled(queued, exc, group, since)
@@ -375,6 +382,7 @@ class Scheduler:
         try:
             await self._binding.carry_out(profile, state, node)
         except Exception as exc:  # of any plugin: the pod is tried again, and the next one is not held up
+            self._log_failed_plugin(exc, info)
             self._count_failure(queued, exc, since)
             self._forget(profile, info, state)
             nowhere = Nomination("")
@@ -388,6 +396,11 @@ class Scheduler:
         text = f"Successfully assigned {info.key} to {node}"
         self.recorder_of(info.pod).record(info.pod, "Normal", "Scheduled", text)
         self._binding.post_bind(profile, state, node)
+
+    def _log_failed_plugin(self, exc: Exception, info: PodInfo) -> None:
+        """What others refuse or cannot answer is told in Events and needs no traceback."""
+        if isinstance(exc, PluginFailed) and not isinstance(exc.__cause__, StatusError | Unreachable):
+            self._failures.log("A plugin failed at the node that was chosen", exc, info.key)
 
     def _released(self) -> None:
         self._under_way -= 1
