@@ -42,20 +42,25 @@ class Volume:
 
 def claims(runners: Iterable[PodRunner]) -> list[tuple[str, str, str]]:
     """Namespace, claim and path of all claims' volumes that pods have now, each once."""
-    found = dict[tuple[str, str], str]()
-    for runner in runners:
-        for volume in runner.pod["spec"].get("volumes") or ():
-            claim, path = claim_name(runner.pod, volume), runner.volume_paths.get(volume["name"])
-            if claim is not None and path is not None:
-                found[runner.pod["metadata"]["namespace"], claim] = path
-    return [(*key, path) for key, path in found.items()]
+    found = {entry[:2]: entry for runner in runners for entry in claims_of(runner).values()}
+    return list(found.values())
+
+
+def claims_of(runner: PodRunner) -> dict[str, tuple[str, str, str]]:
+    """The same of one pod, by the volumes' names in its spec."""
+    found = dict[str, tuple[str, str, str]]()
+    for volume in runner.pod["spec"].get("volumes") or ():
+        claim, path = claim_name(runner.pod, volume), runner.volume_paths.get(volume["name"])
+        if claim is not None and path is not None:
+            found[volume["name"]] = (runner.pod["metadata"]["namespace"], claim, path)
+    return found
 
 
 def read_volumes(found: Iterable[tuple[str, str, str]]) -> list[Volume]:
-    return [volume for entry in found if (volume := _read_volume(*entry)) is not None]
+    return [volume for entry in found if (volume := read_volume(*entry)) is not None]
 
 
-def _read_volume(namespace: str, claim: str, path: str) -> Volume | None:
+def read_volume(namespace: str, claim: str, path: str) -> Volume | None:
     """None of one that is no file system, or was just taken down."""
     try:
         if not os.path.isdir(path):

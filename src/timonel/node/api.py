@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from timonel.aio.clock import Clock
 from timonel.aio.threads import Threads
-from timonel.node import agentmetrics, figures, httpserver, logreader, logs
+from timonel.node import agentmetrics, figures, httpserver, logreader, logs, podspec, podusage
 from timonel.node.access import Guard, Reviews, Rules
 from timonel.node.cri.errors import NotSupported, RuntimeFailure
 from timonel.node.cri.runtime import Container, ContainerState, Runtime, Stats, Streams
@@ -34,6 +34,7 @@ from timonel.node.httpserver import HandOver, Request, Response
 from timonel.node.measures import Measures
 from timonel.node.podrunner import PodRunner
 from timonel.node.pods import Pods
+from timonel.node.podspec import NodeFacts
 from timonel.node.references import containers_of
 from timonel.objects.meta import parse_time
 from timonel.records import dataclass
@@ -124,6 +125,7 @@ class NodeApi:
         heartbeat: Heartbeat,
         threads: Threads,
         *,
+        facts: NodeFacts,
         measures: Measures,
         shutdown: Callable[[], tuple[float, float]],
         is_simulated: bool = False,
@@ -131,7 +133,7 @@ class NodeApi:
         """`shutdown`: when the last graceful one began and ended. `is_simulated`: there is no machine whose use could
         be told, beside what the containers use."""
         self._is_simulated = is_simulated
-        self._measures, self._shutdown = measures, shutdown
+        self._facts, self._measures, self._shutdown = facts, measures, shutdown
         self._pods = pods
         self._runtime = runtime
         self._clock = clock
@@ -311,6 +313,10 @@ class NodeApi:
     async def _cadvisor_metrics(self, request: Request) -> Answer:
         stats, usage = await self._usage()
         text = figures.cadvisor_metrics(stats, usage, os.cpu_count() or 1)
+        if not self._is_simulated:
+            places = self._places()
+            extra = await self._extra(places)
+            text += "\n".join((*podusage.cadvisor_lines(stats, places, extra), ""))
         return Response(200, text.encode(), figures.CONTENT_TYPE)
 
     async def _checkpoint(self, request: Request, namespace: str, pod: str, name: str) -> Answer:
@@ -323,13 +329,46 @@ class NodeApi:
 
     async def _summary(self, request: Request) -> Answer:
         stats, usage = await self._usage()
-        return _json(figures.summary(self._heartbeat.node, stats, usage, self._clock.now()))
+        now = self._clock.now()
+        found = figures.summary(self._heartbeat.node, stats, usage, now)
+        if self._is_simulated or request.flag("only_cpu_and_memory"):
+            return _json(found)
+        volumes = await self._threads.run(
+            _volumes, {r.uid: agentmetrics.claims_of(r) for r in self._pods.runners()}
+        )
+        return _json(podusage.with_extra(found, await self._extra(self._places()), volumes, now))
+
+    def _places(self) -> list[podusage.Place]:
+        return [
+            podusage.Place(
+                r.pod["metadata"]["namespace"],
+                r.pod["metadata"]["name"],
+                r.uid,
+                podspec.cgroup_parent(r.pod, self._facts.cgroup_root),
+                not r.pod["spec"].get("hostNetwork"),
+            )
+            for r in self._pods.runners()
+            if r.runtime.is_ready
+        ]
+
+    async def _extra(self, places: Sequence[podusage.Place]) -> podusage.Extra:
+        return await self._threads.run(podusage.read, places, Path(self._facts.log_root))
 
     async def _usage(self) -> tuple[Sequence[Stats], figures.Usage]:
         stats = await self._runtime.stats()
         if self._is_simulated:
             return stats, figures.simulated_usage(stats)
         return stats, await self._threads.run(figures.read_usage)
+
+
+def _volumes(claims: Mapping[str, Mapping[str, tuple[str, str, str]]]) -> podusage.Volumes:
+    return {
+        uid: [
+            (name, v) for name, entry in found.items() if (v := agentmetrics.read_volume(*entry)) is not None
+        ]
+        for uid, found in claims.items()
+        if found
+    }
 
 
 def _json(tree: Mapping[str, Any]) -> Response:

@@ -157,18 +157,23 @@ def resource_metrics(stats: Sequence[Stats], usage: Usage, now: float) -> str:
     return "\n".join(lines) + "\n"
 
 
+def labels_of(s: Stats) -> dict[str, str]:
+    """As cAdvisor names a container."""
+    return {
+        "container": s.labels.get(CONTAINER_NAME, ""),
+        "id": f"/kubepods/pod{s.labels.get(POD_UID, '')}/{s.container_id}",
+        "name": s.container_id,
+        "namespace": s.labels.get(POD_NAMESPACE, ""),
+        "pod": s.labels.get(POD_NAME, ""),
+    }
+
+
 def cadvisor_metrics(stats: Sequence[Stats], usage: Usage, cores: int) -> str:
     """What cAdvisor says of containers, as far as a CRI runtime tells it."""
     by_name: dict[str, list[str]] = {name: [] for name in _CADVISOR}
-    for (namespace, pod, uid), group in _by_pod(stats).items():
+    for group in _by_pod(stats).values():
         for s in group:
-            labels = {
-                "container": s.labels.get(CONTAINER_NAME, ""),
-                "id": f"/kubepods/pod{uid}/{s.container_id}",
-                "name": s.container_id,
-                "namespace": namespace,
-                "pod": pod,
-            }
+            labels = labels_of(s)
             values = (
                 s.cpu_nanoseconds / NANO,
                 s.memory_usage,

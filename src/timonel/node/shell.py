@@ -298,6 +298,7 @@ class NodeAgent:
                     clock,
                     heartbeat,
                     threads,
+                    facts=facts,
                     measures=self._measures,
                     shutdown=lambda: (ending.started_at, ending.ended_at),
                     is_simulated=config.is_simulated,

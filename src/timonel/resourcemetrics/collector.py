@@ -84,7 +84,9 @@ class Collector:
 
     async def _ask(self, name: str, known: _Known) -> None:
         async with self._seats:
-            summary = await self._transport.raw("GET", f"/api/v1/nodes/{name}/proxy/stats/summary")
+            summary = await self._transport.raw(
+                "GET", f"/api/v1/nodes/{name}/proxy/stats/summary", query={"only_cpu_and_memory": "true"}
+            )
         now = self._real.monotonic()
         known.latest, known.before = look(summary), known.latest
         known.at, known.between = now, now - known.at
