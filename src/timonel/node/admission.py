@@ -42,7 +42,10 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Abilities:
-    """What host, runtime and configuration allow. `unsafe_sysctls` are names, or prefixes that end in `*`."""
+    """What host, runtime and configuration allow. `unsafe_sysctls` are names, or prefixes that end in `*`.
+
+    AppArmor and SELinux are off in the node's own containerd, whatever the host has: a profile would be silently left
+    out, and so it is refused."""
 
     user_namespaces: bool = False
     strict_groups: bool = False  # supplementalGroupsPolicy: Strict

@@ -7,7 +7,6 @@ import hashlib
 import os
 from pathlib import Path
 
-from timonel.node.admission import Abilities
 from timonel.node.cpus import CpuPool
 from timonel.node.cri.runtime import Dns
 from timonel.node.ledger import Ledger
@@ -55,14 +54,6 @@ def huge_pages(root: Path = HUGE_PAGES) -> dict[str, int]:
         )
         found[size] = int(_text(str(place / "nr_hugepages"), "0")) * kibi * 1024
     return found or {"1Gi": 0, "2Mi": 0}
-
-
-def abilities() -> Abilities:
-    """What the host's kernel can enforce for pods."""
-    return Abilities(
-        app_armor=_text("/sys/module/apparmor/parameters/enabled", "N") == "Y",
-        selinux=_text("/sys/fs/selinux/enforce", "") in ("0", "1"),
-    )
 
 
 def cpu_pool(reserved: frozenset[int], state: Path) -> CpuPool:

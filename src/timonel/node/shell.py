@@ -29,6 +29,7 @@ from timonel.node import (
     shutdownplan,
 )
 from timonel.node.access import Reviews
+from timonel.node.admission import Abilities
 from timonel.node.cpus import CpuPool
 from timonel.node.credentialproviders import CredentialProviders
 from timonel.node.cri.errors import RuntimeFailure
@@ -215,7 +216,7 @@ class NodeAgent:
             services=lambda: list(self._services.values()),
             allocatable=lambda: nodestatus.allocatable(identity, self._machine or first),
             node_object=lambda: heartbeat.node or None,
-            abilities=replace(machine.abilities(), unsafe_sysctls=config.allowed_unsafe_sysctls),
+            abilities=Abilities(unsafe_sysctls=config.allowed_unsafe_sysctls),
             services_known=self._services_known,
             pressures=self._pressures,
             csi=self._csi,
