@@ -34,6 +34,11 @@ class FakeInformer:
         for handler in self.handlers:
             handler(old, obj)  # type: ignore[operator]
 
+    def remove(self, obj: Object) -> None:
+        old = self.objects.pop(key_of(obj))
+        for handler in self.handlers:
+            handler(old, None)  # type: ignore[operator]
+
 
 class FakeFactory:
     def __init__(self) -> None:

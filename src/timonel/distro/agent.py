@@ -1,4 +1,4 @@
-"""The composition root of a node: containerd, the agent, Service routing and DNS, each with credentials of its own.
+"""The composition root of a node: containerd, agent, Service routing, policies, DNS, each with credentials of its own.
 
 Runs inside the node's box (`timonel up`), or straight on a machine that is a node. Everything starts at the same time
 and waits for what it needs; cancelling stops it all and leaves the containers running.
@@ -34,6 +34,7 @@ from timonel.node.cri.containerd import Containerd
 from timonel.node.measures import Measures
 from timonel.node.shell import NodeAgent, NodeConfig
 from timonel.objects.meta import Key
+from timonel.policy.shell import PolicyAgent
 from timonel.proxy.ruleset import Network
 from timonel.proxy.shell import Proxy
 
@@ -51,8 +52,10 @@ async def run_agent(config: AgentConfig) -> None:
         _transport(config, "storage", clock) as storage,
         _transport(config, "proxy", clock) as for_proxy,
         _transport(config, "dns", clock) as for_dns,
+        _transport(config, "policy", clock) as for_policy,
     ):
-        routing, naming = (InformerFactory(t, clock, builtin()) for t in (for_proxy, for_dns))
+        transports = (for_proxy, for_dns, for_policy)
+        routing, naming, policing = (InformerFactory(t, clock, builtin()) for t in transports)
         measures = Measures(clock.monotonic)
         runtime = Containerd(_socket(config), clock, measures)
         agent = NodeAgent(_node_config(config), node, runtime, clock, storage=storage, measures=measures)
@@ -66,6 +69,7 @@ async def run_agent(config: AgentConfig) -> None:
                 node=config.node,
                 clock=clock,
             ),
+            PolicyAgent(informers=policing, table=config.policy_table, node=config.node, clock=clock),
             naming_server,
             Settings(
                 for_dns, builtin(), clock, forwarder=naming_server.forwarder, own=_own_addresses(config)
@@ -74,6 +78,7 @@ async def run_agent(config: AgentConfig) -> None:
             _dns_publisher(config, for_dns, clock),
             routing,
             naming,
+            policing,
         ]
         if not config.container_runtime_endpoint:
             services.insert(0, ContainerdService(_layout(config), clock))

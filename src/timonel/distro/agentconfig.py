@@ -16,7 +16,7 @@ from timonel.records import dataclass
 
 @dataclass(frozen=True, slots=True)
 class AgentConfig:
-    """`credentials`: part (node, proxy, dns, storage, serving) -> files of certificate and key."""
+    """`credentials`: part (node, proxy, policy, dns, storage, serving) -> files of certificate and key."""
 
     node: str
     address: str
@@ -31,6 +31,7 @@ class AgentConfig:
     mirrors: Mapping[str, str] = field(default_factory=dict)
     container_runtime_endpoint: str = ""
     proxy_table: str = "timonel"
+    policy_table: str = "timonel-policies"
     kubelet_args: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -149,6 +149,7 @@ def remove_network(config: ClusterConfig) -> None:
     for table in (_table(config), services_table(config)):
         for family in ("ip", "ip6"):
             _nft(f"table {family} {table} {{}}\ndelete table {family} {table}\n")
+    _nft(f"table inet {policies_table(config)} {{}}\ndelete table inet {policies_table(config)}\n")
     _delete_link(network.bridge)
     ours = _state_file(config)
     if ours.exists():
@@ -168,6 +169,11 @@ def _table(config: ClusterConfig) -> str:
 def services_table(config: ClusterConfig) -> str:
     """Where a node outside a box routes Services, on the machine itself."""
     return f"timonel-{config.network.bridge}-services"
+
+
+def policies_table(config: ClusterConfig) -> str:
+    """Where a node outside a box enforces NetworkPolicies, likewise."""
+    return f"timonel-{config.network.bridge}-policies"
 
 
 # ---- a box

@@ -123,6 +123,9 @@ class BoxedNode:
             user="system:serviceaccount:kube-system:local-path-provisioner",
             groups=SERVICE_ACCOUNTS,
         )
+        policy = authority.client(
+            "policy", user="system:serviceaccount:kube-system:network-policy", groups=SERVICE_ACCOUNTS
+        )
         serving = authority.server(
             "serving", user=f"system:node:{self.node}", hosts=[self.node, self._box.address]
         )
@@ -138,6 +141,7 @@ class BoxedNode:
                 "proxy": (proxy.certificate, proxy.key),
                 "dns": (dns.certificate, dns.key),
                 "storage": (storage.certificate, storage.key),
+                "policy": (policy.certificate, policy.key),
                 "serving": (serving.certificate, serving.key),
             },
             cluster_cidr=config.cluster_cidr,
@@ -146,6 +150,7 @@ class BoxedNode:
             mirrors=config.mirrors,
             container_runtime_endpoint=config.container_runtime_endpoint,
             proxy_table=box.services_table(config),
+            policy_table=box.policies_table(config),
             kubelet_args=config.kubelet_args,
         )
 

@@ -36,10 +36,6 @@ class Claims:
         self._claims: dict[Spot, dict[str, Value]] = {}
         self._before: dict[Spot, Value | None] = {}  # of the elements touched since the last `take`
 
-    @property
-    def owners(self) -> set[str]:
-        return set(self._of)
-
     def drop(self, owner: str) -> None:
         self.put(owner, {})
 

@@ -241,6 +241,10 @@ _CLUSTER_ROLES: dict[str, tuple[_Spec, ...]] = {
         )
     },
     # what a built-in provisioner of volumes on a node's disk needs beside upstream's role for provisioners
+    "timonel:network-policy": (
+        ("list watch", "core", "namespaces pods"),
+        ("list watch", "networking.k8s.io", "networkpolicies"),
+    ),
     "timonel:local-path-provisioner": (
         (_READ, "core", "nodes pods"),
         ("patch update", "core", "persistentvolumes"),
@@ -576,6 +580,7 @@ _CLUSTER_BINDINGS: dict[str, tuple[str, str]] = {
         "g:system:serviceaccounts",
     ),
     "timonel:local-path-provisioner": ("timonel:local-path-provisioner", "s:local-path-provisioner"),
+    "timonel:network-policy": ("timonel:network-policy", "s:network-policy"),
     "timonel:metrics-server": ("timonel:metrics-server", "s:metrics-server"),
     "timonel:node-simulator": ("timonel:node-simulator", "s:node-simulator"),
     "timonel:persistent-volume-provisioner": (
