@@ -155,8 +155,20 @@ async def test_a_broken_one_fails_the_pod_unless_it_may_be_ignored(answer: Any) 
 async def test_one_that_is_not_there() -> None:
     extender = Extender(ExtenderConfig(url="http://127.0.0.1:1/x", filter_verb="filter"), SystemClock())
 
-    with pytest.raises(ExtenderFailed, match=r"Post .*dial tcp"):
+    with pytest.raises(ExtenderFailed) as failed:
         await extender.filter(pod(), [node("a")])
+    refused = "dial tcp 127.0.0.1:1: connect: connection refused"
+    assert str(failed.value) == f'Post "http://127.0.0.1:1/x/filter": {refused}'
+
+
+async def test_one_that_is_late() -> None:
+    async with answering({"filter": SLOW}, []) as url:
+        extender = Extender(ExtenderConfig(url=url, filter_verb="filter", timeout=0.1), SystemClock())
+
+        with pytest.raises(ExtenderFailed) as failed:
+            await extender.filter(pod(), [node("a")])
+    late = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
+    assert str(failed.value) == f'Post "{url}/filter": {late}'
 
 
 def test_it_is_interested_in_pods_that_ask_for_what_it_manages() -> None:
@@ -314,4 +326,5 @@ async def test_a_dead_one_holds_up_only_the_pods_that_it_has_a_say_in(cluster: M
     assert found["plain"]["spec"]["nodeName"] == "n0"
     (condition,) = found["asking"]["status"]["conditions"]
     assert condition["reason"] == "SchedulerError"
-    assert condition["message"].startswith('Post "http://127.0.0.1:1/x/filter": dial tcp')
+    refused = "dial tcp 127.0.0.1:1: connect: connection refused"
+    assert condition["message"] == f'Post "http://127.0.0.1:1/x/filter": {refused}'

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -13,6 +15,22 @@ import httptools
 from timonel.client.transport import Unreachable
 
 MOST_UNREAD = 4 << 20  # bytes of a streamed body that may wait before reading pauses
+
+
+def why_not_connected(host: str, port: int, exc: OSError) -> str:
+    """In Go's words, whichever loop has tried."""
+    if isinstance(exc, ssl.SSLCertVerificationError):
+        return f"tls: failed to verify certificate: x509: {exc.verify_message or exc}"
+    if isinstance(exc, ssl.SSLError):
+        return f"tls: {getattr(exc, 'reason', '') or exc}"
+    if isinstance(exc, socket.gaierror):
+        return f"dial tcp: lookup {host}: no such host"
+    why = f"connect: {os.strerror(exc.errno).lower()}" if exc.errno else str(exc)
+    return f"dial tcp {_shown(host, port)}: {why}"
+
+
+def _shown(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class Connection(asyncio.Protocol):
@@ -42,9 +60,9 @@ class Connection(asyncio.Protocol):
                     cls, host, port, ssl=context, server_hostname=(server_name or host) if context else None
                 )
         except TimeoutError as exc:
-            raise Unreachable(f"dial tcp {host}:{port}: i/o timeout") from exc
+            raise Unreachable(f"dial tcp {_shown(host, port)}: i/o timeout") from exc
         except OSError as exc:
-            raise Unreachable(f"dial tcp {host}:{port}: {exc.strerror or exc}") from exc
+            raise Unreachable(why_not_connected(host, port, exc)) from exc
         return connection
 
     @property

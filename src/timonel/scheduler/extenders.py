@@ -27,6 +27,7 @@ from timonel.scheduler.configfields import seconds
 from timonel.scheduler.podinfo import PodInfo
 
 TIMEOUT = 5.0
+LATE = "context deadline exceeded (Client.Timeout exceeded while awaiting headers)"
 MOST_SCORE = 10  # that an extender gives
 
 Tree = Mapping[str, Any]
@@ -199,8 +200,10 @@ class Extender:
                 status, raw = await self._exchange(
                     parts.hostname or "", parts.port, parts.path, orjson.dumps(body)
                 )
-        except (Unreachable, TimeoutError, OSError) as exc:
-            raise ExtenderFailed(f'Post "{url}": {exc or "context deadline exceeded"}') from exc
+        except TimeoutError as exc:
+            raise ExtenderFailed(f'Post "{url}": {LATE}') from exc
+        except (Unreachable, OSError) as exc:
+            raise ExtenderFailed(f'Post "{url}": {exc}') from exc
         if status != 200:
             raise ExtenderFailed(f"failed {verb} with extender at URL {url}, code {status}")
         try:
