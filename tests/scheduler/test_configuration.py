@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -439,3 +440,25 @@ def test_the_percentage_of_a_profile_goes_before_that_of_all(fields: Object, exp
 def test_what_is_no_configuration_at_all(tree: Any) -> None:
     with pytest.raises(ConfigurationError):
         parse(tree, {})
+
+
+def test_what_is_wrong_is_told_stage_by_stage() -> None:
+    strange = {"strange": 1, "odd": 2}
+    plugins = {"filter": {"enabled": [{"name": "Nope"}]}, "score": {"enabled": [{"name": "Neither"}]}}
+    profile = {"plugins": plugins}
+    values = {"percentageOfNodesToScore": 200, "podInitialBackoffSeconds": -1}
+
+    def told(tree: Mapping[str, Any]) -> list[str]:
+        kind = {"apiVersion": "kubescheduler.config.k8s.io/v1", "kind": "KubeSchedulerConfiguration"}
+        with pytest.raises(ConfigurationError) as wrong:
+            parse({**kind, **tree}, {})
+        return str(wrong.value).splitlines()
+
+    everything = {**strange, **values, "profiles": [profile]}
+    (of_type,) = told({**everything, "parallelism": "many"})
+    assert "cannot unmarshal string" in of_type
+    assert told(everything) == [f'strict decoding error: unknown field "{name}"' for name in sorted(strange)]
+    of_values = told({**values, "profiles": [profile]})
+    assert [line.partition(":")[0] for line in of_values] == list(values)
+    (of_plugins,) = told({"profiles": [profile]})
+    assert of_plugins.endswith('FilterPlugin "Nope" does not exist')

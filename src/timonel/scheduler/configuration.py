@@ -1,8 +1,8 @@
 """A KubeSchedulerConfiguration (kubescheduler.config.k8s.io/v1) becomes profiles and extenders.
 
-What is wrong with it is told all at once, in upstream's form. Plugins of one's own are classes found by the entry point
-group `timonel.scheduler.plugins`; each is called with its arguments (a mapping, empty without pluginConfig) and must be
-enabled by a profile, as upstream's out-of-tree plugins.
+What is wrong with it is told in upstream's form and stages: types, unknown fields, values, plugins. Plugins of
+one's own are classes found by the entry point group `timonel.scheduler.plugins`; each is called with its arguments (a
+mapping, empty without pluginConfig) and must be enabled by a profile, as upstream's out-of-tree plugins.
 
 Upstream: pkg/scheduler/apis/config/{types.go,validation,v1/default_plugins.go}, framework/runtime/framework.go
 (expandMultiPointPlugins).
