@@ -18,7 +18,7 @@ import pytest_asyncio
 from tests.node.builders import container, pod
 from tests.node.fake_plugin import RESOURCE, FakePlugin
 from timonel.aio.clock import SystemClock
-from timonel.node import cpus, flags, machine, nodestatus
+from timonel.node import cgroups, cpus, flags, machine, nodestatus
 from timonel.node.cpus import CpuPool
 from timonel.node.cri import messages
 from timonel.node.cri.runtime import ContainerConfig, Device, Mount, Version
@@ -142,6 +142,8 @@ def test_what_a_found_container_has_is_known_again() -> None:
             {"reserved": {"cpu": 300, "memory": 1 << 30}},
         ),
         ({"pod-max-pids": "100"}, {"pids_limit": 100}),
+        ({"enforce-node-allocatable": "none"}, {"bounds_pods": False}),
+        ({"enforce-node-allocatable": "pods"}, {"bounds_pods": True}),
         ({"pod-manifest-path": "/m"}, {"static_pods": Path("/m")}),
     ],
 )
@@ -159,6 +161,7 @@ def test_flags_of_resources(given: dict[str, str], changes: dict[str, Any]) -> N
         {"kube-reserved": "cpu=x"},
         {"system-reserved": "gpu=1"},
         {"pod-max-pids": "many"},
+        {"enforce-node-allocatable": "pods,system-reserved"},
     ],
 )
 def test_flags_that_make_no_sense(given: dict[str, str]) -> None:
@@ -195,6 +198,40 @@ def test_what_is_reserved_cannot_be_allocated() -> None:
 
     assert (found["capacity"]["cpu"], found["allocatable"]["cpu"]) == ("4", "3500m")
     assert found["allocatable"]["memory"] == f"{(7 << 20) - (100 << 10)}Ki"
+
+
+@pytest.mark.parametrize(
+    ("version", "files"),
+    [
+        (
+            1,
+            {
+                "memory/kubepods-n/memory.limit_in_bytes": ("1024", "-1"),
+                "pids/kubepods-n/pids.max": ("99", "max"),
+            },
+        ),
+        (2, {"kubepods-n/memory.max": ("1024", "max"), "kubepods-n/pids.max": ("99", "max")}),
+    ],
+)
+def test_all_pods_together_are_held_to_what_is_not_reserved(
+    tmp_path: Path, version: int, files: dict[str, tuple[str, str]]
+) -> None:
+    if version == 2:
+        (tmp_path / "cgroup.controllers").write_text("memory pids")
+        (tmp_path / "cgroup.subtree_control").write_text("")
+    else:
+        for name in ("memory", "pids"):
+            (tmp_path / name).mkdir()
+
+    def written() -> list[str]:
+        return [(tmp_path / name).read_text() for name in files]
+
+    cgroups.bound("/kubepods-n", memory=1024, pids=99, root=tmp_path)
+    bounded = written()
+    cgroups.bound("/kubepods-n", memory=0, pids=0, root=tmp_path)
+
+    assert bounded == [values[0] for values in files.values()]
+    assert written() == [values[1] for values in files.values()]
 
 
 def test_huge_pages_are_counted_and_are_no_ordinary_memory(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from tests.system.boxed import Node, real_time, shell
 from tests.system.in_box_faults import processes
 from tests.system.small_registry import SmallRegistry
 from timonel.aio.lifecycle import running
-from timonel.node import cpus
+from timonel.node import cgroups, cpus, machine
 from timonel.node.imagesettings import ImageSettings
 from timonel.node.shutdownplan import MESSAGE, Period
 
@@ -200,3 +200,21 @@ async def test_what_a_pod_was_promised_outlives_an_agent_that_dies_before_its_la
     assert len(cpus.parsed(told[1].split()[1])) == 1
     assert json.loads((plugins / "allocations.json").read_text()) == {}
     assert json.loads((node.directory / "n" / "cpu_manager_state").read_text()) == {}
+
+
+async def test_all_pods_together_get_no_more_than_what_is_not_reserved(node: Node) -> None:
+    memory = cgroups.ROOT / ("" if cgroups.is_unified() else "memory") / "kubepods-n1"
+    limit = memory / ("memory.max" if cgroups.is_unified() else "memory.limit_in_bytes")
+    whole = machine.read("n1", node.directory).memory
+    async with running(node.agent(reserved={"memory": whole - (64 << 20)})):
+        bounded = limit.read_text().strip()
+        node.api.put("pods", shell("x=a; while true; do x=$x$x; done", "greedy", restartPolicy="Never"))
+        await node.until("greedy", '"Failed"')
+        ended = node.main("greedy")["state"]["terminated"]
+        await node.delete("greedy")
+    async with running(node.agent()):
+        freed = limit.read_text().strip()
+
+    assert bounded == str(64 << 20)
+    assert ended["exitCode"] == 137
+    assert freed == "max" or int(freed) > whole

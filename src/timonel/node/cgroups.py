@@ -100,6 +100,25 @@ def share_out(parent: str, *, milli: int, burstable: int, root: Path = ROOT) -> 
             _write(directory, {"cpu.shares": str(number)})
 
 
+def bound(parent: str, *, memory: int, pids: int, root: Path = ROOT) -> None:
+    """What all pods of the node may use together, so that what is reserved for others is left; 0 is no limit.
+    Upstream: pkg/kubelet/cm/node_container_manager_linux.go (enforceNodeAllocatableCgroups)."""
+    group = parent.lstrip("/")
+    if is_unified(root):
+        _delegate(root, root / group)
+        _write(root / group, {"memory.max": str(memory or "max"), "pids.max": str(pids or "max")})
+        return
+    files = {
+        "memory": {"memory.limit_in_bytes": str(memory or -1)},
+        "pids": {"pids.max": str(pids or "max")},
+    }
+    for controller, values in files.items():
+        if (root / controller).is_dir():
+            directory = root / controller / group
+            directory.mkdir(parents=True, exist_ok=True)
+            _write(directory, values)
+
+
 def grow(parent: str, before: Object, after: Object, *, root: Path = ROOT) -> None:
     """Set what is more than before; the rest can only follow when those below it have less."""
     if is_unified(root):

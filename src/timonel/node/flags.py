@@ -21,8 +21,11 @@ SYSCTLS, LABELS, MAX_PODS, TAINTS = (
 MANIFESTS, PIDS = "pod-manifest-path", "pod-max-pids"
 CPU_POLICY, RESERVED_CPUS = "cpu-manager-policy", "reserved-cpus"
 RESERVED = ("kube-reserved", "system-reserved")
-KNOWN = frozenset((*pressure.FLAGS, *shutdownplan.FLAGS, *imagesettings.FLAGS, *RESERVED, SYSCTLS, LABELS, MAX_PODS,
-                   TAINTS, MANIFESTS, PIDS, CPU_POLICY, RESERVED_CPUS))  # fmt: skip
+ENFORCE = "enforce-node-allocatable"
+KNOWN = frozenset((
+    *pressure.FLAGS, *shutdownplan.FLAGS, *imagesettings.FLAGS, *RESERVED, ENFORCE, SYSCTLS, LABELS, MAX_PODS, TAINTS,
+    MANIFESTS, PIDS, CPU_POLICY, RESERVED_CPUS,
+))  # fmt: skip
 POLICIES = ("none", "static")
 EFFECTS = ("NoSchedule", "PreferNoSchedule", "NoExecute")
 
@@ -47,6 +50,8 @@ def changes(flags: Mapping[str, str]) -> dict[str, Any]:
         found["images"] = imagesettings.settings(flags)
     if not shutdownplan.FLAGS.isdisjoint(flags):
         found["shutdown"] = shutdownplan.periods(flags)
+    if ENFORCE in flags:
+        found["bounds_pods"] = _enforced(flags[ENFORCE])
     if MANIFESTS in flags:
         found["static_pods"] = Path(flags[MANIFESTS])
     if TAINTS in flags:
@@ -94,6 +99,14 @@ def _processors(flags: Mapping[str, str]) -> dict[str, Any]:
     if reserved:
         found["reserved"] = reserved
     return found
+
+
+def _enforced(text: str) -> bool:
+    """Whether all pods together are held to what can be allocated. Nothing else has a group here."""
+    wanted = set(_parts(text))
+    if wanted - {"pods", "none"} or len(wanted) > 1:
+        raise ValueError(f"--{ENFORCE}: {text!r} cannot be enforced: only pods, or none")
+    return "pods" in wanted
 
 
 def _parts(text: str) -> list[str]:

@@ -20,6 +20,7 @@ from timonel.client.events import EventRecorder
 from timonel.client.transport import Resource, Transport
 from timonel.node import (
     api,
+    cgroups,
     credentialproviders,
     diskusage,
     logind,
@@ -97,6 +98,7 @@ class NodeConfig:
     cpu_policy: str = "none"  # static: processors of their own for those who ask for whole ones
     reserved_cpus: frozenset[int] = frozenset()
     reserved: Mapping[str, int] = field(default_factory=dict)  # thousandths of cpu, else whole units
+    bounds_pods: bool = True  # all together have no more than what is not reserved
     pids_limit: int = 0  # of each pod; 0 is none
     static_pods: Path | None = None  # the folder of manifests; None: `manifests` in the node's directory
     eviction: pressure.Settings = field(default_factory=lambda: pressure.settings({}))
@@ -166,6 +168,8 @@ class NodeAgent:
         pods_box: list[Pods] = []
         watched = Watched(self._transport, clock, lambda r, k: pods_box[0].references_changed(r, k))
         facts = self._facts(first)
+        if not config.is_simulated:
+            await threads.run(self._bound_pods, facts.cgroup_root, first)
         identity = self._identity(0)
         hosts = self._hosts()
         if hosts is not None:
@@ -366,6 +370,15 @@ class NodeAgent:
         for name in ("pods", "logs", "volumes", "seccomp", "manifests", "pod-resources"):
             (directory / name).mkdir(parents=True, exist_ok=True)
         (directory / "pods").chmod(0o711)
+
+    def _bound_pods(self, group: str, found: Machine) -> None:
+        reserved = self._config.reserved if self._config.bounds_pods else {}
+        memory = max(found.memory - reserved["memory"], 1) if reserved.get("memory") else 0
+        pids = max(found.pids - reserved["pid"], 1) if reserved.get("pid") else 0
+        try:
+            cgroups.bound(group, memory=memory, pids=pids)
+        except OSError as e:
+            logger.warning("Could not hold pods to what can be allocated", extra={"error": str(e)})
 
     async def _read_machine(self) -> Machine:
         if self._config.machine is not None:
