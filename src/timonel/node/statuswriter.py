@@ -21,7 +21,7 @@ from timonel.records import dataclass
 logger = logging.getLogger(__name__)
 
 PODS = Resource("", "v1", "pods", True)
-WORKERS = 16
+WORKERS = 8
 RETRY = 1.0
 
 

@@ -5,6 +5,8 @@ Upstream: pkg/kubelet/token/token_manager.go. A token is bound to its pod and di
 
 from __future__ import annotations
 
+import asyncio
+
 from timonel.aio.clock import Clock
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import StatusError
@@ -12,6 +14,7 @@ from timonel.node.volumes.projected import RENEW_AT, RENEW_AT_LATEST
 from timonel.node.volumes.source import VolumeError
 from timonel.objects.meta import Object, parse_time, uid_of
 
+AT_ONCE = 8  # many pods that start together need not open as many connections
 SERVICE_ACCOUNTS = Resource("", "v1", "serviceaccounts", True)
 
 
@@ -19,6 +22,7 @@ class Tokens:
     def __init__(self, transport: Transport, clock: Clock) -> None:
         self._transport = transport
         self._clock = clock
+        self._turns = asyncio.Semaphore(AT_ONCE)
         self._kept: dict[tuple[str, str, int], tuple[str, float, float]] = {}  # token, expiry, renew at
 
     async def get(self, pod: Object, audience: str, seconds: int) -> tuple[str, float]:
@@ -29,7 +33,8 @@ class Tokens:
         if kept is not None and now < kept[2]:
             return kept[0], kept[1]
         try:
-            token, expiry = await self._ask(pod, audience, seconds)
+            async with self._turns:
+                token, expiry = await self._ask(pod, audience, seconds)
         except (StatusError, Unreachable) as e:
             if kept is not None and now < kept[1]:
                 return kept[0], kept[1]
