@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -23,11 +23,13 @@ from timonel.store.memory import MemoryStore
 
 
 class Unreliable:
-    """A transport whose writes fail now and then, before or after they are done; `away` fails everything."""
+    """A transport whose writes fail now and then, before or after they are done; `away` fails everything, and what
+    `refuse` raises is what a request gets."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed)
         self.often, self.away = 0.0, False
+        self.refuse: Callable[[str, tuple[Any, ...]], None] = lambda name, args: None
 
     def around(self, inner: Transport) -> Transport:
         self._inner = inner
@@ -43,6 +45,7 @@ class Unreliable:
         async def call(*args: Any, **kwargs: Any) -> Any:
             if self.away:
                 raise Unreachable("away")
+            self.refuse(name, args)
             early, late = self._random.random(), self._random.random()
             if name in ("get", "list") or not self.often:
                 return await found(*args, **kwargs)

@@ -48,8 +48,13 @@ def test_annotations_say_how_a_container_behaves(
 
 @pytest.mark.parametrize(
     "text",
-    ["{", "[]", '"x"', '{"runFor": []}', '{"exitCode": "x"}', '{"log": 5}', '{"usage": {"cpu": "much"}}'],
-)
+    [
+        "{", "[]", '"x"', '{"runFor": []}', '{"exitCode": "x"}', '{"log": 5}', '{"usage": {"cpu": "much"}}',
+        '{"runFor": NaN}', '{"runFor": 1e999}', '{"runFor": ' + "9" * 400 + "}", '{"startDelay": -1}',
+        '{"stopDelay": "' + "9" * 400 + 'h"}', '{"exitCode": 1e999}', '{"exitCodes": [99999999999]}', "[" * 100_000,
+        '{"waitFor": -5}', '{"usage": 5}', '{"usage": {"cpu": "1e999"}}', '{"usage": {"memory": "-1"}}',
+    ],
+)  # fmt: skip
 def test_what_cannot_be_understood_is_said(text: str) -> None:
     with pytest.raises(Unclear, match=r"annotation timonel\.dev/simulate"):
         behaviour_of("web", {"timonel.dev/simulate": text}, runs_to_end=False)

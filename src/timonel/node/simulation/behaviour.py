@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from timonel.node.amounts import milli, whole
@@ -25,6 +25,8 @@ from timonel.records import dataclass
 
 ANNOTATION = "timonel.dev/simulate"
 MOMENT = 1.0
+LONGEST = 1e10  # seconds, some three hundred years
+EXIT_CODES = range(-(1 << 31), 1 << 31)
 CPU, MEMORY = 1, 1 << 20  # millicores and bytes that a container uses where nothing is said
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PIECE = re.compile(r"([0-9.]+)(ms|s|m|h)")
@@ -63,14 +65,27 @@ class Behaviour:
 def seconds(text: str | int | float) -> float:
     """5s, 1m30s, 200ms, or a plain number of seconds. Raises Unclear."""
     if isinstance(text, int | float) and not isinstance(text, bool):
-        return float(text)
+        return _bounded(text)
     pieces = _PIECE.findall(text) if isinstance(text, str) else []
     if not pieces or "".join(n + u for n, u in pieces) != text:
         raise Unclear(f"not a duration: {text}")
     try:
-        return sum(float(number) * _UNITS[unit] for number, unit in pieces)
+        return _bounded(sum(float(number) * _UNITS[unit] for number, unit in pieces))
     except ValueError as e:
         raise Unclear(f"not a duration: {text}") from e
+
+
+def _bounded(found: float) -> float:
+    if not 0 <= found <= LONGEST:  # NaN is not, either
+        raise Unclear("not a duration: it must not be negative, and end some day")
+    return float(found)
+
+
+def _exit_code(value: Any) -> int:
+    code = int(value)
+    if code not in EXIT_CODES:
+        raise Unclear(f"not an exit code: {value}")
+    return code
 
 
 def behaviour_of(name: str, pod_annotations: Mapping[str, str], *, runs_to_end: bool) -> Behaviour:
@@ -83,7 +98,7 @@ def behaviour_of(name: str, pod_annotations: Mapping[str, str], *, runs_to_end: 
         if not isinstance(wanted, dict):
             raise Unclear("it must be an object")
         return _parsed(wanted, runs_to_end=runs_to_end)
-    except (ValueError, TypeError, Unclear) as e:
+    except (ValueError, TypeError, ArithmeticError, RecursionError, Unclear) as e:
         raise Unclear(f"annotation {ANNOTATION}: {e}") from e
 
 
@@ -92,12 +107,12 @@ def _parsed(wanted: Mapping[str, Any], *, runs_to_end: bool) -> Behaviour:
     usage = wanted.get("usage") or {}
     return Behaviour(
         run_for=seconds(wanted["runFor"]) if "runFor" in wanted else MOMENT if ends else None,
-        exit_code=137 if wanted.get("oom") else int(wanted.get("exitCode", 0)),
+        exit_code=137 if wanted.get("oom") else _exit_code(wanted.get("exitCode", 0)),
         start_delay=seconds(wanted.get("startDelay", 0)),
         is_oom=bool(wanted.get("oom")),
         log=tuple(map(str, _list(wanted.get("log", ())))),
         pull_delay=seconds(wanted.get("pullDelay", 0)),
-        exit_codes=tuple(map(int, _list(wanted.get("exitCodes", ())))),
+        exit_codes=tuple(map(_exit_code, _list(wanted.get("exitCodes", ())))),
         ready_after=_optional(wanted.get("readyAfter")),
         is_ever_ready=bool(wanted.get("ready", True)),
         fail_liveness_after=_optional(wanted.get("failLivenessAfter")),
@@ -105,9 +120,15 @@ def _parsed(wanted: Mapping[str, Any], *, runs_to_end: bool) -> Behaviour:
         message=str(wanted.get("message", "")),
         wait_for=_optional(wanted.get("waitFor")),
         stop_delay=seconds(wanted.get("stopDelay", 0)),
-        cpu=milli(str(usage["cpu"])) if "cpu" in usage else CPU,
-        memory=whole(str(usage["memory"])) if "memory" in usage else MEMORY,
+        cpu=_amount(milli, usage["cpu"]) if "cpu" in usage else CPU,
+        memory=_amount(whole, usage["memory"]) if "memory" in usage else MEMORY,
     )
+
+
+def _amount(read: Callable[[str], int], value: Any) -> int:
+    if not 0 <= (found := read(str(value))) < 1 << 63:
+        raise Unclear(f"too little or too much: {value}")
+    return found
 
 
 def _list(value: Any) -> Sequence[Any]:
