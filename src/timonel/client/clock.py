@@ -23,6 +23,7 @@ from timonel.objects.meta import format_micro_time, parse_time
 PATH = "/timonel/clock/"
 UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400, "y": 365 * 86_400}
 PIECE = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdwy])")
+LONGEST = 100.0 * UNITS["y"]  # seconds that time goes on at once
 LOOK_EVERY = 1.0  # seconds of real time between two looks at a clock that moves
 
 

@@ -22,7 +22,7 @@ from typing import Any
 import orjson
 
 from timonel.aio.clock import Clock, MovingAlready, VirtualClock, outside, wait_until
-from timonel.client.clock import PATH
+from timonel.client.clock import LONGEST, PATH
 from timonel.machinery import errors
 from timonel.objects.meta import format_micro_time, parse_time
 from timonel.server.chain.info import Info
@@ -33,7 +33,6 @@ from timonel.store.base import Event, Page, Record, Store
 logger = logging.getLogger(__name__)
 
 PATIENCE = 20.0  # seconds of real time until a request is answered though time still moves
-LONGEST = 100 * 365 * 86_400.0  # seconds that time goes on at once
 LAST = 253_402_214_400.0  # a day before the year 10000, which no time of the API can name
 
 
@@ -137,7 +136,7 @@ class Turner:
                 f"time does not go back: it is {format_micro_time(self._clock.now())} already"
             )
         if moment - self._clock.now() > LONGEST:
-            raise errors.BadRequest("that is too far ahead")
+            raise errors.BadRequest("that is too far ahead: at once, time goes on by 100 years at the most")
         return moment
 
 

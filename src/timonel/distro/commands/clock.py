@@ -14,7 +14,7 @@ from timonel.aio.clock import SystemClock, WallClock
 from timonel.cli.main import Failure
 from timonel.cli.output import FORMATS, output_option, render
 from timonel.cli.progress import Steps
-from timonel.client.clock import ClusterClock, Reading, Stopped, as_time, seconds_of
+from timonel.client.clock import LONGEST, ClusterClock, Reading, Stopped, as_time, seconds_of
 from timonel.distro import processes
 from timonel.distro.commands import options
 from timonel.objects.meta import format_micro_time
@@ -43,9 +43,12 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # no argument before
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         try:
-            return value if isinstance(value, float) else seconds_of(str(value))
+            seconds = value if isinstance(value, float) else seconds_of(str(value))
         except ValueError as error:
             self.fail(str(error), param, ctx)
+        if seconds > LONGEST:
+            self.fail(f"{value!r} is too long: at once, time goes on by 100 years at the most", param, ctx)
+        return seconds
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]
@@ -99,7 +102,7 @@ def advance(duration: float, name: str, data_dir: Path | None, quiet: bool, outp
 @click.argument("time", type=Moment())
 @turning_options
 def set_(time: str, name: str, data_dir: Path | None, quiet: bool, output: str | None) -> None:
-    """Let time go on to TIME (RFC 3339; UTC where no zone is said). It does not go back."""
+    """Let time go on to TIME (RFC 3339; UTC where no zone is said, midnight for a date). It does not go back."""
     way = _Way(quiet)
     way.go(_kubeconfig(data_dir, name), lambda there: there.set(time, way.told), output)
 
