@@ -111,7 +111,7 @@ class NodeAnswers:
             return Response(400, text.encode())
         started = container.started_at if container is not None else self._started(pod, name)
         if not started:
-            text = f'container "{name}" in pod "{pod_name}" is waiting to start: {_waiting(held, name)}'
+            text = f'container "{name}" in pod "{pod_name}" is waiting to start: {_waiting(pod, name)}'
             return Response(400, text.encode())
         lines = lives.behaviour(pod, spec).log or (
             f"{name}: simulated container started",
@@ -124,11 +124,9 @@ class NodeAnswers:
     @staticmethod
     def _started(pod: Object, name: str) -> float:
         """Of a container whose life is written as Stages."""
-        for status in (pod.get("status") or {}).get("containerStatuses") or ():
-            state = status.get("state") or {}
-            if status["name"] == name and (found := state.get("running") or state.get("terminated")):
-                return parse_time(found.get("startedAt")) or 0.0
-        return 0.0
+        state = (_status_of(pod, name) or {}).get("state") or {}
+        found = state.get("running") or state.get("terminated") or {}
+        return parse_time(found.get("startedAt")) or 0.0
 
     async def _lines(self, text: bytes, request: Request, held: Held, name: str) -> AsyncIterator[bytes]:
         query = self._query(request)
@@ -188,8 +186,17 @@ def _stats(held: Held, pod: Object, now: float) -> list[Stats]:
     return found
 
 
-def _waiting(held: Held, name: str) -> str:
-    reason, _ = held.life.waiting.get(name, ("ContainerCreating", ""))
+def _status_of(pod: Object, name: str) -> Mapping[str, Any] | None:
+    status = pod.get("status") or {}
+    known = [*(status.get("containerStatuses") or ()), *(status.get("initContainerStatuses") or ())]
+    return next((each for each in known if each["name"] == name), None)
+
+
+def _waiting(pod: Object, name: str) -> str:
+    """In kubelet's words, which go by the pod's status."""
+    state = (_status_of(pod, name) or {}).get("state") or {}
+    creating = "PodInitializing" if pod["spec"].get("initContainers") else "ContainerCreating"
+    reason = (state.get("waiting") or {}).get("reason") or creating
     return {
         "ErrImagePull": "image can't be pulled",
         "ImagePullBackOff": "trying and failing to pull image",
