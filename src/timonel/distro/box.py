@@ -232,6 +232,7 @@ def _join(config: ClusterConfig, box: Box, pid: int) -> None:
             f"address add {box.address}/{bits} dev eth0",
             "link set eth0 up",
             f"route add default via {config.network.gateway}",
+            *(f"route add {other.pod_cidr} via {other.address}" for other in _others(config, box)),
         ],
         inside=pid,
     )
@@ -242,6 +243,18 @@ def _join(config: ClusterConfig, box: Box, pid: int) -> None:
     ):
         command = ["nsenter", f"--net=/proc/{pid}/ns/net", "sysctl", "-qw", f"{setting.replace('/', '.')}=1"]
         subprocess.run(command, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+def _others(config: ClusterConfig, box: Box) -> list[Box]:
+    """The cluster's other boxes: their pods are reached over the bridge, not by way of the machine."""
+    return [plan(config, "", n) for n in range(1, config.nodes + 1) if n != box.number]
+
+
+def plug(box: Box, *, connected: bool) -> None:
+    """The machine's end of a node's cable, up or down."""
+    _ip([f"link set {box.interface} {'up' if connected else 'down'}"])
+    if connected:  # a route through a link that was down may have gone
+        _ip([f"route replace {box.pod_cidr} via {box.address}"])
 
 
 def enter(pid: int, arguments: Sequence[str]) -> list[str]:

@@ -154,6 +154,10 @@ class Paths:
     def node(self, name: str) -> Path:
         return self.root / "nodes" / name
 
+    def off(self, name: str) -> Path:
+        """The file that is there while a node shall not run."""
+        return self.node(name) / "off"
+
     @property
     def nodes(self) -> list[str]:
         folder = self.root / "nodes"

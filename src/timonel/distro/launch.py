@@ -325,7 +325,10 @@ async def stop(paths: Paths, config: ClusterConfig, clock: Clock) -> bool:
     return ran
 
 
-async def stop_node(paths: Paths, config: ClusterConfig, name: str, clock: Clock) -> bool:
+async def stop_node(
+    paths: Paths, config: ClusterConfig, name: str, clock: Clock, *, forget_off: bool = True
+) -> bool:
+    """End a node and its box; `forget_off`: one that was switched off runs again with its cluster."""
     agent = processes.find(paths.node(name) / "agent.pid")
     if agent is not None:
         await processes.stop(agent, clock, grace=STOP_GRACE)
@@ -336,6 +339,9 @@ async def stop_node(paths: Paths, config: ClusterConfig, name: str, clock: Clock
             await clock.sleep(processes.POLL)
     (paths.node(name) / "agent.pid").unlink(missing_ok=True)
     if config.network.bridge:
-        number = paths.nodes.index(name) + 1
-        box.forget(paths, box.plan(config, name, number))
+        number = name.rpartition("-")[2]
+        if number.isdigit():
+            box.forget(paths, box.plan(config, name, int(number)))
+    if forget_off:
+        paths.off(name).unlink(missing_ok=True)
     return agent is not None or first is not None

@@ -26,6 +26,7 @@ from timonel.distro.pki import Authority
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+OFF_INTERVAL = 0.5  # seconds between looks whether a node that is off may run again
 WORRYING = 2  # starts in a row that went wrong before others should hear of it
 ERROR = "error: "  # how the last line of a command that failed begins
 STEADY = 60.0  # an agent that ran this long ended for a reason of its own, not for how it is started
@@ -59,9 +60,15 @@ class BoxedNode:
         threads = Threads(f"box-{self.node}")
         try:
             while True:
+                while self._paths.off(self.node).exists():
+                    ready.set()
+                    failures, pause = 0, FIRST_PAUSE
+                    await self._clock.sleep(OFF_INTERVAL)
                 since = self._clock.monotonic()
                 self.problem = await self._live(threads, ready)
                 ready.set()
+                if self._paths.off(self.node).exists():
+                    continue
                 if self._clock.monotonic() - since > STEADY:
                     failures, pause = 0, FIRST_PAUSE
                     self.failing.clear()

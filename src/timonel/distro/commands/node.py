@@ -1,4 +1,4 @@
-"""`timonel node`: simulated nodes of a running cluster, of any kind: they live beside those with containers."""
+"""`timonel node`: simulated nodes of a running cluster, of any kind, beside real ones; faults of the latter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from timonel.cli.main import Failure
 from timonel.cli.output import output_option, render
 from timonel.client.rest import Client
 from timonel.distro import processes
-from timonel.distro.commands import options
+from timonel.distro.commands import nodefaults, options
 from timonel.machinery.errors import AlreadyExists
 from timonel.machinery.quantity import Quantity
 from timonel.node.simulation import machines
@@ -39,10 +39,16 @@ COLUMNS = (
 
   timonel node list
 
-  timonel node rm --simulated --label pool=large"""
+  timonel node rm --simulated --label pool=large
+
+  timonel node partition timonel-2"""
 )
 def node() -> None:
-    """Add, list and remove simulated nodes."""
+    """Add, list and remove simulated nodes; switch off and cut off real ones."""
+
+
+for command in (nodefaults.stop, nodefaults.start, nodefaults.partition, nodefaults.heal):
+    node.add_command(command)
 
 
 class Amount(click.ParamType):  # type: ignore[type-arg]  # no argument before click 8.4
@@ -133,7 +139,8 @@ def rm(
         found = {n["metadata"]["name"]: n for n in (await client.list("nodes")).items}
         for each in names:
             if each not in found:
-                raise Failure(f"there is no node {each!r}", f"See: timonel node list --name {name}")
+                here = options.again(data_dir, name)
+                raise Failure(f"there is no node {each!r}", f"See: timonel node list{here}")
             if not machines.is_simulated(found[each]):
                 raise Failure(f"node {each} is not simulated by `timonel node add`: it would come back")
         chosen = [n for n in (names or found) if machines.is_simulated(found[n])]
@@ -215,7 +222,7 @@ async def _each(items: Iterable[str], work: Callable[[str], Awaitable[None]]) ->
 def _with_client(data_dir: Path | None, name: str, work: Callable[[Client], Awaitable[Any]]) -> Any:
     where, _ = options.existing(data_dir, name)
     if processes.find(where.pid) is None:
-        raise Failure(f"cluster {name} does not run", f"Start it: timonel up --name {name}")
+        raise Failure(f"cluster {name} does not run", f"Start it: timonel up{options.again(data_dir, name)}")
     return asyncio.run(_asked(str(where.kubeconfig), work))
 
 
