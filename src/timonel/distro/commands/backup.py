@@ -61,7 +61,7 @@ def backup(
         raise Failure(f"{file} exists already", "Choose another name, or --overwrite") from exc
     except FileNotFoundError as exc:
         raise Failure(
-            f"cluster {name} has stored nothing yet", f"Start it: timonel up --name {name}"
+            f"cluster {name} has stored nothing yet", f"Start it: timonel up{options.again(data_dir, name)}"
         ) from exc
     if not quiet:
         click.echo(f"Saved {header.count} objects as of revision {header.revision} to {file}.")

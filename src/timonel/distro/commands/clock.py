@@ -165,7 +165,7 @@ def _short(seconds: float) -> str:
 def _kubeconfig(data_dir: Path | None, name: str) -> str:
     where, _ = options.existing(data_dir, name)
     if processes.find(where.pid) is None:
-        raise Failure(f"cluster {name} does not run", f"Start it: timonel up --name {name}")
+        raise Failure(f"cluster {name} does not run", f"Start it: timonel up{options.again(data_dir, name)}")
     return str(where.kubeconfig)
 
 

@@ -23,7 +23,9 @@ def kubeconfig(name: str, data_dir: Path | None, show_path: bool, merge: bool) -
     """Print how clients reach a cluster, as a kubeconfig."""
     where, _ = options.existing(data_dir, name)
     if not where.kubeconfig.exists():
-        raise Failure(f"cluster {name!r} has no kubeconfig yet", f"Start it: timonel up --name {name}")
+        raise Failure(
+            f"cluster {name!r} has no kubeconfig yet", f"Start it: timonel up{options.again(data_dir, name)}"
+        )
     if show_path:
         click.echo(str(where.kubeconfig))
     elif merge:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,12 @@ def _complete_names(ctx: click.Context, parameter: click.Parameter, incomplete: 
     return [name for name in found if name.startswith(incomplete)]
 
 
+def again(data_dir: Path | None, name: str) -> str:
+    """The options by which the next command means the same cluster, as hints name them."""
+    where = f" --data-dir {shlex.quote(str(data_dir))}" if data_dir is not None else ""
+    return f" --name {shlex.quote(name)}{where}"
+
+
 def paths(data_dir: Path | None, name: str) -> Paths:
     try:
         return settings.paths_of(data_dir or settings.default_data_dir(), name)
@@ -63,6 +70,7 @@ def existing(data_dir: Path | None, name: str) -> tuple[Paths, ClusterConfig]:
         ) from exc
     if config is None:
         raise Failure(
-            f"there is no cluster {name!r} in {where.root.parent}", f"Start it: timonel up --name {name}"
+            f"there is no cluster {name!r} in {where.root.parent}",
+            f"Start it: timonel up{again(data_dir, name)}",
         )
     return where, config

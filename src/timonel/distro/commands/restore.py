@@ -61,7 +61,7 @@ def restore(
     """
     where = options.paths(data_dir, name)
     if processes.find(where.pid) is not None:
-        raise Failure(f"cluster {name} is running", f"First: timonel down --name {name}")
+        raise Failure(f"cluster {name} is running", f"First: timonel down{options.again(data_dir, name)}")
     try:
         header = backups.check(file)
     except backups.NotABackup as exc:
@@ -83,7 +83,7 @@ def restore(
             shutil.rmtree(where.root, ignore_errors=True)
     if not quiet:
         click.echo(f"Restored {header.count} objects of revision {header.revision}.")
-        click.echo(f"Start the cluster: timonel up --name {name}")
+        click.echo(f"Start the cluster: timonel up{options.again(data_dir, name)}")
 
 
 def _settings(
