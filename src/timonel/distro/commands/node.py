@@ -1,4 +1,4 @@
-"""`timonel node`: simulated nodes of a running cluster, of any kind: they live beside those with containers."""
+"""`timonel node`: simulated nodes of a running cluster, of any kind, beside real ones; faults of the latter."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from timonel.cli.main import Failure
 from timonel.cli.output import output_option, render
 from timonel.client.rest import Client
 from timonel.distro import processes
-from timonel.distro.commands import options
+from timonel.distro.commands import nodefaults, options
 from timonel.machinery.errors import AlreadyExists
 from timonel.machinery.quantity import Quantity
 from timonel.node.simulation import machines
@@ -39,10 +39,16 @@ COLUMNS = (
 
   timonel node list
 
-  timonel node rm --simulated --label pool=large"""
+  timonel node rm --simulated --label pool=large
+
+  timonel node partition timonel-2"""
 )
 def node() -> None:
-    """Add, list and remove simulated nodes."""
+    """Add, list and remove simulated nodes; switch off and cut off real ones."""
+
+
+for command in (nodefaults.stop, nodefaults.start, nodefaults.partition, nodefaults.heal):
+    node.add_command(command)
 
 
 class Amount(click.ParamType):  # type: ignore[type-arg]  # no argument before click 8.4
