@@ -25,6 +25,7 @@ from timonel.node.cri.errors import RuntimeFailure
 from timonel.node.cri.runtime import Auth, Image, Runtime
 from timonel.node.housekeeping import Housekeeping
 from timonel.node.imagenames import fitting, is_below, repository
+from timonel.node.imagerecords import PullRecords
 from timonel.node.images import Credentials, ImageError, ImageManager
 from timonel.node.imagesettings import ImageSettings
 from timonel.node.nodestatus import Machine
@@ -188,6 +189,7 @@ def test_flags_of_images(given: dict[str, str], found: ImageSettings) -> None:
         {"max-parallel-image-pulls": "2", "serialize-image-pulls": "true"},
         {"serialize-image-pulls": "maybe"},
         {"image-credential-provider-config": "/c"},
+        {"image-pull-credentials-verification-policy": "Sometimes"},
     ],
 )
 def test_flags_of_images_that_make_no_sense(given: dict[str, str]) -> None:
@@ -493,3 +495,107 @@ async def test_a_program_may_ask_for_the_service_account_s_token(tmp_path: Path,
     [request] = [json.loads(text) for text in helper.asked()]
     assert request["serviceAccountAnnotations"] == {"team": "a"}
     assert request["serviceAccountToken"]
+
+
+# ---- who may use what is there
+
+
+def secret(password: str, uid: str = "", name: str = "s") -> Object:
+    config = {"auths": {"registry.example": {"username": "u", "password": password}}}
+    data = {".dockerconfigjson": base64.b64encode(json.dumps(config).encode()).decode()}
+    return {"metadata": {"uid": uid, "namespace": "default", "name": name}, "data": data}
+
+
+class Shared:
+    """A node's images, whose records outlive the manager."""
+
+    def __init__(
+        self, file: Path, policy: str = "NeverVerifyPreloadedImages", accepts: str = "right"
+    ) -> None:
+        self.file, self.policy = file, policy
+        self.registry = SlowRegistry(accepts)
+
+    async def use(self, *secrets: Object, policy: str = "IfNotPresent", image: str = IMAGE) -> str:
+        """`pulled`, `there`, or why not."""
+        records = PullRecords(self.file, self.policy)
+        records.open()
+        clock = LoopClock()
+        events = EventRecorder(FakeApi(clock.now), clock, "kubelet", host="n1")
+        images = ImageManager(cast("Runtime", self.registry), clock, events, pulls=records)
+        before = len(self.registry.tried)
+        try:
+            await images.ensure(pod(), container(image=image, imagePullPolicy=policy), secrets)
+        except ImageError as e:
+            return e.reason
+        return "pulled" if len(self.registry.tried) > before else "there"
+
+
+async def test_who_could_not_have_pulled_an_image_does_not_get_it(tmp_path: Path) -> None:
+    node = Shared(tmp_path / "pulls")
+
+    assert await node.use(secret("right", "u1")) == "pulled"
+    assert await node.use(secret("right", "u1")) == "there"
+    assert await node.use(secret("right", "u2", "copy")) == "there"  # the same password in another secret
+    assert await node.use(secret("newer", "u1")) == "there"  # the same secret, whose password was changed
+    assert await node.use() == "ErrImagePull"
+    assert await node.use(secret("wrong", "u3", "other")) == "ErrImagePull"
+    assert await node.use(policy="Never") == "ErrImageNeverPull"
+    assert await node.use(secret("right", "u1"), policy="Never") == "there"
+
+
+async def test_what_was_pulled_by_a_stranger_is_everybody_s(tmp_path: Path) -> None:
+    node = Shared(tmp_path / "pulls", accepts="")
+
+    assert [await node.use(), await node.use(), await node.use(secret("any", "u1"))] == [
+        "pulled",
+        "there",
+        "there",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("policy", "found"),
+    [
+        ("NeverVerify", "there"),
+        ("NeverVerifyPreloadedImages", "there"),
+        ("AlwaysVerify", "ErrImagePull"),
+    ],
+)
+async def test_what_was_imported_is_everybody_s_unless_all_is_verified(
+    tmp_path: Path, policy: str, found: str
+) -> None:
+    node = Shared(tmp_path / "pulls", policy)
+    node.registry.has.add(IMAGE)
+
+    assert await node.use() == found
+
+
+async def test_nothing_is_verified_where_that_is_wanted(tmp_path: Path) -> None:
+    node = Shared(tmp_path / "pulls", "NeverVerify")
+
+    assert [await node.use(secret("right", "u1")), await node.use()] == ["pulled", "there"]
+
+
+async def test_an_agent_that_dies_in_a_pull_gives_nothing_away(tmp_path: Path) -> None:
+    node = Shared(tmp_path / "pulls")
+    records = PullRecords(node.file, node.policy)
+    records.begin(IMAGE)
+    node.registry.has.add(IMAGE)  # it was pulled, and nobody wrote down with what
+
+    assert await node.use() == "ErrImagePull"
+    node.registry.has.add(IMAGE)
+    assert await node.use(secret("right", "u1")) == "pulled"
+    assert await node.use(secret("right", "u1")) == "there"
+
+
+def test_records_of_images_that_are_gone_go_too(tmp_path: Path) -> None:
+    records = PullRecords(tmp_path / "pulls", "NeverVerifyPreloadedImages")
+    records.pulled(IMAGE, "id", None, 1000.0)
+    records.keep(set(), 1100.0)
+    young = records.is_open("registry.example/team/app:2", "id")
+    records.keep(set(), 2000.0)
+    again = PullRecords(tmp_path / "pulls", "AlwaysVerify")
+    again.open()
+
+    assert young is True
+    assert again.is_open(IMAGE, "id") is False

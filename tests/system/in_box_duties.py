@@ -99,7 +99,7 @@ async def test_a_program_gives_the_password_of_a_registry(node: Node, tmp_path: 
     assert "including waiting). Image size: " in pulled[0]
 
 
-async def test_a_secret_gives_the_password_of_a_registry(node: Node) -> None:
+async def test_a_secret_gives_the_password_of_a_registry_and_nobody_else_the_image(node: Node) -> None:
     registry = SmallRegistry("secret", password="geheim")
     async with registry.serving():
         entry = {"username": "user", "password": "geheim"}
@@ -109,6 +109,9 @@ async def test_a_secret_gives_the_password_of_a_registry(node: Node) -> None:
         async with running(node.agent()):
             node.api.put("pods", of(registry.image, "trusted", imagePullSecrets=[{"name": "pull"}]))
             await node.until("trusted", '"running"')
+            node.api.put("pods", of(registry.image, "stranger"))
+            await node.until("stranger", "ErrImagePull")
+            await node.delete("stranger")
             await node.delete("trusted")
     await node.runtime.remove_image(registry.image)
 

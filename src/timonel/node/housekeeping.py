@@ -13,6 +13,7 @@ from timonel.node import imagegc, logrotation
 from timonel.node.containerd import PAUSE_IMAGE
 from timonel.node.cri.errors import RuntimeFailure
 from timonel.node.cri.runtime import Container, ContainerState, Image, Runtime
+from timonel.node.imagerecords import PullRecords
 from timonel.node.imagesettings import ImageSettings
 from timonel.node.nodestatus import Machine
 from timonel.node.podruntime import PodRuntime
@@ -34,9 +35,11 @@ class Housekeeping:
         settings: ImageSettings,
         tell: tuple[EventRecorder, Callable[[], Object]],
         shown: Callable[[], Iterable[str]] = tuple,
+        pulls: PullRecords | None = None,
     ) -> None:
         """`tell`: who records Events, and the Node that they are about. `shown`: images that are pods' volumes."""
         self._shown = shown
+        self._pulls = pulls
         self._settings = settings
         self._tell = tell
         self._runtime = runtime
@@ -73,6 +76,8 @@ class Housekeeping:
     async def _collect_images(self, *, everything: bool = False) -> None:
         images = await self._runtime.list_images()
         now = self._clock.now()
+        if self._pulls is not None:
+            self._pulls.keep({image.id for image in images}, now)
         used_names = {name for c in self._containers() for name in (c.image, c.image_ref)} | {*self._shown()}
         in_use = {i.id for i in images if used_names.intersection((i.id, *i.tags, *i.digests))}
         for image in images:

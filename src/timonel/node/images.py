@@ -17,6 +17,7 @@ from timonel.node import backoff, imagenames
 from timonel.node.backoff import Backoff
 from timonel.node.cri.errors import RuntimeFailure
 from timonel.node.cri.runtime import Auth, Image, Images
+from timonel.node.imagerecords import Credential, PullRecords, of_secrets
 from timonel.node.measures import Measures
 from timonel.objects.meta import Object, uid_of
 
@@ -35,7 +36,8 @@ Credentials = Callable[[str, Object], Awaitable[list[Auth]]]
 
 
 class ImageManager:
-    """`at_once` pulls at the most; 0 is no limit. `credentials` says what fits an image beside the pod's secrets."""
+    """`at_once` pulls at the most; 0 is no limit. `credentials` says what fits an image beside the pod's secrets.
+    `pulls` knows who may use what is there; without it everybody may."""
 
     def __init__(
         self,
@@ -46,7 +48,9 @@ class ImageManager:
         at_once: int = 0,
         credentials: Credentials | None = None,
         measures: Measures | None = None,
+        pulls: PullRecords | None = None,
     ) -> None:
+        self._pulls = pulls
         self._measures = measures or Measures()
         self._turns: contextlib.AbstractAsyncContextManager[None] = (
             asyncio.Semaphore(at_once) if at_once else contextlib.nullcontext()
@@ -72,6 +76,8 @@ class ImageManager:
         full = imagenames.normalized(image)
         policy = container.get("imagePullPolicy", "IfNotPresent")
         found = await self._inspect(pod, container, full)
+        if found is not None and policy != "Always" and not await self._may_use(found, full, pod, secrets):
+            found = None
         if policy == "Never" and found is None:
             message = f'Container image "{image}" is not present with pull policy of Never'
             self._records.record(pod, "Warning", "ErrImageNeverPull", message, container=name)
@@ -82,6 +88,13 @@ class ImageManager:
             return found
         self._refuse_in_backoff(pod, container)
         return await self._pull(pod, container, full, secrets)
+
+    async def _may_use(self, found: Image, full: str, pod: Object, secrets: Sequence[Object]) -> bool:
+        """Who could not have pulled an image does not get it because somebody else did."""
+        is_open = self._pulls.is_open(full, found.id) if self._pulls is not None else True
+        if is_open is not None or self._pulls is None:
+            return bool(is_open)
+        return self._pulls.admits(full, found.id, await self._fitting(full, pod, secrets))
 
     def forget(self, uid: str) -> None:
         """The pod is gone."""
@@ -116,11 +129,13 @@ class ImageManager:
         try:
             async with lock, self._turns:
                 started = self._clock.monotonic()
-                await self._fetch(full, pod, secrets)
+                used = await self._recorded(full, self._fetch(full, pod, secrets))
                 took = self._clock.monotonic() - started
             found = await self._runtime.image_status(full)
             if found is None:
                 raise RuntimeFailure(f'image "{full}" vanished after it was pulled')
+            if self._pulls is not None:
+                self._pulls.pulled(full, found.id, used, self._clock.now())
         except RuntimeFailure as e:
             now = self._clock.now()
             key = (uid_of(pod), image)
@@ -143,15 +158,31 @@ class ImageManager:
         self._records.record(pod, "Normal", "Pulled", message, container=name)
         return found
 
-    async def _fetch(self, full: str, pod: Object, secrets: Sequence[Object]) -> str:
-        failure: RuntimeFailure | None = None
-        found = imagenames.credentials(full, secrets)
+    async def _recorded(self, full: str, pull: Awaitable[Credential | None]) -> Credential | None:
+        """An agent that dies meanwhile knows afterwards that the image, if it is there, is not everybody's."""
+        if self._pulls is None:
+            return await pull
+        self._pulls.begin(full)
+        try:
+            return await pull
+        except BaseException:
+            self._pulls.fail(full)
+            raise
+
+    async def _fitting(self, full: str, pod: Object, secrets: Sequence[Object]) -> list[Credential]:
+        found = of_secrets(full, secrets)
         if self._credentials is not None:
-            found += await self._credentials(full, pod)
-        anonymous: list[Auth | None] = [None]
-        for auth in found or anonymous:
+            found += [Credential(auth) for auth in await self._credentials(full, pod)]
+        return found
+
+    async def _fetch(self, full: str, pod: Object, secrets: Sequence[Object]) -> Credential | None:
+        """What it was pulled with."""
+        failure: RuntimeFailure | None = None
+        anonymous: list[Credential | None] = [None]
+        for used in await self._fitting(full, pod, secrets) or anonymous:
             try:
-                return await self._runtime.pull_image(full, auth)
+                await self._runtime.pull_image(full, used.auth if used is not None else None)
+                return used
             except RuntimeFailure as e:
                 failure = e
         assert failure is not None

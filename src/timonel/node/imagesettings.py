@@ -15,7 +15,10 @@ HIGH, LOW = "image-gc-high-threshold", "image-gc-low-threshold"
 YOUNGEST, OLDEST = "minimum-image-ttl-duration", "image-maximum-gc-age"
 SERIAL, AT_ONCE = "serialize-image-pulls", "max-parallel-image-pulls"
 PROVIDERS, PROGRAMS = "image-credential-provider-config", "image-credential-provider-bin-dir"
-FLAGS = frozenset((HIGH, LOW, YOUNGEST, OLDEST, SERIAL, AT_ONCE, PROVIDERS, PROGRAMS))
+VERIFY = "image-pull-credentials-verification-policy"
+NEVER, PRELOADED, ALWAYS = "NeverVerify", "NeverVerifyPreloadedImages", "AlwaysVerify"
+POLICIES = (NEVER, PRELOADED, ALWAYS)
+FLAGS = frozenset((VERIFY, HIGH, LOW, YOUNGEST, OLDEST, SERIAL, AT_ONCE, PROVIDERS, PROGRAMS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class ImageSettings:
     pulls_at_once: int = 0  # 0: no limit. Differs from upstream, which pulls one image after the other
     providers: Path | None = None  # the file that names programs with credentials, and where they are
     programs: Path | None = None
+    verification: str = PRELOADED  # of who may use an image that is there already
 
 
 def settings(flags: Mapping[str, str]) -> ImageSettings:
@@ -52,6 +56,9 @@ def settings(flags: Mapping[str, str]) -> ImageSettings:
         )
     if (PROVIDERS in flags) != (PROGRAMS in flags):
         raise ValueError(f"--{PROVIDERS} and --{PROGRAMS} are given together or not at all")
+    verification = flags.get(VERIFY, PRELOADED)
+    if verification not in POLICIES:
+        raise ValueError(f'--{VERIFY}: "{verification}" is none of {", ".join(POLICIES)}')
     return ImageSettings(
         high,
         low,
@@ -60,6 +67,7 @@ def settings(flags: Mapping[str, str]) -> ImageSettings:
         _pulls(flags),
         Path(flags[PROVIDERS]) if PROVIDERS in flags else None,
         Path(flags[PROGRAMS]) if PROGRAMS in flags else None,
+        verification,
     )
 
 

@@ -40,6 +40,7 @@ from timonel.node.follow import Replaced, Watched, follow
 from timonel.node.heartbeat import Heartbeat
 from timonel.node.hooks import Hooks
 from timonel.node.housekeeping import Housekeeping
+from timonel.node.imagerecords import PullRecords
 from timonel.node.images import Credentials, ImageManager
 from timonel.node.imagesettings import ImageSettings
 from timonel.node.localpath import LocalPathProvisioner
@@ -72,6 +73,7 @@ SERVICES = Resource("", "v1", "services", True)
 RUNTIME_RETRY = 0.1
 KUBELET = Path("/var/lib/kubelet")
 CPU_STATE = "cpu_manager_state"
+IMAGE_PULLS = "image-pulls.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,12 +201,17 @@ class NodeAgent:
             if config.cpu_policy == "static":
                 self._cpus = machine.cpu_pool(config.reserved_cpus, config.directory / CPU_STATE)
         tokens = Tokens(self._transport, clock)
+        pulls = None
+        if not config.is_simulated:
+            pulls = PullRecords(config.directory / IMAGE_PULLS, config.images.verification)
+            await threads.run(pulls.open)
         images = self._image_manager()(
             self._runtime,
             clock,
             recorder,
             at_once=config.images.pulls_at_once,
             credentials=await self._credentials(tokens, threads),
+            pulls=pulls,
             measures=self._measures,
         )
         shop = Workshop(
@@ -279,6 +286,7 @@ class NodeAgent:
                     config.images,
                     (recorder, lambda: heartbeat.node),
                     lambda: (name for r in pods.runners() for name in image.names(r.pod)),
+                    pulls,
                 )
                 group.create_task(chores.run(), name="housekeeping")
                 self._evictions = Evictions(
