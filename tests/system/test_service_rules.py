@@ -29,7 +29,7 @@ def net() -> Iterator[World]:
             made.serve(pod, address, 8080)
             made.serve(pod, address, 5353, "udp")
         made.serve("a", "fd00::2", 8080)
-        made.serve("client", CLIENT, 9090)
+        made.serve("node", NODE, 8080)
         yield made
 
 
@@ -207,6 +207,27 @@ async def test_the_other_family_is_routed_as_well(net: World) -> None:
         await it.see(service(clusterIPs=[VIP, VIP6]), slice_of(A), slice_of("fd00::2", kind="IPv6"))
         assert net.ask("b", VIP6, 80) == ["a fd00::3"]
         assert who(net.ask("client", NODE6, 30080)) == {"a"}
+
+
+async def test_an_endpoint_of_the_hosts_network_is_reached_from_everywhere(net: World) -> None:
+    it = Routed(net)
+    async with running(it.proxy):
+        await it.see(service(), slice_of(NODE))
+        for part, address, port in (
+            ("c", VIP, 80),
+            ("node", VIP, 80),
+            ("client", NODE, 30080),
+            ("node", NODE, 30080),
+        ):
+            assert who(net.ask(part, address, port)) == {"node"}, (part, address)
+
+
+async def test_affinity_can_be_switched_on_and_off(net: World) -> None:
+    it = Routed(net)
+    async with running(it.proxy):
+        for affinity, alone in (("None", False), ("ClientIP", True), ("None", False)):
+            await it.see(service(sessionAffinity=affinity), slice_of(A, B, C))
+            assert (len(who(net.ask("client", NODE, 30080, times=24))) == 1) == alone
 
 
 async def test_other_tables_stay_and_ours_come_back_after_a_refusal(net: World) -> None:
