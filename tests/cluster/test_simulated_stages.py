@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from tests.cluster.harness import World, template, workload
 from tests.cluster.simulated import events_of, phases, pod_on, ready_nodes, simulated, tiny_node
 from timonel.node.simulation.stages import read
+from timonel.objects.meta import Key
 
 STAGES = """
 apiVersion: kwok.x-k8s.io/v1alpha1
@@ -154,3 +158,69 @@ spec:
     statusTemplate: |
       phase: Succeeded
 """
+
+
+BROKEN = """
+apiVersion: kwok.x-k8s.io/v1alpha1
+kind: Stage
+metadata: {name: pod-broken}
+spec:
+  resourceRef: {apiGroup: v1, kind: Pod}
+  selector:
+    matchExpressions:
+    - {key: '.metadata.deletionTimestamp', operator: DoesNotExist}
+    - {key: '.status.podIP', operator: DoesNotExist}
+"""
+EVENT = "{reason: Born, message: 'here it is'}"
+
+
+@pytest.mark.parametrize(
+    ("does", "why"),
+    [
+        ("next: {event: EVENT, statusTemplate: '{{ fail \"no luck\" }}'}", "no luck"),
+        ("next: {event: EVENT, statusTemplate: 'a: ['}", "no YAML"),
+        ("next: {event: EVENT, statusTemplate: 'phase: [1]'}", "stage pod-broken: "),
+        ("next: {event: EVENT, statusTemplate: 'podIPs: [{ip: banana}]'}", "banana"),
+        (
+            "steps: [{event: EVENT}, {patch: {root: status, subresource: status, template: 'x', type: merge}}]",
+            "",
+        ),
+        (
+            "steps: [{event: EVENT}, {patch: {root: metadata, template: 'labels: {when: \"x{{ now | unixEpoch }}\"}'}},"
+            " {patch: {root: metadata, template: '{{ fail \"no luck\" }}'}}]",
+            "no luck",
+        ),
+    ],
+)
+async def test_a_stage_that_fails_says_so_instead_of_its_event(does: str, why: str) -> None:
+    text = BROKEN + "  " + does.replace("EVENT", EVENT) + "\n"
+    async with simulated(1, stages=read(text)) as (world, _, unreliable):
+        tries = 0
+
+        def count(name: str, args: tuple[Any, ...]) -> None:
+            nonlocal tries
+            tries += name == "patch" and args[1] == Key("shop", "web")
+
+        unreliable.refuse = count
+        await pod_on(world, "web", node="test-1")
+        await world.pass_by(600)
+
+        assert not await events_of(world, "Born")
+        (event, *_) = await events_of(world, "StageFailed")
+        assert event["message"].startswith("stage pod-broken: ")
+        assert why in event["message"]
+        assert tries < 15
+        assert (await phases(world)) == {"web": "Pending"}
+
+
+async def test_the_event_of_a_stage_is_recorded_once_it_was_carried_out() -> None:
+    text = f"{BROKEN}  next: {{event: {EVENT}, statusTemplate: 'podIP: 10.1.1.1'}}\n"
+    async with simulated(1, stages=read(text)) as (world, _, unreliable):
+        unreliable.often = 0.9
+        await pod_on(world, "web", node="test-1")
+        await world.pass_by(20)
+        unreliable.often = 0.0
+        await world.pass_by(20)
+
+        (event,) = await events_of(world, "Born")
+        assert event.get("count", 1) == 1

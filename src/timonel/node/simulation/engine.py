@@ -332,7 +332,7 @@ class NodeSimulator:
             node.object = await self._transport.patch(
                 NODES, Key("", node.name), body, kind="strategic", subresource="status"
             )
-        except NotFound:  # its watch tells; so it does if a namesake has its place, before this is tried again
+        except NotFound:  # its watch tells; and so it does where a namesake has its place
             return
         node.status_at = now
 

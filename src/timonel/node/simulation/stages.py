@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from timonel.node.simulation import query, stagecel, template
+from timonel.node.simulation import query, stagecel, stagefunctions, template
 from timonel.node.simulation.template import Function, Template, TemplateError
 from timonel.objects.meta import Object, annotations_of, labels_of, parse_time
 from timonel.records import dataclass
@@ -114,6 +114,13 @@ class Deed:
     finalizers: Finalizers | None = None
     delete: bool = False
     patch: Patch | None = None
+
+    def check(self, functions: Mapping[str, Function]) -> None:
+        """Whether its templates call nothing else. Raises TemplateError."""
+        if self.event is not None:
+            self.event.message.check(functions)
+        if self.patch is not None:
+            self.patch.template.check(functions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,6 +237,8 @@ def _stage(raw: Mapping[str, Any]) -> Stage | None:
         return _parsed(name, raw.get("spec") or {})
     except (WrongStage, TemplateError, query.Unreadable, stagecel.NotUnderstood) as e:
         raise WrongStage(f"stage {name!r}: {e}") from e
+    except RecursionError as e:
+        raise WrongStage(f"stage {name!r}: it is nested too deep") from e
     except (AttributeError, TypeError, ValueError, KeyError) as e:
         raise WrongStage(f"stage {name!r}: it is not as a Stage must be: {e}") from e
 
@@ -243,15 +252,27 @@ def _parsed(name: str, spec: Mapping[str, Any]) -> Stage | None:
     stage = Stage(
         name=name,
         kind=kind,
-        labels=selector.get("matchLabels") or {},
-        annotations=selector.get("matchAnnotations") or {},
+        labels=_texts(selector, "matchLabels"),
+        annotations=_texts(selector, "matchAnnotations"),
         requirements=tuple(_requirement(each) for each in selector.get("matchExpressions") or ()),
         weight=Number(float(spec.get("weight") or 0), _key(spec.get("weightFrom"))),
         duration=_delay(delay, "duration"),
         jitter=_delay(delay, "jitterDuration"),
         deeds=tuple(_deeds(spec)),
     )
+    known = stagefunctions.functions(
+        {}, node="", node_ip="", address=str, now=0.0, chance=random.Random(0)
+    )  # whatever they give
+    for deed in stage.deeds:
+        deed.check(known)
     return stage if spec.get("selector") is not None else None
+
+
+def _texts(selector: Mapping[str, Any], name: str) -> dict[str, str]:
+    found = selector.get(name) or {}
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise WrongStage(f"{name} must have texts for its keys")
+    return found
 
 
 def _requirement(raw: Mapping[str, Any]) -> Condition:
@@ -261,6 +282,8 @@ def _requirement(raw: Mapping[str, Any]) -> Condition:
     operator = raw.get("operator")
     if operator not in OPERATORS:
         raise WrongStage(f"operator must be one of {', '.join(OPERATORS)}, not {operator!r}")
+    if not isinstance(raw.get("values") or [], list):
+        raise WrongStage("values must be a list")
     values_of, values = query.compiled(str(raw["key"])), frozenset(map(_text, raw.get("values") or ()))
     if (operator in ("In", "NotIn")) != bool(values):
         raise WrongStage(f"operator {operator} takes {'no values' if values else 'values'}")

@@ -7,8 +7,10 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from timonel.aio.backoff import doubled
 from timonel.aio.clock import Clock
 from timonel.client.transport import Resource, Transport
+from timonel.machinery.errors import BadRequest, Invalid
 from timonel.node.simulation import life as lives
 from timonel.node.simulation import stagefunctions, stages
 from timonel.node.simulation.addresses import NoAddress
@@ -19,6 +21,7 @@ from timonel.objects.meta import Object, key_of, uid_of
 logger = logging.getLogger(__name__)
 
 AGAIN = 1.0  # seconds that a Stage without delay rests before it may have the same object again
+LONGEST_REST = 300.0  # of one that fails with the same object again and again
 
 Record = Callable[[Object, str, str, str], None]
 
@@ -30,6 +33,7 @@ class StageWork:
         self._stages, self._transport, self._clock, self._record = found, transport, clock, record
         self._waiting: dict[str, tuple[Stage, float]] = {}  # by uid: what it waits for, until when
         self._played: dict[str, tuple[str, float]] = {}  # by uid: what came last, and when
+        self._failures: dict[str, int] = {}  # by uid: of what came last, in a row
 
     def lives(self, kind: str) -> bool:
         return self._stages.lives(kind)
@@ -37,6 +41,7 @@ class StageWork:
     def forget(self, uid: str) -> None:
         self._waiting.pop(uid, None)
         self._played.pop(uid, None)
+        self._failures.pop(uid, None)
 
     async def look(
         self, resource: Resource, obj: Object, node: str, node_ip: str, address: Callable[[], str]
@@ -54,7 +59,8 @@ class StageWork:
                 return None
             due = now + stage.delay(obj, now, chance)
             last, at = self._played.get(uid, ("", 0.0))
-            due = max(due, at + AGAIN) if last == stage.name else due
+            rest = doubled(AGAIN, self._failures.get(uid, 0), LONGEST_REST)
+            due = max(due, at + rest) if last == stage.name else due
             self._waiting[uid] = (stage, due)
         if due > now:
             return due
@@ -62,31 +68,45 @@ class StageWork:
         functions = stagefunctions.functions(
             obj, node=node, node_ip=node_ip, address=address, now=now, chance=chance
         )
+        told: list[tuple[Object, str, str, str]] = []
         try:
             for deed in stage.deeds:
-                obj = await self._carry_out(resource, obj, deed, functions)
+                obj = await self._carry_out(resource, obj, deed, functions, told)
         except NoAddress as e:
-            told = lives.no_sandbox(uid, e)
-            self._record(obj, told.type, told.reason, told.message)
+            why = lives.no_sandbox(uid, e)
+            self._record(obj, why.type, why.reason, why.message)
             again = now + lives.SANDBOX_RETRY
             self._waiting[uid] = (stage, again)
             return again
-        except TemplateError as e:
-            logger.warning(
+        except (TemplateError, BadRequest, Invalid) as e:  # it would fail again
+            if "metadata.uid: " in str(e):  # not the Stage's fault: a namesake has the object's place
+                raise
+            logger.info(
                 "Stage failed", extra={"stage": stage.name, "object": str(key_of(obj)), "error": str(e)}
             )
-            self._record(obj, "Warning", "StageFailed", f"stage {stage.name}: {e}")
+            told = [(obj, "Warning", "StageFailed", f"stage {stage.name}: {e}")]
+            self._failures[uid] = self._failures.get(uid, 0) + 1
+        else:
+            self._failures.pop(uid, None)
+        for event in told:
+            self._record(*event)
         self._waiting.pop(uid, None)
         self._played[uid] = (stage.name, now)
         return None
 
     async def _carry_out(
-        self, resource: Resource, obj: Object, deed: Deed, functions: Mapping[str, Function]
+        self,
+        resource: Resource,
+        obj: Object,
+        deed: Deed,
+        functions: Mapping[str, Function],
+        told: list[tuple[Object, str, str, str]],
     ) -> Object:
+        """The object as it is then. `told` gets the events, which are recorded when the whole Stage has been done."""
         key, uid = key_of(obj), uid_of(obj)
         if deed.event is not None:
             message = deed.event.message.render(obj, functions)
-            self._record(obj, deed.event.type, deed.event.reason, message)
+            told.append((obj, deed.event.type, deed.event.reason, message))
         if deed.finalizers is not None:
             before = obj["metadata"].get("finalizers") or []
             after = deed.finalizers.applied(before)

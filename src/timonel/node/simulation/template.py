@@ -1,6 +1,7 @@
 """Go's text/template, as far as Stages use it: fields, variables, pipelines, if, range, with, define. Pure.
 
-A template is compiled once and rendered often, with the functions that the caller gives it besides Go's own.
+A template is compiled once and rendered often, with the functions that the caller gives it besides Go's own. A variable
+or template that it does not define is refused when it is compiled; `check` tells of functions that there are none of.
 Upstream: Go's text/template.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import field
+from inspect import signature
 from typing import Any
 
 from timonel.records import dataclass
@@ -76,9 +78,29 @@ class Template:
         """Raises TemplateError."""
         self._defined: dict[str, _Block] = {}
         parser = _Parser(text, self._defined)
-        self._block, closed_by = parser.block()
+        try:
+            self._block, closed_by = parser.block()
+        except RecursionError as e:
+            raise TemplateError("it is nested too deep") from e
         if closed_by:
             raise TemplateError(f"unexpected {{{{{closed_by}}}}}")
+        if missing := parser.names.templates - self._defined.keys():
+            raise TemplateError(f"template {min(missing)!r} is not defined")
+        self._calls = frozenset(parser.names.calls)
+
+    def check(self, functions: Mapping[str, Function]) -> None:
+        """Whether it calls nothing else than these and Go's own, and no function with too many or few arguments.
+        Raises TemplateError."""
+        known = {**BUILTIN, **functions}
+        for name, count in sorted(self._calls):
+            if name not in known:
+                raise TemplateError(f"function {name!r} not defined")
+            try:
+                signature(known[name]).bind(*[None] * count)
+            except TypeError as e:
+                raise TemplateError(f"wrong number of arguments for {name}: {count}") from e
+            except ValueError:  # one of Python's own, which does not tell
+                continue
 
     def render(self, dot: Any, functions: Mapping[str, Function]) -> str:
         """Raises TemplateError."""
@@ -96,11 +118,25 @@ def _render(block: _Block, scope: _Scope, dot: Any, **variables: Any) -> None:
         scope.variables.pop()
 
 
+class _Names:
+    """The variables that can be seen at this point of a template, innermost block last, and all that it calls."""
+
+    def __init__(self) -> None:
+        self.variables: list[set[str]] = [{"$"}]
+        self.calls: set[tuple[str, int]] = set()  # functions, each with a number of arguments
+        self.templates: set[str] = set()
+
+    def see(self, variable: str) -> None:
+        if not any(variable in block for block in self.variables):
+            raise TemplateError(f"undefined variable {variable!r}")
+
+
 class _Parser:
     def __init__(self, text: str, defined: dict[str, _Block]) -> None:
         self._parts = list(_parts(text))
         self._at = 0
         self._defined = defined
+        self.names = _Names()
 
     def block(self) -> tuple[_Block, str]:
         """Up to `end` or `else …`, which is what it was closed by."""
@@ -115,7 +151,9 @@ class _Parser:
             if word in ("end", "else"):
                 return found, text
             if word == "define":
+                outer, self.names.variables = self.names.variables, [{"$"}]
                 self._defined[rest.strip().strip('"`')] = self._closed()
+                self.names.variables = outer
             elif word in ("if", "with", "range"):
                 found.append(self._control(word, rest))
             elif word == "template":
@@ -125,18 +163,36 @@ class _Parser:
             elif text == "continue":
                 found.append(_raise(_Continue))
             elif text:
-                found.append(_action(text))
+                found.append(_action(_Tokens(text, self.names)))
         return found, ""
 
+    def _inner(self) -> tuple[_Block, str]:
+        """A block with variables of its own."""
+        self.names.variables.append(set())
+        try:
+            return self.block()
+        finally:
+            self.names.variables.pop()
+
     def _closed(self) -> _Block:
-        block, by = self.block()
+        block, by = self._inner()
         if by != "end":
             raise TemplateError("a block is not closed by {{ end }}")
         return block
 
     def _control(self, word: str, head: str) -> _Render:
-        make = {"if": _if, "with": _with, "range": _range}[word]
-        block, by = self.block()
+        make = {"if": _if, "with": _with, "range": _range}.get(word)
+        if make is None:
+            raise TemplateError(f"unexpected {{{{ else {word} }}}}")
+        self.names.variables.append(set())
+        try:
+            return self._blocks(word, make(_Tokens(head, self.names)))
+        finally:
+            self.names.variables.pop()
+
+    def _blocks(self, word: str, complete: Callable[[_Block, _Block], _Render]) -> _Render:
+        """After the head of a control, which has said what to do with them."""
+        block, by = self._inner()
         otherwise: _Block = []
         if by == "else":
             otherwise = self._closed()
@@ -145,17 +201,17 @@ class _Parser:
             otherwise = [self._control(inner, rest)]
         elif by != "end":
             raise TemplateError(f"{{{{ {word} }}}} is not closed by {{{{ end }}}}")
-        return make(head, block, otherwise)
+        return complete(block, otherwise)
 
     def _call(self, text: str) -> _Render:
-        tokens = _Tokens(text)
+        tokens = _Tokens(text, self.names)
         name = tokens.string()
+        self.names.templates.add(name)
         argument = tokens.pipeline() if tokens.peek() is not None else None
+        tokens.end()
 
         def render(scope: _Scope, dot: Any) -> None:
-            block = scope.defined.get(name)
-            if block is None:
-                raise TemplateError(f"template {name!r} is not defined")
+            block = scope.defined[name]
             inner = argument(scope, dot) if argument is not None else None
             outer, scope.variables = scope.variables, [{"$": inner}]
             if len(scope.out) > MOST_OUTPUT:
@@ -197,11 +253,11 @@ def _raise(kind: type[Exception]) -> _Render:
     return render
 
 
-def _action(text: str) -> _Render:
-    tokens = _Tokens(text)
+def _action(tokens: _Tokens) -> _Render:
     name, assigns = tokens.assignment()
     value = tokens.pipeline()
     tokens.end()
+    tokens.define(name, assigns)
 
     def render(scope: _Scope, dot: Any) -> None:
         found = value(scope, dot)
@@ -215,58 +271,64 @@ def _action(text: str) -> _Render:
     return render
 
 
-def _if(head: str, block: _Block, otherwise: _Block) -> _Render:
-    return _branch(head, block, otherwise, moves=False)
+def _if(tokens: _Tokens) -> Callable[[_Block, _Block], _Render]:
+    return _branch(tokens, moves=False)
 
 
-def _with(head: str, block: _Block, otherwise: _Block) -> _Render:
-    return _branch(head, block, otherwise, moves=True)
+def _with(tokens: _Tokens) -> Callable[[_Block, _Block], _Render]:
+    return _branch(tokens, moves=True)
 
 
-def _branch(head: str, block: _Block, otherwise: _Block, *, moves: bool) -> _Render:
-    tokens = _Tokens(head)
+def _branch(tokens: _Tokens, *, moves: bool) -> Callable[[_Block, _Block], _Render]:
     name, assigns = tokens.assignment()
     value = tokens.pipeline()
     tokens.end()
+    tokens.define(name, assigns)
 
-    def render(scope: _Scope, dot: Any) -> None:
-        found = value(scope, dot)
-        scope.variables.append({name: found} if assigns else {})
-        try:
-            if truth(found):
-                _render(block, scope, found if moves else dot)
-            else:
-                _render(otherwise, scope, dot)
-        finally:
-            scope.variables.pop()
-
-    return render
-
-
-def _range(head: str, block: _Block, otherwise: _Block) -> _Render:
-    tokens = _Tokens(head)
-    names = tokens.loop_names()
-    value = tokens.pipeline()
-    tokens.end()
-
-    def render(scope: _Scope, dot: Any) -> None:
-        found = value(scope, dot)
-        pairs = _pairs(found)
-        if not pairs:
-            _render(otherwise, scope, dot)
-        for key, each in pairs:
-            given = (key, each) if len(names) == 2 else (each,)
-            scope.variables.append(dict(zip(names, given, strict=False)))
+    def complete(block: _Block, otherwise: _Block) -> _Render:
+        def render(scope: _Scope, dot: Any) -> None:
+            found = value(scope, dot)
+            scope.variables.append({name: found} if assigns else {})
             try:
-                _render(block, scope, each)
-            except _Break:
-                break
-            except _Continue:
-                continue
+                if truth(found):
+                    _render(block, scope, found if moves else dot)
+                else:
+                    _render(otherwise, scope, dot)
             finally:
                 scope.variables.pop()
 
-    return render
+        return render
+
+    return complete
+
+
+def _range(tokens: _Tokens) -> Callable[[_Block, _Block], _Render]:
+    names = tokens.loop_names()
+    value = tokens.pipeline()
+    tokens.end()
+    for name in names:
+        tokens.define(name, ":=")
+
+    def complete(block: _Block, otherwise: _Block) -> _Render:
+        def render(scope: _Scope, dot: Any) -> None:
+            pairs = _pairs(value(scope, dot))
+            if not pairs:
+                _render(otherwise, scope, dot)
+            for key, each in pairs:
+                given = (key, each) if len(names) == 2 else (each,)
+                scope.variables.append(dict(zip(names, given, strict=False)))
+                try:
+                    _render(block, scope, each)
+                except _Break:
+                    break
+                except _Continue:
+                    continue
+                finally:
+                    scope.variables.pop()
+
+        return render
+
+    return complete
 
 
 def _pairs(value: Any) -> list[tuple[Any, Any]]:
@@ -284,7 +346,8 @@ def _pairs(value: Any) -> list[tuple[Any, Any]]:
 class _Tokens:
     """The words of one action."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, names: _Names) -> None:
+        self._names = names
         self._text, self._found, at = text, list[tuple[str, str, bool]](), 0
         end = len(text.rstrip())
         while at < end:
@@ -322,6 +385,13 @@ class _Tokens:
             return self._found[0][1], self._found[1][1]
         return "", ""
 
+    def define(self, name: str, assigns: str) -> None:
+        """After its value was read, which does not see it yet."""
+        if assigns == ":=":
+            self._names.variables[-1].add(name)
+        elif assigns:
+            self._names.see(name)
+
     def loop_names(self) -> list[str]:
         texts = [text for _, text, _ in self._found[:4]]
         if ":=" not in texts:
@@ -342,7 +412,7 @@ class _Tokens:
             arguments: list[_Value] = []
             while (argument := self._operand()) is not None:
                 arguments.append(argument)
-            return _called(name, [*arguments, piped] if piped is not None else arguments)
+            return self._called(name, [*arguments, piped] if piped is not None else arguments)
         if name is not None:
             self._at -= 1
         value = self._operand()
@@ -368,6 +438,7 @@ class _Tokens:
         elif kind == "number":
             value = _constant(float(text) if "." in text else int(text))
         elif kind == "variable":
+            self._names.see(text)
             value = lambda scope, dot: scope.get(text)  # noqa: E731  one of several ways to make one
         elif kind == "dot":
             return lambda scope, dot: dot
@@ -376,11 +447,15 @@ class _Tokens:
         elif text in ("true", "false", "nil"):
             return _constant({"true": True, "false": False, "nil": None}[text])
         else:
-            value = _called(text, [])
+            value = self._called(text, [])
         while (token := self.peek()) is not None and token[0] == "field" and token[2]:
             self._at += 1
             value = _of(value, token[1][1:])
         return value
+
+    def _called(self, name: str, arguments: Sequence[_Value]) -> _Value:
+        self._names.calls.add((name, len(arguments)))
+        return _called(name, arguments)
 
 
 def _constant(value: Any) -> _Value:
