@@ -101,7 +101,7 @@ def _resource_notes(rtype: ResourceType) -> Iterator[str]:
 
 
 def controllers() -> str:
-    found = roster.all_of(ClusterConfig(name="reference"), "")
+    found = roster.all_of(ClusterConfig(name="reference", runtime="containerd"), "")
     return (
         f"# Controllers\n\n{NOTE}\n"
         "Each runs as service account `NAME` in `kube-system`. The first resource is the one that is reconciled, the\n"
@@ -161,7 +161,7 @@ COUNTERPARTS = {
     "root-ca-certificate-publisher-controller": ("root-ca-cert-publisher",),
     "selinux-warning-controller": "not run: off by default",
     "service-cidr-controller": ("service-cidrs-controller",),
-    "service-lb-controller": "not run: a cloud provider's",
+    "service-lb-controller": ("service-controller",),
     "serviceaccount-controller": ("service-account-controller",),
     "serviceaccount-token-controller": ("serviceaccount-token-controller",),
     "statefulset-controller": ("statefulset-controller",),

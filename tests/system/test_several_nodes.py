@@ -141,13 +141,32 @@ def test_a_service_leads_to_the_pods_of_all_nodes(cluster: RunningCluster) -> No
 def test_every_node_answers_on_the_node_port(cluster: RunningCluster) -> None:
     for node in cluster.get("nodes")["items"]:
         address = node["status"]["addresses"][0]["address"]
-        found = subprocess.run(
-            ["curl", "-s", "--max-time", "3", f"http://{address}:30088/"],
-            capture_output=True,
-            text=True,
-            check=False,
-        ).stdout.strip()
+        found = answer(f"http://{address}:30088/")
         assert found.startswith("web-"), address
+
+
+def test_a_load_balancer_has_the_addresses_of_the_nodes_until_it_is_none(cluster: RunningCluster) -> None:
+    cluster.kubectl("create", "service", "loadbalancer", "out", "--tcp=8088:8080")
+    cluster.kubectl("patch", "service", "out", "-p", '{"spec": {"selector": {"app": "web"}}}')
+
+    def ingress() -> list[str]:
+        status = cluster.get("service", "out")["status"]["loadBalancer"]
+        return [i["ip"] for i in status.get("ingress", [])]
+
+    addresses = [n["status"]["addresses"][0]["address"] for n in cluster.get("nodes")["items"]]
+    until(lambda: ingress() == addresses, 10)
+    for address in addresses:
+        until(lambda url=f"http://{address}:8088/": answer(url).startswith("web-"), 5)  # type: ignore[misc]
+    cluster.kubectl("create", "service", "loadbalancer", "late", "--tcp=8088:8080")
+    until(lambda: "port 8088/TCP of the nodes is already used" in cluster.kubectl("get", "events"), 10)
+    cluster.kubectl("patch", "service", "out", "-p", '{"spec": {"type": "ClusterIP"}}')
+    until(lambda: ingress() == [], 10)
+    cluster.kubectl("delete", "service", "out", "late")
+
+
+def answer(url: str) -> str:
+    command = ["curl", "-s", "--max-time", "3", url]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def test_a_network_policy_holds_between_nodes(cluster: RunningCluster) -> None:

@@ -36,6 +36,7 @@ from timonel.controllers.replicaset import REPLICASET, REPLICATIONCONTROLLER
 from timonel.controllers.resourceclaim import RESOURCECLAIM
 from timonel.controllers.resourcequota import RESOURCEQUOTA
 from timonel.controllers.root_ca_publisher import root_ca_publisher
+from timonel.controllers.service import SERVICE
 from timonel.controllers.service_cidr import SERVICE_CIDR
 from timonel.controllers.serviceaccount import SERVICEACCOUNT
 from timonel.controllers.serviceaccount_token import serviceaccount_token
@@ -80,6 +81,7 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         *RESOURCECLAIM,
         RESOURCEQUOTA,
         root_ca_publisher(ca_pem),
+        *((SERVICE,) if _balances(config) else ()),
         SERVICE_CIDR,
         SERVICEACCOUNT,
         serviceaccount_token(ca_pem),
@@ -90,6 +92,11 @@ def all_of(config: ClusterConfig, ca_pem: str) -> Sequence[AnyType]:
         TTL_AFTER_FINISHED,
         VOLUMEATTRIBUTESCLASS_PROTECTION,
     )
+
+
+def _balances(config: ClusterConfig) -> bool:
+    """Only nodes that route can be load balancers; elsewhere that is a cloud provider's."""
+    return config.runtime == "containerd" and "node" in config.components
 
 
 def _ranges_of_own_nodes(config: ClusterConfig) -> list[str]:
