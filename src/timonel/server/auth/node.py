@@ -120,6 +120,8 @@ class NodeAuthorizer:
         return False
 
     def _token(self, node: str, a: Attributes) -> Decision:
+        if a.verb == "get" and not a.subresource:  # whose annotations credential providers are told
+            return self._related(node, a)
         if a.verb != "create" or not a.name:
             return _no("can only create tokens for individual service accounts")
         if a.subresource != "token":
