@@ -81,3 +81,14 @@ def test_files_that_are_no_configuration(tmp_path: Path, text: str) -> None:
         kubeletargs.parse([f"config={tmp_path}/bad.yaml"])
     with pytest.raises(ConfigError, match="cannot be used"):
         kubeletargs.parse([f"config={tmp_path}/missing.yaml"])
+
+
+def test_a_configuration_of_credential_providers_is_looked_at_before_nodes_start(tmp_path: Path) -> None:
+    pairs = [
+        f"image-credential-provider-config={tmp_path}/missing.yaml",
+        f"image-credential-provider-bin-dir={tmp_path}",
+    ]
+    with pytest.raises(
+        ConfigError, match=r"the configuration of credential providers .*missing\.yaml cannot be used"
+    ):
+        kubeletargs.parse(pairs)

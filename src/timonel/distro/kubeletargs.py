@@ -10,7 +10,7 @@ from pathlib import Path
 
 from timonel.distro.config import ConfigError
 from timonel.distro.flagwords import hint
-from timonel.node import flags, kubeletconfig
+from timonel.node import credentialproviders, flags, kubeletconfig
 
 CONFIG = "config"
 
@@ -33,7 +33,9 @@ def parse(pairs: Iterable[str]) -> dict[str, str]:
     for file in files:
         found = {**_read(Path(file)), **found}
     try:
-        flags.changes(found)
+        images = flags.changes(found).get("images")
+        if images is not None and images.providers is not None and images.programs is not None:
+            credentialproviders.read(images.providers, images.programs)
     except ValueError as e:
         raise ConfigError(f"the kubelet's flags cannot be used: {e}") from e
     return found
