@@ -80,6 +80,9 @@ class Kernel:
         self.looked += 1
         return 0
 
+    def watch(self, table: str, gone: Callable[[], None]) -> None:
+        self.remove = gone
+
     def close(self) -> None:
         self.closed = True
 
@@ -169,3 +172,17 @@ async def test_a_zone_that_the_node_gets_later_chooses_other_endpoints() -> None
 
     assert kernel.leads_to("10.0.0.1")
     assert not kernel.leads_to("10.0.0.2")
+
+
+async def test_a_table_that_somebody_removed_is_made_anew() -> None:
+    factory, kernel = FakeFactory(), Kernel()
+    factory.services.put(service())
+
+    async with running(proxy(factory, kernel)):
+        before = dict(kernel.held)
+        kernel.held.clear()
+        kernel.remove()
+        await asyncio.sleep(1)
+
+    assert kernel.held == before
+    assert len([text for text in kernel.texts if text.startswith("table ip")]) == 2

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +21,7 @@ from pathlib import Path
 from timonel.netfilter.elements import Changes
 from timonel.netfilter.kernel import NftError
 from timonel.netfilter.messages import send, transaction
+from timonel.netfilter.watch import TableWatch, listen
 
 PODS = {"a": "10.244.0.2", "b": "10.244.0.3", "c": "10.244.0.4"}
 NODE, CLIENT = "192.168.77.1", "192.168.77.2"
@@ -176,6 +178,12 @@ class NodeKernel:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._watches: list[TableWatch] = []
+
+    def watch(self, table: str, gone: Callable[[], None]) -> None:
+        channel = self._world.inside("node", listen)
+        assert isinstance(channel, socket.socket)
+        self._watches.append(TableWatch(channel, table, gone))
 
     async def rules(self, text: str) -> None:
         self._world.run("node", ["nft", "-f", "-"], text)
@@ -190,7 +198,8 @@ class NodeKernel:
         return int(str(self._world.inside("node", work)))
 
     def close(self) -> None:
-        """Nothing is held."""
+        for watch in self._watches:
+            watch.close()
 
 
 @contextmanager

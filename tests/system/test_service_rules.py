@@ -230,19 +230,28 @@ async def test_affinity_can_be_switched_on_and_off(net: World) -> None:
             assert (len(who(net.ask("client", NODE, 30080, times=24))) == 1) == alone
 
 
-async def test_other_tables_stay_and_ours_come_back_after_a_refusal(net: World) -> None:
+async def test_other_tables_stay_and_ours_come_back_when_somebody_removes_them(net: World) -> None:
     it = Routed(net)
     net.run("node", ["nft", "-f", "-"], "table ip foreign {}\n")
     async with running(it.proxy):
         await it.see(service(), slice_of(A))
         net.run("node", ["nft", "delete", "table", "ip", "timonel"])
+        await asyncio.sleep(0.3)
+        assert who(net.ask("c", VIP, 80)) == {"a"}
+    assert "foreign" in net.run("node", ["nft", "list", "tables"])
+    net.run("node", ["nft", "delete", "table", "ip", "foreign"])
+
+
+async def test_after_a_refusal_everything_is_made_anew(net: World) -> None:
+    it = Routed(net)
+    async with running(it.proxy):
+        await it.see(service(), slice_of(A))
+        net.run("node", ["nft", "flush", "map", "ip", "timonel", "endpoints"])  # which nobody tells of
         await it.see(slice_of(B))
         assert not it.proxy.healthy
         await asyncio.sleep(RETRY_INTERVAL + 1)
         assert it.proxy.healthy
         assert who(net.ask("c", VIP, 80)) == {"b"}
-    assert "foreign" in net.run("node", ["nft", "list", "tables"])
-    net.run("node", ["nft", "delete", "table", "ip", "foreign"])
 
 
 async def test_health_check_node_ports_answer_as_upstreams(net: World) -> None:

@@ -12,6 +12,7 @@ from typing import TypeVar
 from timonel.aio.threads import Threads
 from timonel.netfilter import messages
 from timonel.netfilter.elements import Changes
+from timonel.netfilter.watch import TableWatch, listen
 
 R = TypeVar("R")
 
@@ -26,8 +27,15 @@ class Kernel:
     def __init__(self, *, binary: str = "nft") -> None:
         self._binary = binary
         self._threads = Threads("nftables")
+        self._watches: list[TableWatch] = []
+
+    def watch(self, table: str, gone: Callable[[], None]) -> None:
+        """From now on, `gone` is called when somebody removes a table of this name."""
+        self._watches.append(TableWatch(listen(), table, gone))
 
     def close(self) -> None:
+        for watch in self._watches:
+            watch.close()
         self._threads.close()
 
     async def rules(self, text: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from timonel.aio.clock import Clock
@@ -31,6 +31,8 @@ class Tables(Protocol):
     async def rules(self, text: str) -> None: ...
 
     async def elements(self, table: str, changes: Changes) -> None: ...
+
+    def watch(self, table: str, gone: Callable[[], None]) -> None: ...
 
     def close(self) -> None: ...
 
@@ -63,6 +65,7 @@ class PolicyAgent:
         self._namespaces: dict[str, dict[str, str]] = {}  # labels
         self._touched: set[Key] = set()  # pods that may be of other groups now
         self._start_over()
+        self._lost = False  # the table is gone, and not by us
         self.healthy = False
 
     def _start_over(self) -> None:
@@ -86,8 +89,12 @@ class PolicyAgent:
 
     async def _keep(self, ready: asyncio.Event) -> None:
         fresh = True
+        self._kernel.watch(self._table, self._removed)
         while True:
             self._changed.clear()
+            if self._lost:
+                logger.warning("Somebody removed table %s, making it anew", self._table)
+                fresh, self._lost = True, False
             try:
                 if fresh:
                     await self._kernel.rules(rules.base(self._table))
@@ -103,6 +110,10 @@ class PolicyAgent:
                 await self._clock.sleep(RETRY_INTERVAL)
                 continue
             await self._changed.wait()
+
+    def _removed(self) -> None:
+        self._lost = True
+        self._changed.set()
 
     async def _sync(self) -> None:
         gone_chains: set[str] = set()

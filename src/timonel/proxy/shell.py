@@ -44,6 +44,8 @@ class Rules(Protocol):
 
     async def blocking(self, work: Callable[[], int]) -> int: ...
 
+    def watch(self, table: str, gone: Callable[[], None]) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -73,6 +75,7 @@ class Proxy:
         self._health: dict[Key, HealthPort] = {}
         self._elements = Elements()
         self._moved: dict[str, ServicePort] = {}  # UDP ports with other targets than before
+        self._lost = False  # the table is gone, and not by us
         self.healthy = False  # whether the kernel has what it should have
 
     async def run(self, ready: asyncio.Event) -> None:
@@ -90,8 +93,12 @@ class Proxy:
 
     async def _keep(self, ready: asyncio.Event, servers: HealthServers) -> None:
         fresh = True
+        self._kernel.watch(self._network.table, self._removed)
         while True:
             self._changed.clear()
+            if self._lost:
+                logger.warning("Somebody removed table %s, making it anew", self._network.table)
+                fresh, self._lost = True, False
             try:
                 if fresh:
                     await self._start_over()
@@ -108,6 +115,10 @@ class Proxy:
             await servers.update({port.port: port for port in self._health.values()})
             await self._forget_flows()
             await self._changed.wait()
+
+    def _removed(self) -> None:
+        self._lost = True
+        self._changed.set()
 
     async def _start_over(self) -> None:
         await self._kernel.rules(ruleset.base(self._network))
