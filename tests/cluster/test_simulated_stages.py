@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -224,3 +225,116 @@ async def test_the_event_of_a_stage_is_recorded_once_it_was_carried_out() -> Non
 
         (event,) = await events_of(world, "Born")
         assert event.get("count", 1) == 1
+
+
+# ---- kwok's general Stages
+
+
+GENERAL = read((Path(__file__).parent / "general.yaml").read_text())
+
+
+async def moments(world: World, name: str, seconds: float) -> dict[str, float]:
+    """When its life first looked like this, after now: what `life_of` says, with its first container's restarts."""
+    start, found = world.clock.now(), dict[str, float]()
+    while world.clock.now() < start + seconds and await world.find("pods", name):
+        status = await world.status("pods", name)
+        restarts = (status.get("containerStatuses") or [{}])[0].get("restartCount", 0)
+        found.setdefault(" ".join((*await life_of(world, name), str(restarts))), world.clock.now() - start)
+        await world.pass_by(0.25)
+    return found
+
+
+async def general_pod(world: World, annotations: dict[str, str], **spec: Any) -> None:
+    meta = {"name": "web", "annotations": annotations}
+    body = {**template(**spec)["spec"], "nodeName": "test-1"}
+    body["containers"][0]["resources"] = {"requests": {"cpu": "100m"}}
+    await world.create("pods", {"metadata": meta, "spec": body})
+
+
+async def test_kwok_s_general_stages_take_a_pod_from_its_creation_to_its_end() -> None:
+    """Each comes after a second at the least, and five at the most (and what it takes to see it)."""
+    async with simulated(1, stages=GENERAL) as (world, _, _):
+        inits = [
+            {"name": "first", "image": "i:1"},
+            {"name": "side", "image": "s:1", "restartPolicy": "Always"},
+        ]
+        await general_pod(world, {}, initContainers=inits)
+        seen = await moments(world, "web", 30)
+
+        assert list(seen) == [
+            "Pending   0",
+            "Pending waiting waiting 0",
+            "Pending running waiting 0",
+            "Pending terminated waiting 0",
+            "Running terminated running 0",
+        ]
+        times = list(seen.values())
+        assert all(1 <= later - earlier <= 5.5 for earlier, later in itertools.pairwise(times))
+        status = await world.status("pods", "web")
+        assert [each["state"].keys() for each in status["initContainerStatuses"]] == [
+            {"terminated"},
+            {"running"},
+        ]
+        assert {c["type"] for c in status["conditions"] if c["status"] == "True"} == {
+            "Initialized", "Ready", "ContainersReady", "PodScheduled",
+        }  # fmt: skip
+        assert not await events_of(world, "StageFailed")
+
+        await world.delete("pods", "web")  # with a grace period of 30 seconds: somewhen in it
+        await world.pass_by(31)
+        assert await world.find("pods", "web") is None
+        assert [e["message"] for e in await events_of(world, "Killing")] == ["it ends: web"]
+
+
+async def test_annotations_say_when_kwok_s_general_stages_come() -> None:
+    stage = "{}.stage.kwok.x-k8s.io/{}".format
+    annotations = {
+        stage("pod-create", "delay"): "20s",
+        stage("pod-create", "jitter-delay"): "20s",
+        stage("pod-ready", "delay"): "40s",
+        stage("pod-ready", "jitter-delay"): "40s",
+    }
+    async with simulated(1, stages=GENERAL) as (world, _, _):
+        await general_pod(world, annotations)
+        seen = await moments(world, "web", 70)
+
+    assert list(seen) == ["Pending   0", "Pending  waiting 0", "Running  running 0"]
+    assert 20 <= seen["Pending  waiting 0"] <= 20.5
+    assert 60 <= seen["Running  running 0"] <= 60.75
+
+
+async def test_a_container_fails_and_is_started_again_as_annotations_and_weights_say() -> None:
+    stage = "pod-container-failed.stage.kwok.x-k8s.io/{}".format
+    annotations = {
+        stage("name"): "web",
+        stage("exit-code"): "3",
+        stage("reason"): "Broken",
+        stage("weight"): "1",
+    }
+    async with simulated(1, stages=GENERAL) as (world, _, _):
+        await general_pod(world, annotations)
+        seen = await moments(world, "web", 90)
+
+        assert {"Running  running 0", "Running  terminated 0", "Running  running 1"} <= seen.keys()
+        assert await events_of(world, "BackOff")
+        assert not await events_of(world, "StageFailed")
+
+
+async def test_a_job_s_pods_complete_with_their_sidecars_and_stay_so() -> None:
+    async with simulated(1, stages=GENERAL) as (world, _, _):
+        side = {"name": "side", "image": "s:1", "restartPolicy": "Always"}
+        pod = template(restartPolicy="Never", initContainers=[side])
+        pod["metadata"]["finalizers"] = ["kwok.x-k8s.io/fake"]
+        await world.create("jobs.batch", {"metadata": {"name": "short"}, "spec": {"template": pod}})
+        await world.pass_by(30)
+
+        assert (await world.status("jobs.batch", "short"))["succeeded"] == 1
+        (found,) = await world.all("pods")
+        statuses = [*found["status"]["initContainerStatuses"], *found["status"]["containerStatuses"]]
+        assert [s["state"]["terminated"]["reason"] for s in statuses] == ["Completed", "Completed"]
+        await world.pass_by(60)
+        assert list((await phases(world)).values()) == ["Succeeded"]
+        await world.delete("pods", found["metadata"]["name"])
+        await world.pass_by(40)
+        assert not await world.all("pods")
+        assert "its finalizer goes" in {e["message"] for e in await events_of(world, "Killing")}
