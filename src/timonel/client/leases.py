@@ -149,9 +149,7 @@ class LeaderElection:
         try:
             lease = await self._transport.get(LEASES, self._lease)
         except NotFound:
-            self._held(
-                await self._transport.create(LEASES, self._new(now), namespace=self._lease.namespace)
-            )
+            self._held(await self._transport.create(LEASES, self._new(now), namespace=self._lease.namespace))
             return True
         spec: dict[str, Any] = lease.get("spec") or {}
         holder = spec.get("holderIdentity") or ""
@@ -169,7 +167,11 @@ class LeaderElection:
         return True
 
     def _held(self, lease: Object) -> None:
-        self._lease_object = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": lease["metadata"]}
+        self._lease_object = {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": lease["metadata"],
+        }
 
     def _has_lapsed(self, lease: Object) -> bool:
         self._note(lease)

@@ -109,7 +109,10 @@ def first_nodes(config: ClusterConfig) -> list[Object]:
 def simulated_nodes(cluster: Cluster, numbers: Sequence[int]) -> list[Service]:
     """Nodes with an agent each, and what they share."""
     names = [node_name(cluster.config, number) for number in numbers]
-    return [SimulatedStorage(cluster, frozenset(names)), *(simulated_node(cluster, number) for number in numbers)]
+    return [
+        SimulatedStorage(cluster, frozenset(names)),
+        *(simulated_node(cluster, number) for number in numbers),
+    ]
 
 
 def simulated_node(cluster: Cluster, number: int) -> NodeAgent:
