@@ -33,33 +33,30 @@ class Claims:
 
     def __init__(self) -> None:
         self._of: dict[str, Mapping[Spot, Value]] = {}
-        self._claims: dict[Spot, dict[str, Value]] = {}
+        self._claims: dict[Spot, tuple[str, ...]] = {}  # who claims it
         self._before: dict[Spot, Value | None] = {}  # of the elements touched since the last `take`
 
     def drop(self, owner: str) -> None:
         self.put(owner, {})
 
     def put(self, owner: str, new: Mapping[Spot, Value]) -> None:
-        old = self._of.pop(owner, {})
+        old = self._of.get(owner, {})
+        for spot in {**old, **new}:
+            if old.get(spot) != new.get(spot) and spot not in self._before:
+                self._before[spot] = self._value(spot)
         for spot in old.keys() - new.keys():
-            self._touch(spot)
-            del self._claims[spot][owner]
-            if not self._claims[spot]:
-                del self._claims[spot]
-        for spot, value in new.items():
-            if old.get(spot) != value:
-                self._touch(spot)
-                self._claims.setdefault(spot, {})[owner] = value
+            rest = tuple(o for o in self._claims.pop(spot) if o != owner)
+            if rest:
+                self._claims[spot] = rest
+        for spot in new.keys() - old.keys():
+            self._claims[spot] = (*self._claims.get(spot, ()), owner)
+        self._of.pop(owner, None)
         if new:
             self._of[owner] = new
 
-    def _touch(self, spot: Spot) -> None:
-        if spot not in self._before:
-            self._before[spot] = self._value(spot)
-
     def _value(self, spot: Spot) -> Value | None:
         claims = self._claims.get(spot)
-        return claims[min(claims)] if claims else None
+        return self._of[min(claims)][spot] if claims else None
 
     def take(self) -> Changes:
         delete: list[Spot] = []
