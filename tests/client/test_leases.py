@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
 from timonel.aio.clock import SystemClock
 from timonel.client.fake import MemoryTransport
-from timonel.client.leases import LeaderElection, Lost
-from timonel.client.transport import Resource, Unreachable
+from timonel.client.leases import LEASES, LeaderElection, Lost
+from timonel.client.transport import Resource, Unreachable, WatchEvent
+from timonel.machinery.errors import Expired
 from timonel.objects.meta import Key
 
 LEASE = Key("kube-system", "scheduler")
@@ -82,12 +85,27 @@ async def test_who_waits_takes_over_as_soon_as_the_lease_has_lapsed_and_asks_not
     assert 12.0 <= times[0] - killed <= 15.5
 
 
-async def test_a_lease_that_is_given_back_is_taken_at_once() -> None:
-    cluster, clock = MemoryTransport(SystemClock()), SystemClock()
+class Younger(MemoryTransport):
+    """A server that has begun lately: it cannot tell what came after a version that is older than itself."""
+
+    begun = 0
+
+    async def watch(
+        self, *arguments: Any, resource_version: str = "", **options: Any
+    ) -> AsyncIterator[WatchEvent]:
+        if int(resource_version or 0) < self.begun:
+            raise Expired("too old resource version")
+        async for event in super().watch(*arguments, resource_version=resource_version, **options):
+            yield event
+
+
+@pytest.mark.parametrize("begun_later", [False, True])
+async def test_a_lease_that_is_given_back_is_taken_at_once(begun_later: bool) -> None:
+    cluster, clock = Younger(SystemClock()), SystemClock()
     times: list[float] = []
 
     async def brief() -> None:
-        await asyncio.sleep(30)
+        await asyncio.sleep(1.5)
         times.append(clock.monotonic())
 
     async def note() -> None:
@@ -96,6 +114,12 @@ async def test_a_lease_that_is_given_back_is_taken_at_once() -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(candidate(cluster, "a").lead(brief))
         await asyncio.sleep(1)
+        if begun_later:
+            other = {"metadata": {"name": "other", "namespace": "kube-system"}}
+            made = await cluster.create(
+                LEASES, {**other, "apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+            )
+            cluster.begun = int(made["metadata"]["resourceVersion"])
         group.create_task(candidate(cluster, "b").lead(note))
 
     assert times[1] - times[0] < 0.5

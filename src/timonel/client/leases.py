@@ -108,23 +108,31 @@ class LeaderElection:
         """Notes every renewal; sets `free` when nobody holds the Lease. Polls while it cannot be watched."""
         while True:
             try:
-                events = self._transport.watch(
-                    LEASES,
-                    self._lease.namespace,
-                    field_selector=f"metadata.name={self._lease.name}",
-                    resource_version=self._seen[0],
-                )
-                async for event in events:
-                    held = (event.object.get("spec") or {}).get("holderIdentity")
-                    if event.type == "DELETED" or (event.type != "BOOKMARK" and not held):
-                        free.set()
-                    elif event.type != "BOOKMARK":
-                        self._note(event.object)
+                await self._follow_once(free)
             except (StatusError, Unreachable) as exc:
                 logger.info("Could not watch a lease: %s", exc)
             await self._clock.sleep(self._retry())
             if await self._try():
                 free.set()
+
+    async def _follow_once(self, free: asyncio.Event) -> None:
+        """By a list first: the version of the Lease itself may lie before what a server that has just begun knows."""
+        chosen = f"metadata.name={self._lease.name}"
+        listed = await self._transport.list(LEASES, self._lease.namespace, field_selector=chosen)
+        if not any(map(_holder, listed.items)):
+            free.set()
+        for lease in listed.items:
+            self._note(lease)
+        events = self._transport.watch(
+            LEASES, self._lease.namespace, field_selector=chosen, resource_version=listed.resource_version
+        )
+        async for event in events:
+            if event.type == "BOOKMARK":
+                continue
+            if event.type == "DELETED" or not _holder(event.object):
+                free.set()
+            else:
+                self._note(event.object)
 
     async def _renew(self) -> None:
         renewed = self._clock.monotonic()
@@ -207,3 +215,7 @@ class LeaderElection:
                 "leaseTransitions": 0,
             },
         }
+
+
+def _holder(lease: Object) -> str:
+    return (lease.get("spec") or {}).get("holderIdentity") or ""
