@@ -234,7 +234,8 @@ async def test_who_is_settled_is_so_until_the_account_goes() -> None:
     )
     await authenticator.authenticate(shown)
     again = authenticator.settled(shown)
-    assert again is not None and again() is not None
+    assert again is not None
+    assert again() is not None
 
     world.reader.remove("serviceaccounts", "shop", "sa")
 
@@ -247,7 +248,8 @@ async def test_who_is_settled_is_so_until_the_file_of_tokens_changes() -> None:
     authenticator, shown = authenticator_of(world), Credentials("Bearer secret")
     await authenticator.authenticate(shown)
     again = authenticator.settled(shown)
-    assert again is not None and again() is not None
+    assert again is not None
+    assert again() is not None
 
     world.tokens.replace_static({})
 
