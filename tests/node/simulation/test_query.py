@@ -38,6 +38,8 @@ POD = {
         (".spec.replicas >= 3", [True]),
         (".status.phase > 3", [False]),
         (".metadata.ownerReferences | length", [2]),
+        (".spec.replicas | length", [3]),
+        (".nothing | length", [0]),
         (".metadata.x?.y", []),
     ],
 )

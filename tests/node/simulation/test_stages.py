@@ -159,7 +159,15 @@ def test_steps_come_in_their_order() -> None:
 
 @pytest.mark.parametrize(
     ("text", "expected"),
-    [("1.5s", 1.5), ("1h2m", 3720), ("2023-11-14T22:13:30Z", 10), ("soon", None), ("", None), ("5", None)],
+    [
+        ("9" * 400 + "h", 1e10),
+        ("1.5s", 1.5),
+        ("1h2m", 3720),
+        ("2023-11-14T22:13:30Z", 10),
+        ("soon", None),
+        ("", None),
+        ("5", None),
+    ],
 )
 def test_durations_are_gos_or_moments(text: str, expected: float | None) -> None:
     assert duration(text, NOW) == expected
@@ -213,6 +221,8 @@ def test_durations_are_gos_or_moments(text: str, expected: float | None) -> None
             stage(selector={"matchExpressions": [{"key": ".a", "operator": "In", "values": "abc"}]}),
             "values must",
         ),
+        (stage(weight=float("nan")), "weight must be finite"),
+        (stage(delay={"durationMilliseconds": float("inf")}), "must be finite"),
         (stage(selector={"matchLabels": ["a"]}), "matchLabels must"),
         (stage(selector={"matchAnnotations": {"a": 1}}), "matchAnnotations must"),
     ],
@@ -235,3 +245,22 @@ def test_other_kinds_and_lists_are_no_trouble() -> None:
 
     assert found.lives("Pod")
     assert not found.lives("Node")
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-inf", "1e400", "1e308", "-5", "many", "", "9" * 400])
+def test_no_object_can_spoil_the_choice_with_its_weight_or_delay(text: str) -> None:
+    by_key = {
+        "weightFrom": {"expressionFrom": ".status.weight"},
+        "delay": {
+            "durationFrom": {"expressionFrom": ".status.weight"},
+            "jitterDurationFrom": {"jq": {"expression": ".status.n | length"}},
+        },
+    }
+    obj = pod(weight=text, n=5)
+    three = (stage("a", weight=1, **by_key), stage("b", weight=1, **by_key), stage("c", weight=1))
+    found = stages(*three).matching("Pod", obj)
+
+    pick = chosen(found, obj, random.Random(1))
+
+    assert pick is not None
+    assert 0 <= pick.delay(obj, NOW, random.Random(1)) < float("inf")

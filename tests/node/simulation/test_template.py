@@ -61,7 +61,7 @@ def test_templates_give_what_go_gives(text: str, expected: str) -> None:
         "{{ if .a }}", "{{ end }}", "{{ .a", "{{ else }}", "{{ range }}{{ end }}", "{{ nothing 1 }}", "{{ $x }}",
         '{{ template "none" }}', "{{ template x }}", "{{ (1 }}", "{{ 1 2 }}", "{{ .a | 1 }}", "{{ len 5 }}",
         '{{ define "t" }}{{ template "t" }}{{ end }}{{ template "t" }}', "{{ % }}",
-        "{{ range .metadata.name }}{{ end }}",
+        "{{ range .metadata.name }}{{ end }}", "{{ range 2000000000 }}{{ end }}",
     ],
 )  # fmt: skip
 def test_what_is_no_template_is_said(text: str) -> None:

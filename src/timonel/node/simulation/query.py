@@ -106,7 +106,7 @@ class _Parser:
         if self._word("not"):
             return lambda obj: iter((not _truth(obj),))
         if self._word("length"):
-            return lambda obj: iter((len(obj) if obj is not None else 0,))
+            return _length
         if self._take("("):
             inner = self.pipeline()
             self._need(")")
@@ -169,6 +169,16 @@ def _field(name: str | int | float) -> Values:
             yield obj[name]
 
     return values
+
+
+def _length(obj: Any) -> Iterator[Any]:
+    """Of a number its size, as jq; of what has none, nothing."""
+    if isinstance(obj, bool):
+        return
+    if isinstance(obj, int | float):
+        yield abs(obj)
+    else:
+        yield len(obj) if obj is not None else 0
 
 
 def _each(obj: Any) -> Iterator[Any]:

@@ -9,6 +9,7 @@ Upstream: kwok's pkg/apis/v1alpha1/stage_types.go, pkg/utils/lifecycle.
 
 from __future__ import annotations
 
+import math
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,8 @@ GROUP = "kwok.x-k8s.io"
 KINDS = ("Node", "Pod")
 OPERATORS = ("In", "NotIn", "Exists", "DoesNotExist")
 PATCHES = ("strategic", "merge", "json")
+HEAVIEST = 1e15  # weight: their sum must stay finite
+LONGEST = 1e10  # seconds of a delay, some three hundred years
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PIECE = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s|m|h)")
 
@@ -174,7 +177,7 @@ def chosen(found: Sequence[Stage], obj: Object, chance: random.Random) -> Stage 
     """One of those that match, as their weights say; where none has a weight, each is as likely."""
     if not found:
         return None
-    weights = [max(stage.weight(obj, _number) or 0.0, 0.0) for stage in found]
+    weights = [min(max(stage.weight(obj, _number) or 0.0, 0.0), HEAVIEST) for stage in found]
     if not any(weights):
         return chance.choice(found)
     return chance.choices(found, weights)[0]
@@ -190,14 +193,16 @@ def duration(text: str, now: float) -> float | None:
     pieces = _PIECE.findall(text)
     if not pieces or "".join(n + u for n, u in pieces) != text:
         return None
-    return sum(float(number) * _UNITS[unit] for number, unit in pieces)
+    return min(sum(float(number) * _UNITS[unit] for number, unit in pieces), LONGEST)
 
 
 def _number(text: str) -> float | None:
+    """None for what is none, or is not finite."""
     try:
-        return float(text)
+        found = float(text)
     except ValueError:
         return None
+    return found if math.isfinite(found) else None
 
 
 def _text(value: Any) -> str:
@@ -255,7 +260,7 @@ def _parsed(name: str, spec: Mapping[str, Any]) -> Stage | None:
         labels=_texts(selector, "matchLabels"),
         annotations=_texts(selector, "matchAnnotations"),
         requirements=tuple(_requirement(each) for each in selector.get("matchExpressions") or ()),
-        weight=Number(float(spec.get("weight") or 0), _key(spec.get("weightFrom"))),
+        weight=Number(_weight(spec), _key(spec.get("weightFrom"))),
         duration=_delay(delay, "duration"),
         jitter=_delay(delay, "jitterDuration"),
         deeds=tuple(_deeds(spec)),
@@ -299,9 +304,18 @@ def _key(raw: Mapping[str, Any] | None) -> query.Values | None:
     return query.compiled(str(text)) if text else None
 
 
+def _weight(spec: Mapping[str, Any]) -> float:
+    found = float(spec.get("weight") or 0)
+    if not math.isfinite(found):
+        raise WrongStage("weight must be finite")
+    return found
+
+
 def _delay(raw: Mapping[str, Any], name: str) -> Number:
     fixed = raw.get(f"{name}Milliseconds")
-    return Number(None if fixed is None else float(fixed) / 1000, _key(raw.get(f"{name}From")))
+    if fixed is not None and not math.isfinite(float(fixed)):
+        raise WrongStage(f"{name}Milliseconds must be finite")
+    return Number(None if fixed is None else min(float(fixed) / 1000, LONGEST), _key(raw.get(f"{name}From")))
 
 
 def _deeds(spec: Mapping[str, Any]) -> Iterator[Deed]:

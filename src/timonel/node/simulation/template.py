@@ -24,6 +24,7 @@ _TOKEN = re.compile(
 )
 _ESCAPES = {"n": "\n", "t": "\t", '"': '"', "\\": "\\"}
 MOST_OUTPUT = 1 << 20  # characters that one rendering may give
+MOST_TURNS = 100_000  # of a range over a number
 
 
 class TemplateError(Exception):
@@ -337,6 +338,8 @@ def _pairs(value: Any) -> list[tuple[Any, Any]]:
     if isinstance(value, list | tuple):
         return list(enumerate(value))
     if isinstance(value, int) and not isinstance(value, bool):
+        if value > MOST_TURNS:
+            raise TemplateError(f"range over {value} is too long")
         return [(i, i) for i in range(value)]
     if value is None or value == "":
         return []
