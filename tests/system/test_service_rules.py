@@ -201,6 +201,34 @@ async def test_a_udp_client_follows_when_its_endpoint_goes(net: World) -> None:
         assert who(net.ask("c", VIP, 53, kind="udp", source_port=4444)) == {"b"}
 
 
+async def test_a_flow_outlives_the_proxy_and_its_restart(net: World) -> None:
+    first = Routed(net)
+    async with running(first.proxy):
+        await first.see(service(), slice_of(A, B, C))
+        before = net.ask("client", NODE, 30053, kind="udp", source_port=4646)
+    assert net.ask("client", NODE, 30053, kind="udp", source_port=4646) == before
+    second = Routed(net)
+    await second.see(service(), slice_of(A, B, C))
+    async with running(second.proxy):
+        assert net.ask("client", NODE, 30053, kind="udp", source_port=4646, times=20) == before * 20
+
+
+async def test_a_burst_of_changes_ends_in_the_right_rules(net: World) -> None:
+    it = Routed(net)
+    async with running(it.proxy):
+        await it.see(service())
+        for n in range(10_000):
+            it.factory.slices.put(slice_of(*[f"10.245.{n >> 8}.{n & 255}", A][: 1 + n % 2]))
+            if n % 500 == 0:
+                await asyncio.sleep(0)
+        await it.see(slice_of(C))
+        await asyncio.sleep(0.5)
+        assert it.proxy.healthy
+        assert who(net.ask("a", VIP, 80, times=8)) == {"c"}
+        listed = net.run("node", ["nft", "list", "map", "ip", "timonel", "endpoints"])
+        assert "10.245" not in listed
+
+
 async def test_the_other_family_is_routed_as_well(net: World) -> None:
     it = Routed(net)
     async with running(it.proxy):
