@@ -26,3 +26,17 @@ async def test_a_node_that_was_deleted_while_it_lives_is_back_before_its_pods_ar
         await world.until(is_back, within=5)
         await world.pass_by(60)
         assert {pod["metadata"]["uid"] for pod in await world.ready_pods()} == before
+
+
+async def test_an_idle_node_renews_its_lease_and_nothing_else() -> None:
+    async with cluster(nodes=2) as world:
+        await world.pass_by(60)
+        before = {
+            n["metadata"]["name"]: n["metadata"]["resourceVersion"] for n in await world.all("nodes", "")
+        }
+        await world.pass_by(120)
+        after = {
+            n["metadata"]["name"]: n["metadata"]["resourceVersion"] for n in await world.all("nodes", "")
+        }
+
+    assert after == before

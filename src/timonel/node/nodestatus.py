@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Any
 
+from timonel.machinery.quantity import Quantity
 from timonel.node.cri.runtime import Condition, Image
 from timonel.objects.meta import Object, format_time
 from timonel.records import dataclass
@@ -263,18 +264,11 @@ def is_worth_sending(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 
 
 def _essence(status_: Mapping[str, Any]) -> dict[str, Any]:
-    essence: dict[str, Any] = {
-        k: status_.get(k)
-        for k in (
-            "addresses",
-            "allocatable",
-            "capacity",
-            "daemonEndpoints",
-            "images",
-            "nodeInfo",
-            "runtimeHandlers",
-        )
-    }
+    """An API server leaves out what is empty, and may write an amount in another way (32Gi for 33554432Ki)."""
+    names = ("addresses", "daemonEndpoints", "images", "nodeInfo", "runtimeHandlers")
+    essence: dict[str, Any] = {name: status_.get(name) or None for name in names}
+    for sizes in ("allocatable", "capacity"):
+        essence[sizes] = {n: Quantity.parse(text) for n, text in (status_.get(sizes) or {}).items()}
     essence["conditions"] = {
         c["type"]: (c["status"], c.get("reason"), c.get("message")) for c in status_.get("conditions") or ()
     }
