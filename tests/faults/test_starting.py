@@ -15,7 +15,7 @@ import pytest
 
 from timonel.aio.clock import SystemClock
 from timonel.distro import launch, pki, processes, server
-from timonel.distro.cluster import Cluster, Secrets, why_not_ready
+from timonel.distro.cluster import ADMIN, Cluster, Secrets, why_not_ready
 from timonel.distro.config import ClusterConfig, NetworkConfig, load, paths_of
 from timonel.distro.nodes import BoxedNode
 from timonel.objects.meta import format_time
@@ -138,6 +138,57 @@ async def test_a_node_that_never_comes_keeps_nobody_waiting_for_ever() -> None:
     ]
 
 
+async def made(cluster: Cluster, nodes: list[dict[str, Any]]) -> None:
+    transport, resource = cluster.transport_for(ADMIN), cluster.index.resource("nodes")
+    for node in nodes:
+        await transport.create(resource, {"apiVersion": "v1", "kind": "Node", **node})
+
+
+async def told_of(
+    config: ClusterConfig, nodes: list[dict[str, Any]], alive: set[str]
+) -> tuple[float, list[str]]:
+    """What is said of nodes that there are when the cluster starts, and after how long."""
+    cluster = Cluster(
+        config, secrets=Secrets(), store=MemoryStore(), clock=SystemClock(), hosts=["127.0.0.1"]
+    )
+    reports: list[dict[str, Any]] = []
+    async with cluster.running():
+        await made(cluster, nodes)
+        begun = cluster.clock.monotonic()
+        await server.tell_of_nodes(cluster, (), reports.append, started=cluster.clock.now(), alive=alive)
+        return cluster.clock.monotonic() - begun, [r["text"] for r in reports]
+
+
+async def test_nodes_that_live_in_this_process_need_not_say_again_that_they_are_ready() -> None:
+    config = ClusterConfig(name="late", components=("api",), runtime="simulated", nodes=6)
+    names = [f"late-{number}" for number in range(1, 7)]
+
+    took, texts = await told_of(config, [node_that_says("True", NOW, name) for name in names], set(names))
+
+    assert took < 1
+    assert texts == ["6 nodes (simulated)"]
+
+
+async def test_nobody_waits_for_a_node_that_is_switched_off() -> None:
+    config = ClusterConfig(name="late", components=("api",))
+    node = node_that_says("Unknown", NOW)
+    node["metadata"]["annotations"] = {"timonel.dev/simulated": "stopped"}
+
+    took, texts = await told_of(config, [node], set())
+
+    assert took < 1
+    assert texts == ["node late-1 is not ready: it is switched off (timonel.dev/simulated: stopped)"]
+
+
+async def test_of_many_nodes_that_are_not_ready_a_few_are_named() -> None:
+    config = ClusterConfig(name="late", components=("api",), nodes=30)
+
+    _, texts = await told_of(config, [], set())
+
+    assert len(texts) == server.MOST_NAMED + 1
+    assert texts[-1] == "25 more nodes are not ready: see kubectl get nodes"
+
+
 async def test_a_box_that_cannot_be_made_is_told_of_and_tried_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,9 +214,9 @@ async def test_a_box_that_cannot_be_made_is_told_of_and_tried_again(
 NOW = 1_700_000_000.0
 
 
-def node_that_says(status: str, at: float) -> dict[str, Any]:
+def node_that_says(status: str, at: float, name: str = "late-1") -> dict[str, Any]:
     ready = {"type": "Ready", "status": status, "message": "no disk", "lastHeartbeatTime": format_time(at)}
-    return {"metadata": {"name": "late-1"}, "status": {"conditions": [ready]}}
+    return {"metadata": {"name": name}, "status": {"conditions": [ready]}}
 
 
 @pytest.mark.parametrize(

@@ -62,6 +62,7 @@ ADMIN = User(
 )
 SCHEDULER = User("system:kube-scheduler", ("system:authenticated",))
 MANAGER = User("system:kube-controller-manager", ("system:authenticated",))
+SWITCHED_OFF = "it is switched off (timonel.dev/simulated: stopped)"
 CONTROLLERS_OFFICE = (Key("kube-system", "kube-controller-manager"), Terms())
 SERVICE_ACCOUNTS = ("system:serviceaccounts", "system:serviceaccounts:kube-system", "system:authenticated")
 
@@ -300,8 +301,12 @@ def _keys(pem: bytes) -> jwt.Keys:
 
 def why_not_ready(node: Object | None, since: float) -> str:
     """What is wrong with a node that should have said since then that it is ready; empty where nothing is."""
+    from timonel.node.simulation import machines  # here: a control plane alone does without
+
     if node is None:
         return "it has not registered with the API server yet"
+    if machines.is_stopped(node):
+        return SWITCHED_OFF
     conditions = node.get("status", {}).get("conditions") or ()
     ready = next((c for c in conditions if c["type"] == "Ready"), None)
     if ready is None:

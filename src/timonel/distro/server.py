@@ -12,7 +12,7 @@ import functools
 import json
 import os
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from timonel.aio.clock import Clock, SystemClock, VirtualClock, outside, wait_un
 from timonel.aio.lifecycle import running, running_together
 from timonel.distro import addons, box, collector, encryption, kubeconfigs, pki
 from timonel.distro.clockfile import ClockFile
-from timonel.distro.cluster import ADMIN, Cluster, Secrets, follow_nodes, for_ever
+from timonel.distro.cluster import ADMIN, SWITCHED_OFF, Cluster, Secrets, follow_nodes, for_ever
 from timonel.distro.config import ClusterConfig, Paths, write_private
 from timonel.distro.nodes import BoxedNode, node_name
 from timonel.distro.servertls import ServerTls
@@ -76,8 +76,8 @@ async def _run(
             _write_kubeconfig(config, paths, authority)
             await addons.install(cluster)
             if "node" in config.components:
-                boxed = await _start_nodes(stack, config, paths, authority, cluster)
-                await tell_of_nodes(cluster, boxed, report, started=started)
+                boxed, alive = await _start_nodes(stack, config, paths, authority, cluster)
+                await tell_of_nodes(cluster, boxed, report, started=started, alive=alive)
             collector.settle()
             report({"event": "ready"})
             await for_ever()
@@ -149,8 +149,8 @@ def _write_kubeconfig(config: ClusterConfig, paths: Paths, authority: pki.Author
 
 async def _start_nodes(
     stack: AsyncExitStack, config: ClusterConfig, paths: Paths, authority: pki.Authority, cluster: Cluster
-) -> Sequence[BoxedNode]:
-    """Those that have a box and an agent of their own."""
+) -> tuple[Sequence[BoxedNode], Collection[str]]:
+    """Those that have a box and an agent of their own, and the names of those that the engine has taken up."""
     from timonel.distro import simulated
 
     numbers = range(1, config.nodes + 1)
@@ -163,24 +163,31 @@ async def _start_nodes(
         await stack.enter_async_context(running_together(*simulated.simulated_nodes(cluster, numbers)))
     await stack.enter_async_context(running(simulation))
     if is_simulated:
-        return ()
+        return (), simulation.engine.nodes
     nodes = [
         BoxedNode(config=config, paths=paths, number=number, authority=authority, clock=cluster.clock)
         for number in numbers
     ]
     for node in nodes:
         await stack.enter_async_context(running(node))
-    return nodes
+    return nodes, ()
 
 
 async def tell_of_nodes(
-    cluster: Cluster, boxed: Sequence[BoxedNode], report: Report, *, started: float
+    cluster: Cluster,
+    boxed: Sequence[BoxedNode],
+    report: Report,
+    *,
+    started: float,
+    alive: Collection[str] = (),
 ) -> None:
-    """Wait for the nodes, but not for ever, nor for one that keeps failing: a cluster is of use without them too."""
+    """Wait for the nodes, but not for ever, nor for one that keeps failing or is switched off: a cluster is of use
+    without them too. Those that are `alive` live in this process, and need not say so again."""
     config, settled = cluster.config, asyncio.Event()
     by_name = {node.node: node for node in boxed}
     since = {node_name(config, number): started for number in range(1, config.nodes + 1)}
     since |= {node.node: 0.0 for node in boxed if node.found_running}  # it has no reason to say so again
+    since |= dict.fromkeys(since.keys() & set(alive), 0.0)
     problems: dict[str, str] = {}
 
     async def all_ready() -> None:
@@ -188,7 +195,7 @@ async def tell_of_nodes(
         async for found in follow_nodes(cluster, since):
             problems.update(found)
             for name, why in found.items():
-                (waited_for.add if why else waited_for.discard)(name)
+                (waited_for.discard if why in ("", SWITCHED_OFF) else waited_for.add)(name)
             if not waited_for:
                 settled.set()
 
@@ -201,9 +208,11 @@ async def tell_of_nodes(
         await wait_until(outside(cluster.clock), settled, NODE_WAIT)
         for task in tasks:
             task.cancel()
-    for name, why in problems.items():
-        if why:
-            report(_not_ready(name, why, by_name.get(name)))
+    wrong = {name: why for name, why in problems.items() if why}
+    for name in list(wrong)[:MOST_NAMED]:
+        report(_not_ready(name, wrong[name], by_name.get(name)))
+    if len(wrong) > MOST_NAMED:
+        report(_warning(f"{len(wrong) - MOST_NAMED} more nodes are not ready: see kubectl get nodes"))
     fine = [name for name, why in problems.items() if not why]
     if len(fine) > MOST_NAMED:
         report(_done("node", f"{len(fine)} nodes ({config.runtime})"))
@@ -215,7 +224,11 @@ async def tell_of_nodes(
 def _not_ready(name: str, why: str, node: BoxedNode | None) -> dict[str, Any]:
     problem = node.problem if node is not None and node.problem else why
     hint = f"It is tried again and again; its log: {node.log}" if node is not None else ""
-    return {"event": "warning", "step": "node", "text": f"node {name} is not ready: {problem}", "hint": hint}
+    return _warning(f"node {name} is not ready: {problem}", hint)
+
+
+def _warning(text: str, hint: str = "") -> dict[str, Any]:
+    return {"event": "warning", "step": "node", "text": text, "hint": hint}
 
 
 def report_to(descriptor: int | None) -> Report:
