@@ -409,6 +409,52 @@ def test_who_hears_nobody_takes_back_what_it_has_begun() -> None:
     assert emptied(world) == 0
 
 
+@pytest.mark.parametrize(
+    ("silent", "whole", "woken"),
+    [
+        (0, 1, 0),
+        (1, 5, 0),  # no news for the others
+        (3, 5, 0),
+        (4, 5, 4),  # the first one answers again
+        (5, 5, 5),  # nobody answers
+    ],
+)
+def test_who_is_silent_looks_again_when_nobody_answers_or_the_first_one_does(
+    silent: int, whole: int, woken: int
+) -> None:
+    world = World(*many(silent, whole))
+    (watch,) = [w for w in NODE_LIFECYCLE.watches if w.matters and w.resource == "nodes"]
+    answers, is_silent = node("a000"), many(1, 1)[0][1]
+    assert watch.matters is not None
+
+    assert len(list(watch.wakes(answers, world))) == woken
+    assert watch.matters(answers, is_silent)
+    assert watch.matters(is_silent, answers)
+    assert not watch.matters(is_silent, merged(is_silent, {"spec": {"unschedulable": True}}))
+
+
+def woken_by_change(world: World, name: str, status: str) -> None:
+    """The passes that the declaration asks for when a node's readiness changes, and no other."""
+    conditions = [{**node("x")["status"]["conditions"][0], "status": status}]
+    changed = world.change("nodes", name, namespace="", status={"conditions": conditions})
+    for watch in NODE_LIFECYCLE.watches:
+        if watch.resource == "nodes":
+            for key in watch.wakes(changed, world):
+                world.sync(NODE_LIFECYCLE, key)
+
+
+def test_evictions_under_way_end_when_the_last_node_falls_silent_and_go_on_when_one_answers() -> None:
+    world = World(*many(2, 3))
+    world.steady = START + 1000.0
+    world.sync(NODE_LIFECYCLE, Key("", "a000"))
+    assert emptied(world) == 1
+
+    woken_by_change(world, "a002", "Unknown")
+    assert emptied(world) == 0
+    woken_by_change(world, "a002", "True")
+    assert emptied(world) == 1
+
+
 def test_a_large_zone_is_emptied_slowly() -> None:
     everyone = [n for _, n in many(60, 100)]
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import field, replace
+from itertools import islice
 from typing import Any
 
 from timonel.control.actions import Action, Outcome, Patch, Plan, Record
@@ -255,6 +256,18 @@ def _mark_pods(desired: Object, observed: Observed) -> list[Action]:
     return actions
 
 
+def _silent_ones(node: Object, cache: Cache) -> Iterable[Key]:
+    """Where the last node falls silent, what was begun is taken back; where the first one answers, it goes on."""
+    everyone = cache.list(RESOURCE)
+    if len(list(islice(filter(nodes.is_ready, everyone), 2))) < 2:
+        return [key_of(other) for other in everyone if not nodes.is_ready(other)]
+    return ()
+
+
+def _readiness_changed(old: Object, new: Object) -> bool:
+    return nodes.is_ready(old) != nodes.is_ready(new)
+
+
 def _its_node(lease: Object, cache: Cache) -> Iterable[Key]:
     key = Key("", lease["metadata"]["name"])
     if lease["metadata"]["namespace"] != LEASE_NAMESPACE or cache.get(RESOURCE, key) is None:
@@ -271,6 +284,7 @@ NODE_LIFECYCLE = ControllerType(
     name="node-controller",
     watches=(
         Watch(RESOURCE),
+        Watch(RESOURCE, wakes=_silent_ones, matters=_readiness_changed),
         Watch(LEASES, wakes=_its_node, matters=_renewal_matters),
         Watch("pods", wakes=nobody),
     ),
