@@ -131,6 +131,49 @@ def test_unused_tokens_are_marked_after_a_year(made: Object, options: dict[str, 
     assert (INVALID in labels) == marked
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "woken"),
+    [
+        ([], ["sa-token"], True),  # the usual order
+        (["sa-token"], [], True),
+        (["sa-token"], ["sa-token"], False),
+        ([], ["lost"], False),  # no such Secret
+        ([], ["plain"], False),  # no token
+    ],
+)
+def test_a_token_is_looked_at_when_its_account_comes_to_list_it(
+    before: list[str], after: list[str], woken: bool
+) -> None:
+    world = world_of(secret(START - 2 * YEAR), listed=False)
+    world.add("secrets", {"metadata": {"name": "plain", "namespace": "shop"}, "type": "Opaque"})
+    (watch,) = [w for w in LEGACY_SERVICEACCOUNT_TOKEN_CLEANER.watches if w.resource == "serviceaccounts"]
+    old, new = (
+        {"metadata": {"name": "sa", "namespace": "shop"}, "secrets": [{"name": n} for n in names]}
+        for names in (before, after)
+    )
+
+    assert watch.matters is not None
+    keys = {k for o in (old, new) for k in watch.wakes(o, world)} if watch.matters(old, new) else set()
+    assert keys == ({Key("shop", "sa-token")} if woken else set())
+
+
+@pytest.mark.parametrize("options", [{"listed": False}, {"mounted": True}, {"tracked": START + YEAR}])
+def test_every_token_is_looked_at_again(options: dict[str, Any]) -> None:
+    what, world = LEGACY_SERVICEACCOUNT_TOKEN_CLEANER, world_of(secret(START - 2 * YEAR), **options)
+    (made,) = world.list("secrets")
+    plan = what.reconcile(made, what.observe(made, world))
+
+    assert plan.actions == ()
+    assert plan.requeue_after is not None
+
+
+def test_a_token_of_an_untracked_cluster_is_looked_at_every_day() -> None:
+    what, world = LEGACY_SERVICEACCOUNT_TOKEN_CLEANER, World(("secrets", secret(START - 2 * YEAR)))
+    (made,) = world.list("secrets")
+
+    assert what.reconcile(made, what.observe(made, world)).requeue_after == DAY
+
+
 def test_marked_tokens_go_a_year_later() -> None:
     world = world_of(secret(START - 2 * YEAR))
     world.settle(LEGACY_SERVICEACCOUNT_TOKEN_CLEANER)

@@ -2,6 +2,8 @@
 
     unused for a year ── label invalid-since ──> a year later ── deleted
 
+That a token was made for the account by itself is told by the account's list, which usually comes after the Secret.
+
 Watches   secrets; serviceaccounts, pods, configmaps (read only)
 Writes    secrets (label, delete)
 Upstream  pkg/controller/serviceaccount/legacy_serviceaccount_token_cleaner.go
@@ -82,9 +84,10 @@ def secrets_of(pod: Object) -> Iterator[str]:
 
 
 def reconcile(desired: Object, observed: Observed) -> Plan:
-    is_token = desired.get("type") == TYPE
-    if not is_token or is_deleting(desired) or not observed.automatic or observed.tracked is None:
+    if desired.get("type") != TYPE or is_deleting(desired):
         return Plan()
+    if not observed.automatic or observed.tracked is None:
+        return Plan((), DAY)
     labels, created = labels_of(desired), parse_time(desired["metadata"].get("creationTimestamp")) or 0.0
     last = _day(labels[LAST_USED]) if LAST_USED in labels else 0.0
     if last is None:
@@ -110,11 +113,21 @@ def _tokens(secret: Object, cache: Cache) -> Iterable[Key]:
     return (key_of(secret),) if secret.get("type") == TYPE else ()
 
 
+def _listed(account: Object, cache: Cache) -> Iterable[Key]:
+    namespace = account["metadata"]["namespace"]
+    keys = (Key(namespace, ref.get("name", "")) for ref in account.get("secrets") or ())
+    return [key for key in keys if (cache.get("secrets", key) or {}).get("type") == TYPE]
+
+
+def _lists_others(old: Object, new: Object) -> bool:
+    return (old.get("secrets") or []) != (new.get("secrets") or [])
+
+
 LEGACY_SERVICEACCOUNT_TOKEN_CLEANER = ControllerType(
     name="legacy-service-account-token-cleaner",
     watches=(
         Watch("secrets", wakes=_tokens),
-        Watch("serviceaccounts", wakes=nobody),
+        Watch("serviceaccounts", wakes=_listed, matters=_lists_others),
         Watch("pods", wakes=nobody),
         Watch("configmaps", wakes=nobody),
     ),
