@@ -195,3 +195,28 @@ async def test_a_volume_that_does_not_come_is_told_and_tried_again(
         await asyncio.sleep(3)
 
         assert (await cluster.get(PODS, Key("shop", "p")))["spec"].get("nodeName")
+
+
+@pytest.mark.parametrize(
+    ("owners", "expected"),
+    [
+        (None, 'waiting for ephemeral volume controller to create the persistentvolumeclaim "p-v"'),
+        ([], "PVC shop/p-v was not created for pod shop/p (pod is not owner)"),
+        (["another"], "PVC shop/p-v was not created for pod shop/p (pod is not owner)"),
+        (["p"], "n1"),
+    ],
+)
+def test_an_ephemeral_volume_takes_no_claim_of_anothers(owners: list[str] | None, expected: str) -> None:
+    claims = []
+    if owners is not None:
+        refs = [
+            {"apiVersion": "v1", "kind": "Pod", "name": "p", "uid": o, "controller": True} for o in owners
+        ]
+        claims = [claim("p-v")]
+        claims[0]["metadata"]["ownerReferences"] = refs
+    wanted = pod("p", volumes=[{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}])
+    reads = Objects(persistentvolumeclaims=claims, storageclasses=[LATE])
+
+    said = decide(world([node("n1")]), wanted, reads)
+
+    assert said == expected if expected == "n1" else said.startswith(f"0/1 nodes are available: {expected}.")

@@ -57,3 +57,21 @@ def test_volumes_that_are_attached_count_though_no_pod_has_them() -> None:
 def test_a_volume_counts_once() -> None:
     assert decided(2, attachment("a"), there=("a",)) == "n1"
     assert decided(1, attachment("c")) == "n1"  # the pod's own is attached already
+
+
+def test_an_ephemeral_volume_whose_claim_is_anothers_does_not_count() -> None:
+    def decided_with(owner: str) -> str:
+        own = claim("e-v", "a")
+        own["metadata"]["ownerReferences"] = [{"kind": "Pod", "name": "e", "uid": owner, "controller": True}]
+        drivers = [{"name": DRIVER, "allocatable": {"count": 1}}]
+        reads = Objects(
+            csinodes=[{"metadata": {"name": "n1"}, "spec": {"drivers": drivers}}],
+            persistentvolumes=[volume(n) for n in "ac"],
+            persistentvolumeclaims=[own, claim("c", "c")],
+        )
+        there = pod("e", volumes=[{"name": "v", "ephemeral": {"volumeClaimTemplate": {"spec": {}}}}])
+        wanted = pod("p", volumes=[{"name": "v", "persistentVolumeClaim": {"claimName": "c"}}])
+        return decide(world([node("n1")], [("n1", there)]), wanted, reads)
+
+    assert decided_with("e") == FULL
+    assert decided_with("another") == "n1"

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from timonel.control.actions import Action, Create, Plan, Record, Told
 from timonel.control.declare import Cache, ControllerType, Watch
+from timonel.objects.ephemeral import claim_name, whose_else
 from timonel.objects.meta import (
     Key,
     Object,
     controller_of,
     controller_ref,
-    is_controlled_by,
     is_deleting,
     key_of,
     nested,
@@ -35,7 +35,7 @@ def templates(pod: Object) -> Iterator[tuple[Object, Object]]:
 
 
 def claim_key(pod: Object, volume: Object) -> Key:
-    return Key(pod["metadata"]["namespace"], f"{pod['metadata']['name']}-{volume['name']}")
+    return Key(pod["metadata"]["namespace"], claim_name(pod, volume))
 
 
 def observe(desired: Object, cache: Cache) -> Mapping[Key, Object | None]:
@@ -52,8 +52,7 @@ def reconcile(desired: Object, found: Mapping[Key, Object | None]) -> Plan:
         if claim is None:
             failed = Told("FailedBinding", f"ephemeral volume {volume['name']}: create PVC {key.name}: ")
             actions.append(Create(CLAIMS, _claim(desired, key, template), failed=failed))
-        elif not is_controlled_by(claim, desired):
-            why = f"PVC {key} was not created for pod {key_of(desired)} (pod is not owner)"
+        elif why := whose_else(claim, desired):
             return Plan(
                 (*actions, Record("Warning", "FailedBinding", f"ephemeral volume {volume['name']}: {why}"))
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from timonel.objects import ephemeral
 from timonel.objects.meta import Object
 from timonel.records import dataclass
 
@@ -40,7 +41,7 @@ def claim_name(pod: Object, volume: Mapping[str, Any]) -> str | None:
     """The claim behind a volume; a generic ephemeral volume's is named after pod and volume."""
     if (source := volume.get("persistentVolumeClaim")) is not None:
         return str(source["claimName"])
-    return f"{pod['metadata']['name']}-{volume['name']}" if "ephemeral" in volume else None
+    return ephemeral.claim_name(pod, volume) if "ephemeral" in volume else None
 
 
 def _names(pod: Object) -> Iterator[tuple[str, str]]:

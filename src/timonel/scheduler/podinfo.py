@@ -11,6 +11,7 @@ from typing import Any
 
 from timonel.machinery import codec
 from timonel.machinery.quantity import Quantity
+from timonel.objects.ephemeral import claim_name
 from timonel.objects.meta import Key, Object, controller_of, is_deleting, key_of, labels_of
 from timonel.records import dataclass
 from timonel.scheduler.affinityterms import NONE, Terms, terms_of
@@ -176,7 +177,7 @@ def _claims(pod: Object) -> Iterable[str]:
         if "persistentVolumeClaim" in volume:
             yield volume["persistentVolumeClaim"]["claimName"]
         elif "ephemeral" in volume:
-            yield f"{pod['metadata']['name']}-{volume['name']}"
+            yield claim_name(pod, volume)
 
 
 def is_claimed(info: PodInfo, claim: Object | None) -> bool:

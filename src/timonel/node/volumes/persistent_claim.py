@@ -12,6 +12,7 @@ from typing import Any
 from timonel.node.references import claim_name
 from timonel.node.volumes import host_path
 from timonel.node.volumes.source import Context, VolumeError
+from timonel.objects.ephemeral import whose_else
 from timonel.objects.meta import Object
 
 
@@ -27,6 +28,8 @@ def volume_of(context: Context, volume: Mapping[str, Any]) -> Object:
     if found is None:
         raise VolumeError(f'persistentvolumeclaim "{name}" not found or not bound to a volume yet')
     claim, pv = found
+    if "ephemeral" in volume and (stranger := whose_else(claim, context.pod)):
+        raise VolumeError(stranger)
     ref = pv["spec"].get("claimRef") or {}
     if ref.get("uid") != claim["metadata"]["uid"]:
         raise VolumeError(

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from timonel.objects.ephemeral import is_templated, whose_else
 from timonel.objects.meta import Key, Object
 from timonel.scheduler.framework import Refusal, Skip, State
 from timonel.scheduler.nodes import Ints
@@ -100,7 +101,7 @@ def _volumes(state: State, info: PodInfo) -> Iterable[Volume]:
     namespace = info.key.namespace
     for name in info.claims:
         claim = state.reads.get("persistentvolumeclaims", Key(namespace, name))
-        if claim is None:
+        if claim is None or (is_templated(info.pod, name) and whose_else(claim, info.pod)):
             continue
         volume = state.reads.get("persistentvolumes", Key("", claim["spec"].get("volumeName") or ""))
         if volume is not None:

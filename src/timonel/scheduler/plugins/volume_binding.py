@@ -16,6 +16,7 @@ import numpy as np
 
 from timonel.machinery.quantity import Quantity
 from timonel.machinery.selectors import from_label_selector
+from timonel.objects.ephemeral import is_templated, whose_else
 from timonel.objects.meta import Key, Object, annotations_of, is_deleting, key_of, labels_of
 from timonel.records import dataclass
 from timonel.scheduler.framework import Cluster, Refusal, Rejected, Skip, State
@@ -197,10 +198,7 @@ class VolumeBinding:
 
 
 def _check(claim: Object | None, name: str, state: State) -> None:
-    ephemeral = any(
-        "ephemeral" in v and f"{state.info.key.name}-{v['name']}" == name
-        for v in state.info.spec.get("volumes") or ()
-    )
+    ephemeral = is_templated(state.info.pod, name)
     if claim is None:
         if ephemeral:
             raise Rejected(
@@ -212,6 +210,8 @@ def _check(claim: Object | None, name: str, state: State) -> None:
         raise Rejected(f'persistentvolumeclaim "{name}" bound to non-existent persistentvolume "{missing}"')
     if is_deleting(claim):
         raise Rejected(f'persistentvolumeclaim "{name}" is being deleted')
+    if ephemeral and (stranger := whose_else(claim, state.info.pod)):
+        raise Rejected(stranger)
 
 
 def _is_bound(claim: Object) -> bool:
