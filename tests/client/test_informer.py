@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from tests.client.contract import MAPS, WEB, config_map
 from timonel.aio.clock import SystemClock
 from timonel.aio.lifecycle import running
+from timonel.client.discovery import builtin
 from timonel.client.fake import MemoryTransport
-from timonel.client.informer import Informer, is_at_least
+from timonel.client.informer import Informer, InformerFactory, Lister, is_at_least
 from timonel.client.transport import Resource, Unreachable
 from timonel.machinery.errors import NotFound
 from timonel.objects.meta import Key, Object
@@ -55,6 +56,23 @@ async def test_handlers_see_old_and_new() -> None:
         await settle(informer, gone["metadata"]["resourceVersion"])
 
     assert seen == [(None, "1"), ("1", "2"), ("2", None)]
+
+
+async def test_who_was_seen_to_go_is_remembered() -> None:
+    clock = SystemClock()
+    transport = MemoryTransport(clock)
+    made = await transport.create(MAPS, config_map(a="1"))
+    factory = InformerFactory(transport, clock, builtin())
+    cache = Lister(factory, clock, ["configmaps"])
+    async with running(factory):
+        informer = cache.informers["configmaps"]
+        await informer.synced.wait()
+        assert cache.gone_uid("configmaps", WEB) == ""
+        gone = await transport.delete(MAPS, WEB)
+        await settle(informer, gone["metadata"]["resourceVersion"])
+
+    assert cache.gone_uid("configmaps", WEB) == made["metadata"]["uid"]
+    assert 0 <= clock.now() - cache.gone_since("configmaps", WEB) < 60
 
 
 async def test_after_expired_history_only_differences_are_told() -> None:

@@ -122,6 +122,28 @@ def test_a_pod_that_the_cache_does_not_know_yet_keeps_its_place() -> None:
     assert (plan.actions, plan.requeue_after) == ((), 5.0)
 
 
+@pytest.mark.parametrize(
+    ("uid", "left", "wait"),
+    [
+        ("uid-a", [], None),  # it was seen to go
+        ("uid-namesake", ["uid-namesake"], 5.0),  # that one may not have come yet
+    ],
+)
+def test_a_claim_is_free_as_soon_as_its_pod_is_gone(uid: str, left: list[str], wait: float | None) -> None:
+    claim = {
+        "metadata": {"name": "c", "namespace": "shop"},
+        "spec": SPEC,
+        "status": {"allocation": {}, "reservedFor": [{"resource": "pods", "name": "a", "uid": uid}]},
+    }
+    world = World((CLAIMS, claim), ("pods", asking("a", node="n1", resourceClaimName="c")))
+    gone = world.list("pods")[0]
+    world.remove("pods", Key("shop", "a"), grace=0)
+    assert [k for w in OF_CLAIMS.watches[1:] for k in w.wakes(gone, world)] == [Key("shop", "c")]
+
+    observed = OF_CLAIMS.observe(claim, world)
+    assert ([u["uid"] for u in observed.valid], observed.wait) == (left, wait)
+
+
 def test_a_pod_bound_by_hand_is_reserved_for() -> None:
     claim = {"metadata": {"name": "c", "namespace": "shop"}, "spec": SPEC, "status": {"allocation": {}}}
     world = World((CLAIMS, claim), ("pods", asking("web", node="n1", resourceClaimName="c")))

@@ -41,6 +41,7 @@ class World:
         self.time = START
         self.steady = 0.0
         self.vanished: dict[tuple[str, Key], float] = {}
+        self.vanished_uids: dict[tuple[str, Key], str] = {}
         self.events: list[tuple[str, str, str]] = []
         self.applied: list[a.Action] = []
         self.answer: Callable[[Question], Any] = _unanswered
@@ -60,6 +61,9 @@ class World:
 
     def gone_since(self, resource: str, key: Key) -> float:
         return self.vanished.get((resource, key), self.steady)
+
+    def gone_uid(self, resource: str, key: Key) -> str:
+        return self.vanished_uids.get((resource, key), "")
 
     def knows(self, resource: str) -> bool:
         return any(kind == resource for kind, _ in self._objects)
@@ -137,6 +141,7 @@ class World:
         if released and (resource != "pods" or meta.get("deletionGracePeriodSeconds") == 0):
             self._objects.pop((resource, key_of(new)), None)
             self.vanished[resource, key_of(new)] = self.time
+            self.vanished_uids[resource, key_of(new)] = meta["uid"]
             return new
         self._objects[resource, key_of(new)] = new
         return new

@@ -72,7 +72,7 @@ class Informer:
         self._namespace = namespace
         self._selectors = {"label_selector": label_selector, "field_selector": field_selector}
         self._objects: dict[Key, Object] = {}
-        self.vanished: dict[Key, float] = {}  # when the last few that went were seen to go
+        self.vanished: dict[Key, tuple[float, str]] = {}  # of the last few that went: when, and the uid
         self._namespaces: dict[str, dict[Key, Object]] = {}
         self._indexes: dict[Entries, dict[Hashable, dict[Key, Object]]] = {}  # built when first asked for
         self._handlers: list[Handler] = []
@@ -228,9 +228,9 @@ class Informer:
         if old is None and obj is None:
             return
         if obj is None:
-            del self._objects[key]
+            gone = self._objects.pop(key)
             self.vanished.pop(key, None)
-            self.vanished[key] = self._clock.now()
+            self.vanished[key] = self._clock.now(), gone["metadata"].get("uid", "")
             if len(self.vanished) > REMEMBERED:
                 del self.vanished[next(iter(self.vanished))]
         else:
@@ -384,7 +384,12 @@ class Lister:
         return self._steady_since
 
     def gone_since(self, resource: str, key: Key) -> float:
-        return self.informers[resource].vanished.get(key) or self.steady_since()
+        found = self.informers[resource].vanished.get(key)
+        return found[0] if found else self.steady_since()
+
+    def gone_uid(self, resource: str, key: Key) -> str:
+        found = self.informers[resource].vanished.get(key)
+        return found[1] if found else ""
 
     def knows(self, resource: str) -> bool:
         return resource in self.informers

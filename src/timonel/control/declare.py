@@ -31,6 +31,9 @@ class Cache(Protocol):
     def gone_since(self, resource: str, key: Key) -> float:
         """When an object that is not there was last seen to vanish; `steady_since` if nobody saw it."""
 
+    def gone_uid(self, resource: str, key: Key) -> str:
+        """The uid of the object of that name that was last seen to vanish; empty if nobody saw it."""
+
     def knows(self, resource: str) -> bool:
         """Whether a resource can be asked for that is there only now and then (`ControllerType.others`)."""
 

@@ -196,6 +196,8 @@ def observe_claim(desired: Object, cache: Cache) -> Users:
             valid.append(user)  # of a kind that nobody here knows
             continue
         pod = cache.get("pods", key)
+        if pod is None and cache.gone_uid("pods", key) == user["uid"]:
+            continue  # seen to go: a namesake that may not have come yet has another uid
         if pod is None:
             left = cache.gone_since("pods", key) + PATIENCE - now
             if left > 0:
