@@ -14,7 +14,7 @@ from timonel.client.rest import Client
 from timonel.client.transport import Resource, Unreachable
 from timonel.control.asking import Inquirer
 from timonel.control.questions import Answers, Inquiry, Question, Read, ResourceOf, Scaled, ScaleOf
-from timonel.machinery.errors import NotFound
+from timonel.machinery.errors import InternalError, NotFound, ServiceUnavailable, StatusError
 from timonel.objects.meta import Key
 
 SETS = Resource("apps", "v1", "replicasets", True)
@@ -59,6 +59,32 @@ async def test_documents_are_read_and_errors_are_answers() -> None:
     assert isinstance(found[away], Unreachable)
     assert str(found[named]) == 'widgets "w" not found'
     assert str(found[nowhere]) == "the server could not find the requested resource (get pods.metrics.k8s.io)"
+
+
+@pytest.mark.parametrize(
+    ("answered", "text"),
+    [
+        (InternalError("service unavailable\n", code=503),
+         "the server is currently unable to handle the request (get pods.metrics.k8s.io)"),
+        (InternalError("404 page not found", code=404),
+         "the server could not find the requested resource (get pods.metrics.k8s.io)"),
+        (ServiceUnavailable("the adapter has no data yet"), "the adapter has no data yet"),
+        (InternalError("it broke", code=500), "it broke"),
+    ],
+)  # fmt: skip
+async def test_an_answer_that_says_nothing_is_told_by_what_was_asked(
+    answered: StatusError, text: str
+) -> None:
+    class Broken(Documents):
+        async def raw(
+            self, method: str, path: str, *, query: Mapping[str, str] | None = None, body: Any = None
+        ) -> Any:
+            raise answered
+
+    question = Read("/there", what="get pods.metrics.k8s.io")
+    found = (await ask(question, transport=Broken(SystemClock())))[question]
+
+    assert (str(found), found.status_code) == (text, answered.status_code)
 
 
 async def test_kinds_are_found_by_the_index() -> None:

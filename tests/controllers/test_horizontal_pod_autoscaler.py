@@ -16,7 +16,7 @@ from timonel.controllers.horizontal_pod_autoscaler import HORIZONTAL_POD_AUTOSCA
 from timonel.controllers.horizontal_pod_autoscaler.behavior import Bounds, Moment, limited, steadied
 from timonel.controllers.horizontal_pod_autoscaler.metrics import Sample, _duration
 from timonel.controllers.horizontal_pod_autoscaler.replicas import Groups, Tolerance, by_average, grouped
-from timonel.machinery.errors import Conflict, NotFound
+from timonel.machinery.errors import Conflict, NotFound, ServiceUnavailable
 from timonel.objects.meta import Key, Object, format_time
 
 DEPLOYMENTS = "deployments.apps"
@@ -220,11 +220,87 @@ def test_metrics_that_nobody_serves_leave_all_as_it_is() -> None:
         (
             "Warning",
             "FailedComputeMetricsReplicas",
-            f"invalid metrics (1 invalid out of 1), first error is: {text}",
+            f"invalid metrics (1 invalid out of 1), first error is: failed to get cpu resource metric value: {text}",
         ),
     ]
     assert shop.verdict("ScalingActive") == ("False", "FailedGetResourceMetric")
     assert status["currentReplicas"] == 2
+
+
+SERVICE = {"apiVersion": "v1", "kind": "Service", "name": "web"}
+AVERAGE, VALUE = {"type": "AverageValue", "averageValue": "5"}, {"type": "Value", "value": "10"}
+HALF = {"type": "Utilization", "averageUtilization": 50}
+
+
+@pytest.mark.parametrize(
+    ("type_", "source", "what", "prefix", "text"),
+    [
+        ("Resource", {"name": "cpu", "target": HALF}, "pods.metrics.k8s.io",
+         "failed to get cpu resource metric value: ",
+         "failed to get cpu utilization: unable to get metrics for resource cpu: {resource}"),
+        ("Resource", {"name": "cpu", "target": AVERAGE}, "pods.metrics.k8s.io",
+         "failed to get cpu resource metric value: ",
+         "failed to get cpu usage: unable to get metrics for resource cpu: {resource}"),
+        ("ContainerResource", {"name": "cpu", "container": "c", "target": HALF}, "pods.metrics.k8s.io",
+         "failed to get c container metric value: ",
+         "failed to get cpu utilization: unable to get metrics for resource cpu: {resource}"),
+        ("Pods", {"metric": {"name": "nope"}, "target": AVERAGE}, "pods.custom.metrics.k8s.io *",
+         "failed to get pods metric value: ", "unable to get metric nope: {custom}"),
+        ("Object", {"metric": {"name": "nope"}, "target": VALUE, "describedObject": SERVICE},
+         "services.custom.metrics.k8s.io web",
+         "failed to get object metric value: ", "unable to get metric nope: Service on shop web/{custom}"),
+        ("Object", {"metric": {"name": "nope"}, "target": AVERAGE, "describedObject": SERVICE},
+         "services.custom.metrics.k8s.io web",
+         "failed to get object metric value: failed to get nope object metric: ",
+         "unable to get metric nope: Service on shop web/{custom}"),
+        ("External", {"metric": {"name": "nope"}, "target": VALUE}, "nope.external.metrics.k8s.io",
+         "failed to get nope external metric value: failed to get external metric nope: ",
+         "unable to get external metric shop/nope/nil: {external}"),
+        ("External", {"metric": {"name": "nope"}, "target": AVERAGE}, "nope.external.metrics.k8s.io",
+         "failed to get nope external metric value: failed to get nope external metric: ",
+         "unable to get external metric shop/nope/nil: {external}"),
+    ],
+)  # fmt: skip
+def test_a_metric_that_cannot_be_had_is_told_in_words_of_its_type(
+    type_: str, source: Object, what: str, prefix: str, text: str
+) -> None:
+    def load(question: Read, size: int) -> Any:
+        assert question.what == f"get {what}"
+        return ServiceUnavailable(f"the server is currently unable to handle the request ({question.what})")
+
+    shop = Shop(2, load, autoscaler({"type": type_, type_[0].lower() + type_[1:]: source}))
+    shop.look()
+
+    text = text.format(**{
+        api: f"unable to fetch metrics from {api} metrics API: the server is currently unable to handle the request "
+             f"(get {what})"
+        for api in ("resource", "custom", "external")
+    })  # fmt: skip
+    summary = f"invalid metrics (1 invalid out of 1), first error is: {prefix}{text}"
+    assert shop.events == [
+        ("Warning", f"FailedGet{type_}Metric", text),
+        ("Warning", "FailedComputeMetricsReplicas", summary),
+    ]
+
+
+def test_a_container_that_one_of_the_pods_has_not_is_told() -> None:
+    def load(question: Read, size: int) -> Any:
+        names = [("web-0", "web"), ("web-1", "other")]
+        return {
+            "items": [
+                {"metadata": {"name": pod}, "containers": [{"name": name, "usage": {"cpu": "1"}}]}
+                for pod, name in names
+            ]
+        }
+
+    source = {"name": "cpu", "container": "web", "target": HALF}
+    shop = Shop(2, load, autoscaler({"type": "ContainerResource", "containerResource": source}))
+    shop.look()
+
+    assert shop.events[0][2] == (
+        "failed to get cpu utilization: unable to get metrics for resource cpu: failed to get container metrics: "
+        "container web not present in metrics for pod shop/web-1"
+    )
 
 
 def test_of_several_metrics_the_highest_counts_and_a_missing_one_forbids_to_shrink() -> None:

@@ -9,7 +9,7 @@ from timonel.client.discovery import ResourceIndex, ResourceInfo, split_api_vers
 from timonel.client.rest import Client
 from timonel.client.transport import Unreachable
 from timonel.control.questions import Answers, Inquiry, Question, Read, ResourceOf, Scaled, ScaleOf
-from timonel.machinery.errors import NotFound, StatusError
+from timonel.machinery.errors import InternalError, NotFound, ServiceUnavailable, StatusError
 from timonel.objects.meta import Object
 
 MOST_ROUNDS = 5  # of questions; a controller that goes on asking is not told any more
@@ -53,12 +53,12 @@ class Inquirer:
             case Read():
                 try:
                     return await self._client.transport.raw("GET", question.path, query=dict(question.query))
-                except NotFound as exc:
-                    if not question.what or "name" in exc.details:
+                except StatusError as exc:
+                    error = _in_general(exc)
+                    if error is None or not question.what:
                         raise
                     # Nobody serves this: clients say what they had asked for.
-                    text = f"the server could not find the requested resource ({question.what})"
-                    raise NotFound(text) from exc
+                    raise type(error)(f"{error.message} ({question.what})") from exc
 
     def _find(self, api_version: str, kind: str) -> ResourceInfo:
         info = self._index.by_kind(api_version, kind)
@@ -67,3 +67,18 @@ class Inquirer:
             where = f'in version "{group}/{version}"' if group else f'in version "{version}"'
             raise LookupError(f'no matches for kind "{kind}" {where}')
         return info
+
+
+def _in_general(error: StatusError) -> StatusError | None:
+    """What is said of a code whose answer is no Status; None where the answer says more itself.
+
+    Upstream: errors.NewGenericServerResponse.
+    """
+    says_nothing = isinstance(error, InternalError) or (
+        isinstance(error, NotFound) and "name" not in error.details
+    )
+    if error.status_code == NotFound.code and says_nothing:
+        return NotFound("the server could not find the requested resource")
+    if error.status_code == ServiceUnavailable.code and says_nothing:
+        return ServiceUnavailable("the server is currently unable to handle the request")
+    return None

@@ -95,24 +95,25 @@ def _used(spec: Object, field: str, container: str, situation: Situation) -> Jud
     source, title = spec[field], spec["type"]
     resource, aim = source["name"], source["target"]
     reason = f"FailedGet{title}Metric"
-    if aim.get("averageValue") is None and aim.get("averageUtilization") is None:
-        kind = "container resource" if container else "resource"
-        text = f"invalid {kind} metric source: neither an average utilization target nor an average value"
-        text += " target was set"
-        raise Refused(reason, text, text)
+    which = f"{container} container" if container else f"{resource} resource"
+    prefix = f"failed to get {which} metric value: "
+    averaged = aim.get("averageValue") is not None
+    if not averaged and aim.get("averageUtilization") is None:
+        text = "invalid resource metric source: neither an average utilization target nor an average value"
+        text += " (usage) target was set"
+        raise Refused(reason, text, prefix + text)
     try:
-        samples = metrics.of_resource(situation.answers, situation.target, resource, container)
-    except Unavailable as exc:
-        text = f"failed to get {resource} utilization: unable to get metrics for resource {resource}: {exc}"
-        raise Refused(reason, text, text) from exc
-    try:
+        try:
+            samples = metrics.of_resource(situation.answers, situation.target, resource, container)
+        except Unavailable as exc:
+            raise Unavailable(f"unable to get metrics for resource {resource}: {exc}") from exc
         proposal, current, what = _proposed(samples, resource, container, aim, situation)
     except Unavailable as exc:
-        text = f"failed to get {resource} utilization: {exc}"
-        raise Refused(reason, text, text) from exc
-    which = {"name": resource, **({"container": container} if container else {})}
-    name = f"{resource} container resource" if container else f"{resource} resource"
-    return Judged(proposal, name + what, {"type": title, field: {**which, "current": current}})
+        text = f"failed to get {resource} {'usage' if averaged else 'utilization'}: {exc}"
+        raise Refused(reason, text, prefix + text) from exc
+    found = {"name": resource, **({"container": container} if container else {})}
+    name = f"{resource} container resource" if container and not averaged else f"{resource} resource"
+    return Judged(proposal, name + what, {"type": title, field: {**found, "current": current}})
 
 
 def _proposed(
@@ -166,13 +167,14 @@ def _object(spec: Object, situation: Situation) -> Judged:
     source = spec["object"]
     metric, described, aim = source["metric"], source["describedObject"], source["target"]
     name, reason = metric["name"], "FailedGetObjectMetric"
-    where = f"{described['kind']} {situation.target.namespace}/{described['name']}"
+    averaged = aim["type"] == "AverageValue"
+    where = f"{described['kind']} on {situation.target.namespace} {described['name']}"
     try:
         try:
             value = metrics.of_object(situation.answers, situation.target, metric, described)
         except Unavailable as exc:
-            raise Unavailable(f"unable to get metric {name}: {exc} on {where}") from exc
-        if aim["type"] == "AverageValue":
+            raise Unavailable(f"unable to get metric {name}: {where}/{exc}") from exc
+        if averaged:
             wanted, share = replicas.of_share(
                 situation.there, value, _milli(aim["averageValue"]), situation.tolerance
             )
@@ -182,7 +184,8 @@ def _object(spec: Object, situation: Situation) -> Judged:
             wanted = replicas.of_ratio(situation.wanted, ratio, situation.pods, situation.tolerance)
             title, current = f"{described['kind']} metric {name}", {"value": _quantity(value)}
     except Unavailable as exc:
-        raise Refused(reason, str(exc), f"failed to get object metric value: {exc}") from exc
+        which = f"failed to get {name} object metric: " if averaged else ""
+        raise Refused(reason, str(exc), f"failed to get object metric value: {which}{exc}") from exc
     told = {"metric": metric, "current": current, "describedObject": described}
     return Judged(wanted, title, {"type": "Object", "object": told})
 
@@ -209,7 +212,8 @@ def _external(spec: Object, situation: Situation) -> Judged:
             current = {"value": _quantity(value)}
     except Unavailable as exc:
         which = f"{name} external metric" if averaged else f"external metric {name}"
-        raise Refused(reason, str(exc), f"failed to get {which}: {exc}") from exc
+        text = f"failed to get {name} external metric value: failed to get {which}: {exc}"
+        raise Refused(reason, str(exc), text) from exc
     status = {"type": "External", "external": {"metric": metric, "current": current}}
     return Judged(wanted, f"external metric {name}({_shown(metric)})", status)
 

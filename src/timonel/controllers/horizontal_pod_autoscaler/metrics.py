@@ -139,9 +139,13 @@ def _items(answer: Any, which: str) -> list[Object]:
 
 
 def of_resource(answers: Answers, target: Target, resource: str, container: str) -> dict[str, Sample]:
-    """By pod: what all its containers use, or one of them. A pod of which anything is missing is left out."""
+    """By pod: what all its containers use, or one of them. A pod whose usage is not known is left out."""
     found: dict[str, Sample] = {}
     for item in _items(answers[usage(target)], "resource"):
+        if container and all(c.get("name") != container for c in item.get("containers") or ()):
+            pod = "/".join((target.namespace, item["metadata"]["name"]))
+            text = f"container {container} not present in metrics for pod {pod}"
+            raise Unavailable(f"failed to get container metrics: {text}")
         values = [
             Quantity.parse(c["usage"][resource]).milli() if resource in (c.get("usage") or {}) else None
             for c in item.get("containers") or ()
@@ -150,14 +154,7 @@ def of_resource(answers: Answers, target: Target, resource: str, container: str)
         if values and None not in values:
             total = sum(v for v in values if v is not None)
             found[item["metadata"]["name"]] = Sample(total, _time(item), _duration(item.get("window")))
-    if not found and container:
-        raise Unavailable(f"container {container} not present in metrics for pod {_names(answers, target)}")
     return found
-
-
-def _names(answers: Answers, target: Target) -> str:
-    items = _items(answers[usage(target)], "resource")
-    return "/".join((target.namespace, items[0]["metadata"]["name"]))
 
 
 def of_pods(answers: Answers, target: Target, metric: Object) -> dict[str, Sample]:
