@@ -158,7 +158,8 @@ async def _start_nodes(
     is_simulated = config.runtime == "simulated"
     by_engine = is_simulated and not simulated.has_agents(config)
     make = simulated.first_nodes(config) if by_engine else ()
-    simulation = simulated.Simulation(cluster, make=make, stages=stages)
+    agents = () if by_engine else frozenset(node_name(config, number) for number in numbers)
+    simulation = simulated.Simulation(cluster, make=make, stages=stages, agents=agents)
     if is_simulated and not by_engine:
         await stack.enter_async_context(running_together(*simulated.simulated_nodes(cluster, numbers)))
     await stack.enter_async_context(running(simulation))

@@ -29,6 +29,7 @@ from timonel.node.shell import NodeAgent, NodeConfig
 from timonel.node.simulation import machines
 from timonel.node.simulation.api import NodeDoor
 from timonel.node.simulation.engine import NodeSimulator
+from timonel.node.switch import SwitchedNode
 from timonel.objects.meta import Object
 from timonel.server.request import User
 
@@ -61,7 +62,7 @@ def load_stages(config: ClusterConfig) -> Stages | None:
 
 class Simulation:
     """The engine and the door to its nodes. `make` are nodes that must exist before it is ready; `through` may put
-    something between it and the cluster."""
+    something between it and the cluster, and `agents` are nodes that have one each."""
 
     name = "simulated nodes"
 
@@ -72,10 +73,11 @@ class Simulation:
         make: Iterable[Object] = (),
         stages: Stages | None = None,
         through: Callable[[Transport], Transport] = lambda transport: transport,
+        agents: Container[str] = (),
     ) -> None:
         user = User(f"system:serviceaccount:kube-system:{SIMULATOR}", SERVICE_ACCOUNTS)
         transport = through(cluster.transport_for(user, keeps=False))
-        self.engine = NodeSimulator(transport, cluster.clock, make=make, stages=stages)
+        self.engine = NodeSimulator(transport, cluster.clock, make=make, stages=stages, not_ours=agents)
         self._door = NodeDoor(self.engine, cluster.clock)
         self._storage = SimulatedStorage(cluster, self.engine.nodes)
         self._nearby = cluster.nearby_nodes
@@ -115,7 +117,7 @@ def simulated_nodes(cluster: Cluster, numbers: Sequence[int]) -> list[Service]:
     ]
 
 
-def simulated_node(cluster: Cluster, number: int) -> NodeAgent:
+def simulated_node(cluster: Cluster, number: int) -> SwitchedNode:
     config = cluster.config
     name = node_name(config, number)
     ranges = ipaddress.ip_network(config.cluster_cidr).subnets(new_prefix=24)
@@ -123,21 +125,20 @@ def simulated_node(cluster: Cluster, number: int) -> NodeAgent:
     user = User(f"system:node:{name}", ("system:nodes", "system:authenticated"))
     nearby = NearbyServer()
     cluster.nearby_nodes[name] = nearby.connect
-    return NodeAgent(
-        NodeConfig(
-            name=name,
-            ip=str(ipaddress.ip_address("192.168.0.1") + number),
-            directory=Path("/nonexistent"),
-            pod_cidr=str(pods),
-            cluster_dns=(config.dns_address,),
-            cluster_domain=config.cluster_domain,
-            is_simulated=True,
-            machine=machines.machine(name),
-        ),
-        cluster.transport_for(user),
-        SimulatedRuntime(cluster.clock, str(pods)),
-        cluster.clock,
-        nearby=nearby,
+    settings = NodeConfig(
+        name=name,
+        ip=str(ipaddress.ip_address("192.168.0.1") + number),
+        directory=Path("/nonexistent"),
+        pod_cidr=str(pods),
+        cluster_dns=(config.dns_address,),
+        cluster_domain=config.cluster_domain,
+        is_simulated=True,
+        machine=machines.machine(name),
+    )
+    transport, clock = cluster.transport_for(user), cluster.clock
+    runtime = SimulatedRuntime(clock, str(pods))
+    return SwitchedNode(
+        name, transport, clock, lambda: NodeAgent(settings, transport, runtime, clock, nearby=nearby)
     )
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from timonel.aio.backoff import doubled
@@ -66,8 +66,8 @@ class NodeSimulator:
     """Needs `transport` with the rights of the role timonel:node-simulator.
 
     `make` are nodes to create unless they exist; ready when they are there. Ranges of pod addresses that they bring are
-    theirs if there are no other nodes yet. `listeners` hear which nodes are simulated
-    here: (name, True) and (name, False).
+    theirs if there are no other nodes yet. `not_ours` are nodes that have an agent, whatever they say. `listeners` hear
+    which nodes are simulated here: (name, True) and (name, False).
     """
 
     name = "simulated nodes"
@@ -79,7 +79,9 @@ class NodeSimulator:
         *,
         make: Iterable[Object] = (),
         stages: Stages | None = None,
+        not_ours: Container[str] = (),
     ) -> None:
+        self._not_ours = not_ours
         self._transport, self._clock = transport, clock
         self._calm = upkeep(clock)
         self._make = {obj["metadata"]["name"]: obj for obj in make}
@@ -224,10 +226,10 @@ class NodeSimulator:
             self._forget_node(name)
 
     def _node_present(self, obj: Object) -> None:
-        if not machines.is_simulated(obj):
+        name = obj["metadata"]["name"]
+        if name in self._not_ours or not machines.is_simulated(obj):
             self._node_gone(obj)
             return
-        name = obj["metadata"]["name"]
         node = self.nodes.get(name)
         if node is not None and uid_of(node.object) != uid_of(obj):
             self._forget_node(name)
