@@ -15,9 +15,11 @@ from tests.node.builders import container, pod
 from tests.node.fake_api import FakeApi
 from timonel.aio.clock import SystemClock
 from timonel.aio.lifecycle import running
+from timonel.node import podstatus
 from timonel.node.cri.runtime import Condition, SandboxConfig
 from timonel.node.cri.simulated import SimulatedRuntime
 from timonel.node.nodestatus import Machine
+from timonel.node.pods import RELIST
 from timonel.node.shell import NodeAgent, NodeConfig
 from timonel.objects.meta import Object
 
@@ -135,6 +137,29 @@ async def test_a_job_ends_by_itself(api: FakeApi, agent: Agent, runtime: Simulat
 
     assert status(api)["containerStatuses"][0]["state"]["terminated"]["reason"] == "Completed"
     assert [str(s.state) for s in sandboxes] == ["not-ready"]
+
+
+async def test_what_has_ended_and_is_kept_costs_nothing_when_the_runtime_is_listed(
+    api: FakeApi, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built: list[str] = []
+    build = podstatus.build
+
+    def counted(pod: Object, *args: Any) -> podstatus.Status:
+        built.append(pod["metadata"]["name"])
+        return build(pod, *args)
+
+    monkeypatch.setattr(podstatus, "build", counted)
+    async with agent():
+        api.put("pods", pod(restartPolicy="Never"))
+        api.put("pods", pod(name="goes-on", uid="3333"))
+        await until_phase(api, "Succeeded")
+        await until_phase(api, "Running", "goes-on")
+        await asyncio.sleep(RELIST)
+        built.clear()
+        await asyncio.sleep(3 * RELIST)
+
+    assert set(built) == {"goes-on"}
 
 
 async def test_a_deleted_pod_is_stopped_and_its_object_removed(

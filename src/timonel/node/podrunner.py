@@ -186,9 +186,12 @@ class PodRunner:
         self._wake.set()
 
     def compare(self, listed: PodRuntime) -> None:
-        """Look at whatever is not in the state that we believe it to be in, or not known here at all."""
-        self.sight.compare(listed)
-        self._wake.set()
+        """Look at whatever is not in the state that we believe it to be in, or not known here at all.
+
+        Of a pod that is through nothing becomes but what a difference shows, and many such may be kept.
+        """
+        if self.sight.compare(listed) or not self.is_finished:
+            self._wake.set()
 
     def end(self, ending: Ending) -> None:
         """The pod is not to run here (any more)."""

@@ -69,8 +69,11 @@ class PodSight:
     def look_at(self, *ids: str) -> None:
         self._dirty.update(ids)
 
-    def compare(self, listed: PodRuntime) -> None:
-        """Look at whatever is not in the state that we believe it to be in, or not known here at all."""
+    def compare(self, listed: PodRuntime) -> bool:
+        """Look at whatever is not in the state that we believe it to be in, or not known here at all.
+
+        Whether there is anything to look at.
+        """
         states, believed = (
             {s.id: s.state for s in r.sandboxes} | {c.id: c.state for c in r.containers}
             for r in (listed, self.runtime)
@@ -79,6 +82,7 @@ class PodSight:
         if self._runner.is_syncing:
             self._strays = {c.id: c.sandbox_id for c in listed.containers if c.id not in believed}
             self.look_at(*(id_ for id_ in states if id_ not in believed))
+        return bool(self._dirty)
 
     async def look(self) -> None:
         unanswered = set[str]()
