@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.controllers.world import World
-from timonel.control.actions import Plan
+from timonel.control.actions import Outcome, Plan
 from timonel.controllers.cronjob import CRONJOB
 from timonel.machinery import cron
+from timonel.objects import conditions
 from timonel.objects.meta import Key, Object, format_time
 
 RESOURCE, JOBS = "cronjobs.batch", "jobs.batch"
@@ -278,3 +279,27 @@ def test_the_time_made_up_for_is_the_last_one(schedule: str, behind: int) -> Non
     w.sync(CRONJOB, KEY)
 
     assert names(w) == ([f"hello-{int(times[-1]) // 60}"] if len(times) > 1 else [])
+
+
+def test_a_pass_does_not_look_again_at_how_each_of_its_kept_jobs_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    w = world(cronjob(successfulJobsHistoryLimit=100))
+    for minutes in range(5, 105, 5):
+        w.time = NOON + 60 * minutes + 1
+        w.settle(CRONJOB)
+        end(w)
+    w.settle(CRONJOB)
+    desired = w.get(RESOURCE, KEY)
+    assert desired is not None
+    assert CRONJOB.status is not None
+    observed = CRONJOB.observe(desired, w)
+    looks: list[str] = []
+    monkeypatch.setattr(conditions, "is_true", lambda known, kind: looks.append(kind))
+
+    plan = CRONJOB.reconcile(desired, observed)
+    status = CRONJOB.status(desired, observed, Outcome(plan))
+
+    assert len(names(w)) == 20
+    assert (plan.actions, status) == ((), desired["status"])
+    assert looks == []

@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import email.utils
 import zoneinfo
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, tzinfo
+from functools import lru_cache
+from itertools import chain
 
 from timonel.control.actions import Action, Create, Delete, Outcome, Plan, Record, Status, Told
 from timonel.control.declare import Cache, ControllerType, Watch, its_controller
 from timonel.machinery import cron
 from timonel.objects import conditions, workloads
+from timonel.objects.indexing import namespace_of
 from timonel.objects.meta import (
     Object,
     annotations_of,
+    controller_of,
     controller_ref,
     format_time,
     is_deleting,
@@ -39,8 +43,16 @@ MANY_MISSED = 100
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    jobs: Sequence[Object]
+    """Its Jobs: those that are not finished, of which there are few, and those that are, of which many may be kept."""
+
+    running: Sequence[Object]
+    complete: Sequence[Object]
+    failed: Sequence[Object]
     now: float
+
+    @property
+    def jobs(self) -> Iterator[Object]:
+        return chain(self.running, self.complete, self.failed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +64,18 @@ class Due:
     missed: int = 0
 
 
+def by_outcome(job: Object) -> Iterable[tuple[str, str, str]]:
+    """Namespace, uid of the controller, and how the Job ended; that is looked at once for each of its versions."""
+    ref = controller_of(job)
+    return () if ref is None else ((namespace_of(job), ref["uid"], _outcome_of(job)),)
+
+
 def observe(desired: Object, cache: Cache) -> Observed:
-    return Observed(cache.controlled_by(desired, JOBS), cache.now())
+    running, complete, failed = (
+        cache.by(JOBS, by_outcome, (namespace_of(desired), uid_of(desired), outcome))
+        for outcome in ("", "Complete", "Failed")
+    )
+    return Observed(running, complete, failed, cache.now())
 
 
 def reconcile(desired: Object, observed: Observed) -> Plan:
@@ -192,27 +214,31 @@ def _outcome_of(job: Object) -> str:
 def _forgotten(desired: Object, observed: Observed) -> list[Object]:
     """Jobs of later times than the status knows of: they were created, but the write that told so was lost."""
     last = parse_time(nested(desired, "status", "lastScheduleTime")) or 0.0
-    return [job for job in observed.jobs if (_scheduled_at(job) or 0.0) > last]
+    return [job for job in observed.running if (_scheduled_at(job) or 0.0) > last]
 
 
 def _still_active(desired: Object, observed: Observed) -> list[Object]:
     listed = {ref["uid"] for ref in nested(desired, "status", "active") or ()}
     listed |= set(map(uid_of, _forgotten(desired, observed)))
-    return [job for job in observed.jobs if uid_of(job) in listed and not _outcome_of(job)]
+    return [job for job in observed.running if uid_of(job) in listed]
 
 
 def _follow_active(desired: Object, observed: Observed) -> list[Action]:
     listed = {ref["uid"]: ref["name"] for ref in nested(desired, "status", "active") or ()}
     expected = {*listed, *map(uid_of, _forgotten(desired, observed))}
     actions: list[Action] = []
-    for job in observed.jobs:
-        name, outcome = job["metadata"]["name"], _outcome_of(job)
-        if uid_of(job) not in expected and not outcome and not is_deleting(job):
+    for job in observed.running:
+        if uid_of(job) not in expected and not is_deleting(job):
+            name = job["metadata"]["name"]
             message = f"Saw a job that the controller did not create or forgot: {name}"
             actions.append(Record("Warning", "UnexpectedJob", message))
-        elif uid_of(job) in listed and outcome:
-            message = f"Saw completed job: {name}, condition: {outcome}"
-            actions.append(Record("Normal", "SawCompletedJob", message))
+    if not listed:
+        return actions
+    for outcome, jobs in (("Complete", observed.complete), ("Failed", observed.failed)):
+        for job in jobs:
+            if uid_of(job) in listed:
+                message = f"Saw completed job: {job['metadata']['name']}, condition: {outcome}"
+                actions.append(Record("Normal", "SawCompletedJob", message))
     there = set(map(uid_of, observed.jobs))
     for uid, name in listed.items():
         if uid not in there:
@@ -222,11 +248,14 @@ def _follow_active(desired: Object, observed: Observed) -> list[Action]:
 
 def _superfluous(desired: Object, observed: Observed) -> list[Action]:
     actions: list[Action] = []
-    for outcome, field in (("Complete", "successfulJobsHistoryLimit"), ("Failed", "failedJobsHistoryLimit")):
+    for jobs, field in (
+        (observed.complete, "successfulJobsHistoryLimit"),
+        (observed.failed, "failedJobsHistoryLimit"),
+    ):
         limit = desired["spec"].get(field)
-        if limit is None:
+        if limit is None or len(jobs) <= limit:
             continue
-        finished = [j for j in observed.jobs if _outcome_of(j) == outcome and not is_deleting(j)]
+        finished = [job for job in jobs if not is_deleting(job)]
         finished.sort(key=lambda j: (nested(j, "status", "startTime") or "", j["metadata"]["name"]))
         for job in finished[: max(0, len(finished) - limit)]:
             actions += _delete(job)
@@ -258,7 +287,7 @@ def status(desired: Object, observed: Observed, outcome: Outcome) -> Status:
         new["active"] = active
     if last is not None:
         new["lastScheduleTime"] = format_time(last)
-    ends = [nested(j, "status", "completionTime") for j in observed.jobs if _outcome_of(j) == "Complete"]
+    ends = [nested(job, "status", "completionTime") for job in observed.complete]
     latest = max((t for t in (*ends, stored.get("lastSuccessfulTime")) if t), default=None)
     if latest:
         new["lastSuccessfulTime"] = latest
@@ -267,9 +296,15 @@ def status(desired: Object, observed: Observed, outcome: Outcome) -> Status:
 
 def _scheduled_at(job: Object) -> float | None:
     """None also for what somebody wrote there that is no time."""
+    text = annotations_of(job).get(SCHEDULED)
+    return None if text is None else _moment(text)
+
+
+@lru_cache(maxsize=4096)
+def _moment(text: str) -> float | None:
     try:
-        return datetime.fromisoformat(annotations_of(job)[SCHEDULED]).timestamp()
-    except (KeyError, ValueError, OverflowError):
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
         return None
 
 
