@@ -208,15 +208,35 @@ def short_of(
     asks: Callable[[Object], Mapping[str, int]],
 ) -> Refusal | None:
     """The first resource of which there is not enough beside the others."""
-    here = list(others)
-    for resource, wanted in asks(pod).items():
-        if wanted == 0 or (resource not in RESOURCES and resource not in allocatable):
+    here = [asks(other) for other in others]
+    wanted = asks(pod)
+    used = {resource: sum(each.get(resource, 0) for each in here) for resource in wanted}
+    return short_beside(wanted, used, allocatable)
+
+
+def short_beside(
+    wanted: Mapping[str, int], used: Mapping[str, int], allocatable: Mapping[str, str]
+) -> Refusal | None:
+    """The same for who keeps sums: `used` is what all the others ask for."""
+    for resource, number in wanted.items():
+        if number == 0 or (resource not in RESOURCES and resource not in allocatable):
             continue  # what nobody advertises here is somebody else's business, as upstream
-        used = sum(asks(other).get(resource, 0) for other in here)
         capacity = podresources.amount(allocatable.get(resource), resource)
-        if used + wanted > capacity:
-            return _out_of(resource, wanted, used, capacity)
+        if used.get(resource, 0) + number > capacity:
+            return _out_of(resource, number, used.get(resource, 0), capacity)
     return None
+
+
+def admit_beside(
+    pod: Object,
+    wanted: Mapping[str, int],
+    used: Mapping[str, int],
+    node: Object,
+    allocatable: Mapping[str, str],
+) -> Refusal | None:
+    """Whether there is room, pods themselves among what is counted, and whether the pod belongs there."""
+    refusal = short_beside({"pods": 1, **wanted}, used, allocatable)
+    return refusal or _elsewhere(pod, node)
 
 
 def _out_of(resource: str, wanted: int, used: int, capacity: int) -> Refusal:
@@ -231,8 +251,8 @@ def _out_of(resource: str, wanted: int, used: int, capacity: int) -> Refusal:
 
 
 def _place(pod: Object, here: Sequence[Object], node: Object | None) -> Refusal | None:
-    if node is not None and not nodes.suits(pod["spec"], node):
-        return _misplaced("NodeAffinity", "node(s) didn't match Pod's node affinity/selector")
+    if node is not None and (refusal := _elsewhere(pod, node)) is not None:
+        return refusal
     taken = {port for other in here for port in host_ports(other)}
     if any(_collides(port, other) for port in host_ports(pod) for other in taken):
         return _misplaced("NodePorts", "node(s) didn't have free ports for the requested pod ports")
@@ -241,6 +261,12 @@ def _place(pod: Object, here: Sequence[Object], node: Object | None) -> Refusal 
         if nodes.untolerated(nodes.taints_of(node), tolerations, ("NoExecute",)) is not None:
             return _misplaced("TaintToleration", "node(s) had taints that the pod didn't tolerate")
     return None
+
+
+def _elsewhere(pod: Object, node: Object) -> Refusal | None:
+    if nodes.suits(pod["spec"], node):
+        return None
+    return _misplaced("NodeAffinity", "node(s) didn't match Pod's node affinity/selector")
 
 
 def _misplaced(predicate: str, message: str) -> Refusal:

@@ -21,7 +21,8 @@ from timonel.aio.workqueue import WorkQueue
 from timonel.client.events import EventRecorder
 from timonel.client.transport import Resource, Transport, Unreachable
 from timonel.machinery.errors import AlreadyExists, Conflict, Invalid, NotFound, StatusError
-from timonel.node import podstatus
+from timonel.node import podresources, podstatus
+from timonel.node.admission import REJECTED
 from timonel.node.follow import Changed, Replaced, follow
 from timonel.node.simulation import life as lives
 from timonel.node.simulation import machines
@@ -30,7 +31,7 @@ from timonel.node.simulation.holdings import Held, Node, address_in_use, reserve
 from timonel.node.simulation.life import FINAL, Step
 from timonel.node.simulation.machines import POD_ADDRESSES
 from timonel.node.simulation.wheel import Wheel
-from timonel.objects.meta import Key, Object, key_of, uid_of
+from timonel.objects.meta import Key, Object, is_deleting, key_of, uid_of
 
 if TYPE_CHECKING:
     from timonel.node.simulation.stages import Stages
@@ -415,12 +416,16 @@ class NodeSimulator:
             return
         elif version <= held.version:
             return  # what we wrote ourselves
+        elif held.amounts is not None:  # it may have been resized
+            held.hold(podresources.requests(pod))
         held.pod, held.version = pod, version
         self._queue.add(("pod", uid))
 
     def _taken_up(self, pod: Object, node: Node, version: int) -> Held:
         held = Held(key_of(pod), node, lives.restored(pod, node.ip, self._clock.now()), pod, version)
         held.keep_address(address_in_use(pod), self._ranges(node))
+        if not held.life.is_stopped and (pod.get("status") or {}).get("startTime"):  # it was admitted before
+            held.hold(podresources.requests(pod))
         node.pods.add(uid_of(pod))
         return held
 
@@ -441,6 +446,7 @@ class NodeSimulator:
         self._tell(held)
         self._wheel.set(("pod", uid), None)
         held.free_address()
+        held.hold(None)
         if self._stages is not None:
             self._stages.forget(uid)
         return held
@@ -486,10 +492,28 @@ class NodeSimulator:
             return
         self._present(pod)
 
+    async def _admit(self, held: Held, pod: Object) -> None:
+        """As kubelet: what does not fit, or does not belong there, whoever bound it, has failed."""
+        wanted, node = podresources.requests(pod), held.node
+        if node.refusal(pod, wanted) is not None:  # who bound it may have seen a newer node
+            node.object = await self._transport.get(NODES, Key("", node.name))
+            if not self.holds(held):  # gone meanwhile
+                return
+        refusal = node.refusal(pod, wanted)
+        if refusal is None:
+            held.hold(wanted)
+            return
+        held.life.failure = (refusal.reason, refusal.message)
+        self.recorder.record(pod, "Warning", refusal.reason, refusal.message.removeprefix(REJECTED))
+
     async def _carry_out(self, held: Held, pod: Object) -> None:
+        life = held.life
+        if held.amounts is None and life.failure is None and not life.is_stopped and not is_deleting(pod):
+            await self._admit(held, pod)
         step = lives.step(held.life, pod, self._clock.now(), held.take_address)
         if held.life.is_stopped:
             held.free_address()
+            held.hold(None)
         self._record(pod, step)
         self._wheel.set(("pod", held.life.uid), step.wake_at)
         old: podstatus.Status = pod.get("status") or {}

@@ -6,9 +6,11 @@ so it is given back exactly once, whether the pod ends, is deleted or is not our
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import field
 
+from timonel.node import admission
+from timonel.node.admission import Refusal
 from timonel.node.simulation import machines
 from timonel.node.simulation.addresses import Addresses
 from timonel.node.simulation.life import FINAL, Life
@@ -27,10 +29,20 @@ class Node:
     pods: set[str] = field(default_factory=set)  # uids
     status_at: float = 0.0  # when its status was last sent
     has_lease: bool = False
+    used: dict[str, int] = field(
+        default_factory=dict
+    )  # what its pods ask for, and how many they are ("pods")
 
     @property
     def is_stopped(self) -> bool:
         return machines.is_stopped(self.object)
+
+    def refusal(self, pod: Object, wanted: Mapping[str, int]) -> Refusal | None:
+        return admission.admit_beside(pod, wanted, self.used, self.object, machines.allocatable(self.object))
+
+    def count(self, amounts: Mapping[str, int], sign: int) -> None:
+        for resource, number in (("pods", 1), *amounts.items()):
+            self.used[resource] = self.used.get(resource, 0) + sign * number
 
 
 @dataclass(slots=True)
@@ -46,12 +58,21 @@ class Held:
     newer: Object | None = None  # seen while it was busy
     address: str = ""
     range: Addresses | None = None  # that the address is of
+    amounts: Mapping[str, int] | None = None  # what it has of its node, from its admission to its end
 
     def take_address(self) -> str:
         """The one it has, or a fresh one. Raises NoAddress."""
         if self.range is None:
             self.address, self.range = self.node.addresses.take(), self.node.addresses
         return self.address
+
+    def hold(self, amounts: Mapping[str, int] | None) -> None:
+        """So much of its node from now on; nothing where it is None."""
+        if self.amounts is not None:
+            self.node.count(self.amounts, -1)
+        if amounts is not None:
+            self.node.count(amounts, 1)
+        self.amounts = amounts
 
     def keep_address(self, address: str, ranges: Iterable[Addresses]) -> None:
         """It had this one before it was seen here."""

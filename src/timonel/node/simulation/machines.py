@@ -92,6 +92,13 @@ def status(node: Object, ip: str, now: float) -> dict[str, Any]:
     return found
 
 
+def allocatable(node: Object) -> Mapping[str, str]:
+    """What its pods may have, also before it has said so."""
+    status = node.get("status") or {}
+    found: Mapping[str, str] = status.get("allocatable") or status.get("capacity") or Size().resources()
+    return found
+
+
 def hides_capacity(node: Object) -> bool:
     """Whether somebody advertises a resource that nobody can have yet."""
     status = node.get("status") or {}
