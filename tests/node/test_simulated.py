@@ -38,3 +38,16 @@ async def test_a_container_ends_when_its_time_is_over() -> None:
 async def test_exec_says_that_there_is_nothing_to_run_it_in() -> None:
     with pytest.raises(NotSupported, match="simulates its containers"):
         await SimulatedRuntime(VirtualClock()).exec_url("c", ["sh"], Streams())
+
+
+async def test_a_stopped_sandbox_is_listed_without_a_copy_and_a_ready_one_without_its_addresses() -> None:
+    runtime = SimulatedRuntime(VirtualClock())
+    ready = await runtime.run_sandbox(SandboxConfig("p", "u", "default", 0, "p", "/logs"))
+    stopped = await runtime.run_sandbox(SandboxConfig("q", "v", "default", 0, "q", "/logs"))
+    await runtime.stop_sandbox(stopped)
+
+    listed = {sandbox.id: sandbox for sandbox in await runtime.list_sandboxes()}
+
+    assert listed[stopped] is await runtime.sandbox_status(stopped)
+    assert listed[ready].ips == ()
+    assert (await runtime.sandbox_status(ready)).ips

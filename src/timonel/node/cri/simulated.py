@@ -181,7 +181,8 @@ class SimulatedRuntime:
 
     async def list_sandboxes(self, labels: Mapping[str, str] | None = None) -> Sequence[Sandbox]:
         found = map(self._sandboxes.__getitem__, self._sandbox_ids(labels))
-        return [replace(s, ips=()) for s in found if _matches(s.labels, labels)]
+        # Those that have stopped have none, and many of them may be kept.
+        return [replace(s, ips=()) if s.ips else s for s in found if _matches(s.labels, labels)]
 
     def _sandbox_ids(self, labels: Mapping[str, str] | None) -> Iterable[str]:
         """Those worth looking at: one pod's, if it is one pod that is asked for."""
