@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime
 import re
 
+from timonel.machinery import durations
 from timonel.machinery.field import quote
 from timonel.records import dataclass
 
@@ -143,15 +144,11 @@ def _parse_descriptor(text: str) -> Schedule:
     raise CronError(f"unrecognized descriptor: {text}")
 
 
-_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
-
-
 def _parse_duration(text: str, whole: str) -> float:
-    parts = re.findall(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)", text)
-    if not parts or "".join(n + u for n, u in parts) != text.lstrip("+-"):
-        raise CronError(f"failed to parse duration {whole}: time: invalid duration {quote(text)}")
-    seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
-    return -seconds if text.startswith("-") else seconds
+    try:
+        return durations.parse(text)
+    except ValueError as e:
+        raise CronError(f"failed to parse duration {whole}: {e}") from e
 
 
 def _parse_field(text: str, low: int, high: int, names: dict[str, int]) -> _Field:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from timonel.machinery import durations
 from timonel.scheduler.profile import POINTS
 
 INT32, STRING, BOOL, FLOAT32, DURATION, ANYTHING = "int32", "string", "bool", "float32", "duration", "any"
@@ -135,10 +136,10 @@ def unknown(value: Any, kind: Any, path: str = "") -> Iterator[str]:
 
 def seconds(duration: Any) -> float | None:
     """None where it is no duration as Go writes them."""
-    from timonel.machinery.cel.times import parse_duration  # CEL comes with it
-
-    found = parse_duration(duration) if isinstance(duration, str) else None
-    return None if found is None else found.nanos / 1e9
+    try:
+        return durations.parse(duration) if isinstance(duration, str) else None
+    except ValueError:
+        return None
 
 
 def _is(value: Any, kind: str) -> bool:

@@ -16,10 +16,10 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from timonel.machinery import durations
 from timonel.node.amounts import milli, whole
 from timonel.records import dataclass
 
@@ -28,8 +28,6 @@ MOMENT = 1.0
 LONGEST = 1e10  # seconds, some three hundred years
 EXIT_CODES = range(-(1 << 31), 1 << 31)
 CPU, MEMORY = 1, 1 << 20  # millicores and bytes that a container uses where nothing is said
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_PIECE = re.compile(r"([0-9.]+)(ms|s|m|h)")
 
 
 class Unclear(Exception):
@@ -66,11 +64,10 @@ def seconds(text: str | int | float) -> float:
     """5s, 1m30s, 200ms, or a plain number of seconds. Raises Unclear."""
     if isinstance(text, int | float) and not isinstance(text, bool):
         return _bounded(text)
-    pieces = _PIECE.findall(text) if isinstance(text, str) else []
-    if not pieces or "".join(n + u for n, u in pieces) != text:
+    if not isinstance(text, str) or text.startswith(("+", "-")):
         raise Unclear(f"not a duration: {text}")
     try:
-        return _bounded(sum(float(number) * _UNITS[unit] for number, unit in pieces))
+        return _bounded(durations.parse(text))
     except ValueError as e:
         raise Unclear(f"not a duration: {text}") from e
 
